@@ -1,0 +1,3 @@
+//! The Linear Representation Bench (App. C): feature matrices.
+
+pub mod features;

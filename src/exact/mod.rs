@@ -1,0 +1,7 @@
+//! Exact arithmetic for the producer of certificates: rationals, linear algebra, linear programs, polynomials, algebraic numbers.
+//!
+//! This is separate code from the checker's arithmetic in `sdlab-verify` on purpose, so that the two cannot share a bug.
+
+pub mod rational;
+
+pub use rational::Rational;

@@ -1,0 +1,2 @@
+//! The command `sdlab`: parses the command line and calls `cli`.
+fn main() {}

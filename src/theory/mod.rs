@@ -1,0 +1,5 @@
+//! The exact side: problems, activations, losses, patterns, regions, partial optima.
+
+pub mod pattern;
+pub mod point;
+pub mod problem;

@@ -1,0 +1,1 @@
+//! Exact checker of sdlab certificates: see `FORMAT.md`.

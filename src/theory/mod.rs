@@ -1,5 +1,7 @@
 //! The exact side: problems, activations, losses, patterns, regions, partial optima.
 
+pub mod absorption;
 pub mod pattern;
 pub mod point;
 pub mod problem;
+pub mod region;

@@ -6,7 +6,11 @@ mod definite;
 pub mod domain;
 mod elimination;
 pub mod field;
+mod interior;
+pub mod lp;
 pub mod matrix;
+mod proposal;
 pub mod rational;
+mod simplex;
 
 pub use rational::Rational;

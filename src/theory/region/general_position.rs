@@ -3,7 +3,7 @@
 //! Columns that are independent modulo a prime are independent. A dependence modulo the prime is settled over ℚ.
 
 use super::RegionError;
-use super::polyhedron::coprime_integers;
+use super::inequalities::coprime_integers;
 use crate::exact::Rational;
 use crate::theory::problem::Problem;
 use dashu::base::Sign;

@@ -38,4 +38,6 @@
 
 pub mod bench;
 pub mod exact;
+pub mod report;
+pub mod stats;
 pub mod theory;

@@ -180,3 +180,6 @@ fn checked_set(pattern: &Pattern, neuron: usize) -> Result<&BTreeSet<usize>, Abs
     let set = pattern.sets().get(neuron).ok_or(AbsorptionError::OutOfRange { neuron, latents })?;
     if set.len() < 2 { Err(AbsorptionError::TooSmall { neuron, size: set.len() }) } else { Ok(set) }
 }
+
+#[cfg(test)]
+mod tests;

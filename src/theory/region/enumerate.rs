@@ -84,3 +84,7 @@ fn only_zero_fires_nothing(problem: &Problem) -> bool {
     let lone = decide(problem.n_p(), cell).is_ok_and(|w| w.iter().all(Rational::is_zero));
     lone && rank(&Rationals, &columns) == problem.n_p()
 }
+
+#[cfg(test)]
+#[path = "enumerate_tests.rs"]
+mod tests;

@@ -122,3 +122,7 @@ fn substitute(dropped: Vec<(usize, Vec<Rational>)>) -> Vec<Redundant> {
     let list = |weights: Vec<Rational>| weights.into_iter().enumerate().filter(|(_, m)| !m.is_zero()).collect();
     settled.into_iter().rev().map(|(feature, weights)| Redundant { feature, multipliers: list(weights) }).collect()
 }
+
+#[cfg(test)]
+#[path = "facets_tests.rs"]
+mod tests;

@@ -140,3 +140,7 @@ fn residues(column: &[Rational]) -> Vec<Residue> {
     };
     coprime_integers(column).into_iter().map(residue).collect()
 }
+
+#[cfg(test)]
+#[path = "general_position_tests.rs"]
+mod tests;

@@ -109,3 +109,8 @@ fn in_range(problem: &Problem, set: &BTreeSet<usize>) -> Result<(), RegionError>
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

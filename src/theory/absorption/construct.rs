@@ -6,7 +6,7 @@ use crate::exact::Rational;
 use crate::exact::rational::sign;
 use crate::theory::pattern::dot;
 use crate::theory::problem::Problem;
-use crate::theory::region::polyhedron::{HalfSpace, Interior, interior, simple_point};
+use crate::theory::region::inequalities::{at_least, at_most, decide};
 use std::collections::BTreeSet;
 
 /// An encoder proposed for a split.
@@ -104,16 +104,11 @@ pub(super) fn extreme_rays<'a>(
 
 /// A direction q with ⟨q, p_d⟩ > 0 for the feature and ⟨q, p_f⟩ ≤ 0 for the rest of the set.
 fn separating_direction(problem: &Problem, set: &BTreeSet<usize>, feature: usize) -> Option<Vec<Rational>> {
-    let half_space = |&d: &usize| {
-        let (strict, p) = (d == feature, &problem.features()[d].w_p);
-        let coeffs = if strict { p.clone() } else { p.iter().map(|x| -x).collect() };
-        HalfSpace { coeffs, rhs: Rational::ZERO, strict }
+    let inequality = |&d: &usize| match &problem.features()[d].w_p {
+        p if d == feature => at_least(p.clone(), Rational::ZERO, true),
+        p => at_most(p, &Rational::ZERO),
     };
-    let cone: Vec<HalfSpace> = set.iter().map(half_space).collect();
-    match interior(problem.n_p(), &cone) {
-        Interior::Point { x, implied } => Some(simple_point(&cone, &x, &implied)),
-        Interior::Empty(_) => None,
-    }
+    decide(problem.n_p(), set.iter().map(inequality).collect()).ok()
 }
 
 fn scaled(row: &[Rational], factor: &Rational) -> Vec<Rational> {

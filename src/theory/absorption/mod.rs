@@ -10,11 +10,14 @@ mod published;
 pub use hierarchy::{Hierarchy, HierarchyError, Parent};
 pub use published::{Published, published};
 
+use super::certificate::{instance, rows};
 use super::pattern::Pattern;
 use super::problem::{Activation, Problem, ProblemError};
-use super::region::{Farkas, Realizability, RegionError, Row, decide, decide_row};
+use super::region::{Realizability, RegionError, Row, decide, decide_row};
 use crate::exact::Rational;
 use construct::Proposal;
+use sdlab_verify::Certificate;
+use sdlab_verify::format::{self, EmptySplit, Farkas, FarkasRow, Split};
 use std::collections::BTreeSet;
 
 /// Why a question about absorption has no answer.
@@ -81,6 +84,39 @@ pub enum Absorption {
     },
 }
 
+impl Absorption {
+    /// The certificates of the answer to [`absorb`] with these arguments: one of kind `absorption` (or `pattern-empty` for an
+    /// unrealizable pattern). That kind has no place for empty splits under Top-k, so there a `pattern-witness` and one `pattern-empty`
+    /// for each split together prove the same.
+    pub fn certificates(&self, problem: &Problem, pattern: &Pattern, neuron: usize) -> Vec<Certificate> {
+        let absorption = |w_e: &[Vec<Rational>], split: Split| {
+            let body = format::Absorption { pattern: pattern.lists(), w_e: rows(w_e), neuron, split };
+            vec![Certificate::new(instance(problem), body)]
+        };
+        match self {
+            Self::NotRealizable { farkas } => {
+                vec![Realizability::Empty { farkas: farkas.clone() }.certificate(problem, pattern)]
+            }
+            Self::Possible { w_e, feature, split, .. } => {
+                absorption(w_e, Split::Realizable { feature: *feature, w_e: rows(split) })
+            }
+            Self::Impossible { w_e, splits } if problem.threshold().is_some() => {
+                let empty =
+                    |(feature, farkas): &(usize, Farkas)| EmptySplit { feature: *feature, farkas: farkas.clone() };
+                absorption(w_e, Split::None(splits.iter().map(empty).collect()))
+            }
+            Self::Impossible { w_e, splits } => {
+                let witness = Realizability::Realizable { w_e: w_e.clone() }.certificate(problem, pattern);
+                let empty = splits.iter().map(|(feature, farkas)| {
+                    Realizability::Empty { farkas: farkas.clone() }
+                        .certificate(problem, &pattern.split(neuron, *feature))
+                });
+                std::iter::once(witness).chain(empty).collect()
+            }
+        }
+    }
+}
+
 /// Decides whether some split of the neuron (eq. 20) is realizable, given that the pattern is.
 ///
 /// The construction for the activation is tried first and verified exactly (c > 0: shrink the row; Top-1 with a ReLU: an extreme
@@ -132,7 +168,7 @@ fn decide_split(
         match decide_row(problem, &split.sets()[changed])? {
             Row::Realizable { w } => rows[changed] = w,
             Row::Empty { on, off } => {
-                return Ok(Realizability::Empty { farkas: Farkas::Threshold { neuron: changed, on, off } });
+                return Ok(Realizability::Empty { farkas: Farkas::Row(FarkasRow { neuron: changed, on, off }) });
             }
         }
     }
@@ -144,3 +180,6 @@ fn checked_set(pattern: &Pattern, neuron: usize) -> Result<&BTreeSet<usize>, Abs
     let set = pattern.sets().get(neuron).ok_or(AbsorptionError::OutOfRange { neuron, latents })?;
     if set.len() < 2 { Err(AbsorptionError::TooSmall { neuron, size: set.len() }) } else { Ok(set) }
 }
+
+#[cfg(test)]
+mod tests;

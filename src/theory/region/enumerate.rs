@@ -1,7 +1,7 @@
 //! All firing sets of a single row, and their number against Cover's.
 
 use super::general_position::{Position, general_position};
-use super::polyhedron::{HalfSpace, Interior, interior};
+use super::inequalities::decide;
 use super::threshold::{Row, decide_prefix, row_cell, threshold};
 use super::{RegionError, cover::cover};
 use crate::exact::Rational;
@@ -79,10 +79,12 @@ pub fn count_rows(problem: &Problem, budget: u64) -> Result<Count, RegionError> 
 /// Is {w : ⟨w, p_d⟩ ≤ 0 for all d} the origin alone?
 fn only_zero_fires_nothing(problem: &Problem) -> bool {
     let columns: Vec<Vec<Rational>> = problem.features().iter().map(|f| f.w_p.clone()).collect();
-    let cell: Vec<HalfSpace> = row_cell(problem, &Rational::ZERO, &vec![false; problem.n()]);
-    let lone = match interior(problem.n_p(), &cell) {
-        Interior::Point { x, .. } => x.iter().all(Rational::is_zero),
-        Interior::Empty(_) => true,
-    };
+    let cell = row_cell(problem, &Rational::ZERO, &vec![false; problem.n()]);
+    // Unless every solution is orthogonal to all features, a decided point is not.
+    let lone = decide(problem.n_p(), cell).is_ok_and(|w| w.iter().all(Rational::is_zero));
     lone && rank(&Rationals, &columns) == problem.n_p()
 }
+
+#[cfg(test)]
+#[path = "enumerate_tests.rs"]
+mod tests;

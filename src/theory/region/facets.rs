@@ -1,12 +1,13 @@
 //! The facets of a row cell: which features bound it, and why the others do not.
 
 use super::RegionError;
-use super::polyhedron::{HalfSpace, Interior, interior};
+use super::inequalities::{at_least, decide, slack, support};
 use super::threshold::{row_cell, threshold};
 use crate::exact::Rational;
 use crate::exact::lp::{Outcome, Relation, Row, System, decide_rational};
 use crate::exact::rational::sign;
 use crate::theory::problem::Problem;
+use sdlab_verify::format::Rat;
 use std::collections::BTreeSet;
 
 /// An irredundant description of the closure {w : ⟨w, p_d⟩ ≥ c for d ∈ F, ≤ c otherwise} of a row cell. Every feature stands in
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facets {
     /// Features e ∉ F with ⟨w, p_e⟩ = c on the whole cell (then c = 0), with coefficients z_e > 0 such that Σ z_e p_e = 0.
-    pub equalities: Vec<(usize, Rational)>,
+    pub equalities: Vec<(usize, Rat)>,
     /// The irredundant inequalities.
     pub facets: Vec<Facet>,
     /// The inequalities that follow from these.
@@ -48,10 +49,10 @@ pub fn facets(problem: &Problem, set: &BTreeSet<usize>) -> Result<Facets, Region
     super::in_range(problem, set)?;
     let on: Vec<bool> = (0..problem.n()).map(|d| set.contains(&d)).collect();
     let cell = row_cell(problem, c, &on);
-    let Interior::Point { x: inside, implied: equalities } = interior(problem.n_p(), &cell) else {
-        return Err(RegionError::EmptyRow { set: set.iter().copied().collect() });
-    };
-    let equation: Vec<bool> = (0..problem.n()).map(|d| equalities.iter().any(|(e, _)| *e == d)).collect();
+    let inside = decide(problem.n_p(), cell.clone())
+        .map_err(|_| RegionError::EmptyRow { set: set.iter().copied().collect() })?;
+    // The point is strict wherever a point of the cell can be.
+    let equation: Vec<bool> = cell.iter().map(|row| slack(row, &inside).is_zero()).collect();
     let mut dropped: Vec<(usize, Vec<Rational>)> = Vec::new();
     let mut facets = Vec::new();
     for d in (0..problem.n()).filter(|&d| !equation[d]) {
@@ -68,25 +69,39 @@ pub fn facets(problem: &Problem, set: &BTreeSet<usize>) -> Result<Facets, Region
             }
         }
     }
-    Ok(Facets { equalities, facets, redundant: substitute(dropped) })
+    Ok(Facets { equalities: dependence(problem, &equation), facets, redundant: substitute(dropped) })
+}
+
+/// Coefficients z_e > 0 with Σ z_e p_e = 0 over the features that every row of the cell is orthogonal to. They exist: an
+/// inequality that always holds with equality has a multiplier in some dependence, and dependences add up.
+fn dependence(problem: &Problem, equation: &[bool]) -> Vec<(usize, Rat)> {
+    let members: Vec<usize> = (0..problem.n()).filter(|&e| equation[e]).collect();
+    let vanishes = (0..problem.n_p()).map(|k| Row {
+        coeffs: members.iter().map(|&e| problem.features()[e].w_p[k].clone()).collect(),
+        relation: Relation::Eq,
+        rhs: Rational::ZERO,
+    });
+    let unit = |m: usize| (0..members.len()).map(|k| Rational::from(u8::from(k == m))).collect();
+    let positive = (0..members.len()).map(|m| at_least(unit(m), Rational::ZERO, true));
+    let coefficients = decide(members.len(), vanishes.chain(positive).collect()).unwrap_or_default();
+    support(&coefficients).into_iter().map(|(k, z)| (members[k], z)).collect()
 }
 
 /// A point that violates inequality d strictly but none of the rest, or multipliers of the rest and of d.
-fn violate(cell: &[HalfSpace], d: usize, rest: &[usize], equation: &[bool]) -> Outcome<Rational> {
+fn violate(cell: &[Row<Rational>], d: usize, rest: &[usize], equation: &[bool]) -> Outcome<Rational> {
     let row = |e: usize| Row {
         coeffs: cell[e].coeffs.clone(),
         relation: if equation[e] { Relation::Eq } else { Relation::Ge },
         rhs: cell[e].rhs.clone(),
     };
-    let negated = cell[d].coeffs.iter().map(|x| -x).collect();
-    let violated = Row { coeffs: negated, relation: Relation::Gt, rhs: -&cell[d].rhs };
+    let violated = at_least(cell[d].coeffs.iter().map(|x| -x).collect(), -&cell[d].rhs, true);
     let rows = rest.iter().map(|&e| row(e)).chain([violated]).collect();
     decide_rational(&System { variables: cell[d].coeffs.len(), rows })
 }
 
 /// Where the segment from a strict inside point to an outside point meets the hyperplane.
-fn crossing(h: &HalfSpace, inside: &[Rational], outside: &[Rational]) -> Vec<Rational> {
-    let (start, end) = (h.slack(inside), h.slack(outside));
+fn crossing(row: &Row<Rational>, inside: &[Rational], outside: &[Rational]) -> Vec<Rational> {
+    let (start, end) = (slack(row, inside), slack(row, outside));
     let part = &start / (&start - end);
     inside.iter().zip(outside).map(|(a, b)| a + &part * (b - a)).collect()
 }
@@ -107,3 +122,7 @@ fn substitute(dropped: Vec<(usize, Vec<Rational>)>) -> Vec<Redundant> {
     let list = |weights: Vec<Rational>| weights.into_iter().enumerate().filter(|(_, m)| !m.is_zero()).collect();
     settled.into_iter().rev().map(|(feature, weights)| Redundant { feature, multipliers: list(weights) }).collect()
 }
+
+#[cfg(test)]
+#[path = "facets_tests.rs"]
+mod tests;

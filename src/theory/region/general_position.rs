@@ -3,7 +3,7 @@
 //! Columns that are independent modulo a prime are independent. A dependence modulo the prime is settled over ℚ.
 
 use super::RegionError;
-use super::polyhedron::coprime_integers;
+use super::inequalities::coprime_integers;
 use crate::exact::Rational;
 use crate::theory::problem::Problem;
 use dashu::base::Sign;
@@ -140,3 +140,7 @@ fn residues(column: &[Rational]) -> Vec<Residue> {
     };
     coprime_integers(column).into_iter().map(residue).collect()
 }
+
+#[cfg(test)]
+#[path = "general_position_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ pub mod cover;
 pub mod enumerate;
 pub mod facets;
 pub mod general_position;
-pub(crate) mod polyhedron;
+pub(crate) mod inequalities;
 pub mod threshold;
 mod top_k;
 
@@ -19,9 +19,12 @@ pub use facets::{Facets, facets};
 pub use general_position::{Position, general_position};
 pub use threshold::{Row, decide_row};
 
+use super::certificate;
 use super::pattern::Pattern;
 use super::problem::{Activation, Problem};
 use crate::exact::Rational;
+use sdlab_verify::Certificate;
+use sdlab_verify::format::{Farkas, FarkasRow, PatternEmpty, PatternWitness};
 use std::collections::BTreeSet;
 
 /// Why a question about cells has no answer.
@@ -67,32 +70,17 @@ pub enum Realizability {
     },
 }
 
-/// Multipliers that prove that no encoder has a pattern. All coefficients are > 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Farkas {
-    /// Threshold: the row of one neuron is impossible, see [`Row::Empty`].
-    Threshold {
-        /// The neuron.
-        neuron: usize,
-        /// Features of F_i with coefficients.
-        on: Vec<(usize, Rational)>,
-        /// Features outside F_i with coefficients.
-        off: Vec<(usize, Rational)>,
-    },
-    /// Top-k: |A(d)| ≠ min(k, n_q), or > with a ReLU.
-    Count {
-        /// The feature d.
-        feature: usize,
-    },
-    /// Top-k: inequalities of the cell, one of them strict, whose left sides add up to zero.
-    Order {
-        /// (d, i, j, coefficient): neuron i is selected before j on feature d.
-        comparisons: Vec<(usize, usize, usize, Rational)>,
-        /// (d, i, coefficient): z_id > 0.
-        positives: Vec<(usize, usize, Rational)>,
-        /// (d, j, coefficient): z_jd ≤ 0.
-        nonpositives: Vec<(usize, usize, Rational)>,
-    },
+impl Realizability {
+    /// The certificate: `pattern-witness` or `pattern-empty`.
+    pub fn certificate(&self, problem: &Problem, pattern: &Pattern) -> Certificate {
+        let (instance, pattern) = (certificate::instance(problem), pattern.lists());
+        match self {
+            Self::Realizable { w_e } => {
+                Certificate::new(instance, PatternWitness { pattern, w_e: certificate::rows(w_e) })
+            }
+            Self::Empty { farkas } => Certificate::new(instance, PatternEmpty { pattern, farkas: farkas.clone() }),
+        }
+    }
 }
 
 /// Decides whether some encoder has exactly this pattern under the problem's activation.
@@ -108,7 +96,7 @@ pub fn decide(problem: &Problem, pattern: &Pattern) -> Result<Realizability, Reg
         match decide_row(problem, set)? {
             Row::Realizable { w } => w_e.push(w),
             Row::Empty { on, off } => {
-                return Ok(Realizability::Empty { farkas: Farkas::Threshold { neuron, on, off } });
+                return Ok(Realizability::Empty { farkas: Farkas::Row(FarkasRow { neuron, on, off }) });
             }
         }
     }
@@ -121,3 +109,8 @@ fn in_range(problem: &Problem, set: &BTreeSet<usize>) -> Result<(), RegionError>
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! Rows under a threshold: the cell {w : ⟨w, p_d⟩ > c for d ∈ F, ≤ c otherwise}.
 
 use super::RegionError;
-use super::polyhedron::{HalfSpace, Interior, interior, simple_point};
+use super::inequalities::{at_least, at_most, decide};
 use crate::exact::Rational;
+use crate::exact::lp;
 use crate::theory::problem::Problem;
+use sdlab_verify::format::Rat;
 use std::collections::BTreeSet;
 
 /// Whether a row with a given firing set exists.
@@ -18,9 +20,9 @@ pub enum Row {
     /// Σ y_d ⟨w, p_d⟩ > c Σ y_d ≥ c Σ z_e ≥ Σ z_e ⟨w, p_e⟩ would be a contradiction.
     Empty {
         /// Features of F with coefficients > 0, at least one.
-        on: Vec<(usize, Rational)>,
+        on: Vec<(usize, Rat)>,
         /// Features outside F with coefficients > 0.
-        off: Vec<(usize, Rational)>,
+        off: Vec<(usize, Rat)>,
     },
 }
 
@@ -37,10 +39,9 @@ pub(super) fn decide_prefix(problem: &Problem, c: &Rational, on: &[bool]) -> Row
     if !on.contains(&true) {
         return Row::Realizable { w: vec![Rational::ZERO; problem.n_p()] };
     }
-    let cell = row_cell(problem, c, on);
-    match interior(problem.n_p(), &cell) {
-        Interior::Point { x, implied } => Row::Realizable { w: simple_point(&cell, &x, &implied) },
-        Interior::Empty(multipliers) => {
+    match decide(problem.n_p(), row_cell(problem, c, on)) {
+        Ok(w) => Row::Realizable { w },
+        Err(multipliers) => {
             let (on, off) = multipliers.into_iter().partition(|(d, _)| on[*d]);
             Row::Empty { on, off }
         }
@@ -52,11 +53,11 @@ pub(super) fn threshold(problem: &Problem) -> Result<&Rational, RegionError> {
     problem.threshold().ok_or(RegionError::NotThreshold)
 }
 
-/// One half-space per feature: ⟨w, p_d⟩ > c where it fires, −⟨w, p_d⟩ ≥ −c where it does not.
-pub(super) fn row_cell(problem: &Problem, c: &Rational, on: &[bool]) -> Vec<HalfSpace> {
-    let half_space = |(p, &fires): (&Vec<Rational>, &bool)| match fires {
-        true => HalfSpace { coeffs: p.clone(), rhs: c.clone(), strict: true },
-        false => HalfSpace { coeffs: p.iter().map(|x| -x).collect(), rhs: -c, strict: false },
+/// One inequality per feature: ⟨w, p_d⟩ > c where it fires, ≤ c where it does not.
+pub(super) fn row_cell(problem: &Problem, c: &Rational, on: &[bool]) -> Vec<lp::Row<Rational>> {
+    let inequality = |(p, &fires): (&Vec<Rational>, &bool)| match fires {
+        true => at_least(p.clone(), c.clone(), true),
+        false => at_most(p, c),
     };
-    problem.features().iter().map(|f| &f.w_p).zip(on).map(half_space).collect()
+    problem.features().iter().map(|f| &f.w_p).zip(on).map(inequality).collect()
 }

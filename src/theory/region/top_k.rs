@@ -1,10 +1,12 @@
 //! Top-k and ReLU after Top-k: cells that compare the rows with one another.
 
-use super::polyhedron::{HalfSpace, Interior, interior, simple_point};
-use super::{Farkas, Realizability};
+use super::Realizability;
+use super::inequalities::{at_least, decide as decide_system};
 use crate::exact::Rational;
+use crate::exact::lp;
 use crate::theory::pattern::Pattern;
 use crate::theory::problem::Problem;
+use sdlab_verify::format::{Farkas, FarkasComparisons};
 
 /// One inequality of the cell, on feature d.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +31,7 @@ pub(super) fn decide(problem: &Problem, pattern: &Pattern, k: usize, relu: bool)
     for d in 0..problem.n() {
         let fired = pattern.neurons_of(d);
         if fired.len() > selected || (!relu && fired.len() < selected) {
-            return Realizability::Empty { farkas: Farkas::Count { feature: d } };
+            return Realizability::Empty { farkas: Farkas::Count(d) };
         }
         let silent: Vec<usize> = (0..latents).filter(|j| !fired.contains(j)).collect();
         if fired.len() == selected {
@@ -42,13 +44,10 @@ pub(super) fn decide(problem: &Problem, pattern: &Pattern, k: usize, relu: bool)
             inequalities.extend(fired.iter().map(|&i| Inequality::Positive { d, i }));
         }
     }
-    let cell: Vec<HalfSpace> = inequalities.iter().map(|&inequality| half_space(problem, latents, inequality)).collect();
-    match interior(latents * problem.n_p(), &cell) {
-        Interior::Point { x, implied } => {
-            let rows = simple_point(&cell, &x, &implied);
-            Realizability::Realizable { w_e: rows.chunks(problem.n_p()).map(<[_]>::to_vec).collect() }
-        }
-        Interior::Empty(multipliers) => {
+    let cell = inequalities.iter().map(|&inequality| row(problem, latents, inequality)).collect();
+    match decide_system(latents * problem.n_p(), cell) {
+        Ok(w) => Realizability::Realizable { w_e: w.chunks(problem.n_p()).map(<[_]>::to_vec).collect() },
+        Err(multipliers) => {
             let (mut comparisons, mut positives, mut nonpositives) = (Vec::new(), Vec::new(), Vec::new());
             for (index, coefficient) in multipliers {
                 match inequalities[index] {
@@ -57,13 +56,14 @@ pub(super) fn decide(problem: &Problem, pattern: &Pattern, k: usize, relu: bool)
                     Inequality::Nonpositive { d, j } => nonpositives.push((d, j, coefficient)),
                 }
             }
-            Realizability::Empty { farkas: Farkas::Order { comparisons, positives, nonpositives } }
+            let farkas = Farkas::Comparisons(FarkasComparisons { comparisons, positives, nonpositives });
+            Realizability::Empty { farkas }
         }
     }
 }
 
 /// The inequality in the n_q·n_p coordinates of all rows, one row after the other.
-fn half_space(problem: &Problem, latents: usize, inequality: Inequality) -> HalfSpace {
+fn row(problem: &Problem, latents: usize, inequality: Inequality) -> lp::Row<Rational> {
     let (d, plus, minus, strict) = match inequality {
         Inequality::Before { d, i, j } => (d, Some(i), Some(j), i > j),
         Inequality::Positive { d, i } => (d, Some(i), None, true),
@@ -79,5 +79,5 @@ fn half_space(problem: &Problem, latents: usize, inequality: Inequality) -> Half
             coeffs[j * p.len() + k] = -x;
         }
     }
-    HalfSpace { coeffs, rhs: Rational::ZERO, strict }
+    at_least(coeffs, Rational::ZERO, strict)
 }

@@ -38,6 +38,7 @@
 
 pub mod bench;
 pub mod exact;
+pub mod io;
 pub mod report;
 pub mod stats;
 pub mod theory;

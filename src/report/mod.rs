@@ -14,6 +14,14 @@ mod palette;
 mod raster;
 mod scene;
 mod symbol;
+mod symbols;
 mod typeface;
 
 pub mod figure;
+pub mod html;
+pub mod latex;
+pub mod mathml;
+pub mod page;
+pub mod terminal;
+
+pub use figure::FigureError;

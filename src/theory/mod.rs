@@ -1,7 +1,9 @@
 //! The exact side: problems, activations, losses, patterns, regions, partial optima.
 
 pub mod absorption;
+pub mod activation;
 pub mod certificate;
+pub mod loss;
 pub mod pattern;
 pub mod point;
 pub mod problem;

@@ -72,7 +72,10 @@ impl NumberField {
                 self.enclosure(&self.alpha(), bits)
             }
         };
-        (simplest_between(&self.lo, &left.max(self.lo.clone())), simplest_between(&right.min(self.hi.clone()), &self.hi))
+        (
+            simplest_between(&self.lo, &left.max(self.lo.clone())),
+            simplest_between(&right.min(self.hi.clone()), &self.hi),
+        )
     }
 
     /// α.
@@ -255,7 +258,8 @@ impl OrderedField for NumberField {
         }
         let (integers, scale) = self.to_order(&[a]);
         // Both factors are kept apart from their exponents, so that neither overflows.
-        let (above, below) = (self.order.approximate(&integers[0]), self.order.approximate(&vec![scale.numerator().clone()]));
+        let (above, below) =
+            (self.order.approximate(&integers[0]), self.order.approximate(&vec![scale.numerator().clone()]));
         let quotient = Float { mantissa: above.mantissa / below.mantissa, exponent: above.exponent };
         quotient.scaled(below.exponent)
     }

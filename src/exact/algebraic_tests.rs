@@ -1,13 +1,13 @@
 //! Tests of [`super::NumberField`] against f64, against identities, and against fields whose polynomial hides a factor.
 
 use super::*;
-use dashu::base::Abs;
 use crate::exact::definite::is_positive_definite;
 use crate::exact::field::Rationals;
 use crate::exact::lp::{Outcome, Relation, Row, System, decide, decide_rational, verify};
 use crate::exact::matrix::{mat_mul, mat_vec, nullspace, rank, rref, solve};
 use crate::exact::poly::{adjugate_column, characteristic_polynomial, isolate_real_roots, sturm_count};
 use crate::exact::rational::parse;
+use dashu::base::Abs;
 use proptest::prelude::*;
 
 fn q(text: &str) -> Rational {
@@ -32,7 +32,8 @@ fn fields(poly: &Polynomial) -> Vec<NumberField> {
 #[test]
 fn only_isolating_intervals_of_squarefree_polynomials_make_a_field() {
     let make = |coeffs: &[i64], lo: &str, hi: &str| {
-        NumberField::new(&Polynomial::from_integers(coeffs.iter().map(|&c| c.into()).collect()), &q(lo), &q(hi)).is_some()
+        NumberField::new(&Polynomial::from_integers(coeffs.iter().map(|&c| c.into()).collect()), &q(lo), &q(hi))
+            .is_some()
     };
     assert!(make(&[-2, 0, 1], "1", "2") && make(&[-2, 0, 1], "-1/2", "2"));
     assert!(!make(&[-2, 0, 1], "-2", "2"), "two roots");
@@ -193,7 +194,6 @@ proptest! {
         prop_assert!((before - after).abs() <= Rational::from_parts(IBig::ONE, UBig::ONE << 200));
     }
 }
-
 
 /// A symmetric integer matrix and the fields of its eigenvalues.
 fn symmetric() -> impl Strategy<Value = Vec<Vec<Rational>>> {

@@ -38,6 +38,7 @@
 
 pub mod bench;
 pub mod claims;
+pub mod cli;
 pub mod exact;
 pub mod io;
 pub mod report;

@@ -3,10 +3,15 @@
 //! A subcommand is a `clap` struct with its arguments and a function `run` that returns an [`Answer`]. To add one, copy a
 //! file, and add its line to [`Command`] and to the match in [`run`].
 
+mod claims;
 mod input;
+mod loss;
 mod output;
+mod partial_optima;
 mod region;
+mod report;
 mod shown;
+mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use input::{InputError, Inputs};
@@ -39,7 +44,12 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Verify(verify::Arguments),
+    Claims(claims::Arguments),
+    Loss(loss::Arguments),
     Region(region::Arguments),
+    PartialOptima(partial_optima::Arguments),
+    Report(report::Arguments),
 }
 
 const FILES: &str = "\
@@ -111,7 +121,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut session =
         Session { output: Output::new(cli.global.json), inputs: Inputs::default(), seed: cli.global.seed };
     let answer = match &cli.command {
+        Command::Verify(arguments) => verify::run(arguments, &mut session),
+        Command::Claims(arguments) => claims::run(arguments, &mut session),
+        Command::Loss(arguments) => loss::run(arguments, &mut session),
         Command::Region(arguments) => region::run(arguments, &mut session),
+        Command::PartialOptima(arguments) => partial_optima::run(arguments, &mut session),
+        Command::Report(arguments) => report::run(arguments, &mut session),
     };
     match answer {
         Ok(answer) => answer.into(),

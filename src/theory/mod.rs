@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod exact_loss;
+pub mod families;
 pub mod loss;
 pub mod pattern;
 pub mod point;

@@ -85,13 +85,6 @@ impl Order {
         }
     }
 
-    /// Bounds lo < β < hi at most 2^-bits apart, or lo = β = hi.
-    pub(crate) fn bounds(&self, bits: i64) -> (Rational, Rational) {
-        let mut state = self.state.borrow_mut();
-        state.refine(bits);
-        state.root.bounds()
-    }
-
     /// A polynomial in β of degree below that of β's polynomial.
     pub(crate) fn reduce(&self, element: Vec<IBig>) -> Vec<IBig> {
         let mut element = trim(element);

@@ -4,6 +4,7 @@ pub mod absorption;
 pub mod activation;
 pub mod certificate;
 pub mod certificate_body;
+pub mod exact_loss;
 pub mod loss;
 pub mod partial_optimum;
 pub mod pattern;

@@ -83,7 +83,7 @@ fn above_threshold_zero_the_construction_splits_every_pattern_of_distinct_unit_f
 #[test]
 fn ties_at_the_least_activation_are_broken_even_against_silent_features_on_the_threshold() {
     // All of F = {0, 1} has activation 6/5 at w = (0, 2), features 2 and 3 sit on the threshold 1.
-    let problem = written("4/5 3/5; -4/5 3/5; 1 1/2; -1 1/2; 1 0; -1 0", threshold("1"));
+    let problem = written("4/5 3/5; -4/5 3/5; 1/2 1/2; -1/2 1/2; 1 0; -1 0", threshold("1"));
     let w_e = vec![vec![q("0"), q("2")]];
     let set = BTreeSet::from([0, 1]);
     let proposal = construct::shrink(&problem, &q("1"), &w_e, &set, 0).unwrap();

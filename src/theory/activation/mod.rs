@@ -18,6 +18,8 @@
 //! What the theory says about all of them, eq. 10 and "σ = σ_c for some c ≥ 0", is decided by search in [`properties`].
 
 pub mod properties;
+#[cfg(test)]
+mod tests;
 
 use super::problem::Activation;
 use crate::exact::{Rational, rational};

@@ -110,7 +110,7 @@ pub struct BlockSummary {
     pub class: Class,
     /// Features whose faces carry a positive multiplier.
     pub multipliers: Vec<usize>,
-    /// −2(λ_max − μ) on the face's pencil: the least curvature with V eliminated, at unit D-norm.
+    /// −2(λ_max − μ) on the face's pencil, the least curvature with V eliminated at unit D-norm; 0 at a local minimum.
     pub curvature: f64,
     /// Dimension of the family of activations beyond scale.
     pub family_dim: usize,
@@ -340,7 +340,7 @@ pub(super) fn summary(
             SecondOrder::Degenerate => Class::Degenerate,
         },
         multipliers,
-        curvature: if row.is_top { 0.0 } else { -2.0 * (top - mu) },
+        curvature: if matches!(class, SecondOrder::LocalMin { .. }) { 0.0 } else { -2.0 * (top - mu) },
         family_dim: row.family_dim,
         silent_dim: row.silent.len(),
         w,

@@ -75,6 +75,27 @@ fn every_command_prints_what_its_schema_says() {
 }
 
 #[test]
+fn the_data_files_of_a_report_are_what_their_schemas_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let (status, _) = sdlab(&["report", "--out", folder.path().to_str().unwrap()]);
+    assert!(status != 2);
+    let mut seen = 0;
+    for (name, schema) in [("figures", "figure"), ("tables", "table")] {
+        let validator = Validator::new(schema);
+        for entry in std::fs::read_dir(folder.path().join(name)).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                validator.check(&serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 0);
+    let verdicts = std::fs::read_to_string(folder.path().join("verdicts.json")).unwrap();
+    Validator::new("verify").check(&serde_json::from_str(&verdicts).unwrap());
+}
+
+#[test]
 fn an_irrational_loss_is_printed_with_its_polynomial() {
     let (_, value) = sdlab(&["partial-optima", "--problem", IRRATIONAL, "--pattern", "[[0,1]]"]);
     assert!(value["optima"][0]["loss"]["poly"].is_array(), "{value:#}");

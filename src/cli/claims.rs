@@ -70,6 +70,9 @@ fn one(name: &str, session: &Session) -> Result<Answer, CliError> {
         }
         session.output.table(&verdicts(&runs))?;
         session.output.text(&format!("\n{text}"))?;
+        for table in &run.outcome.tables {
+            session.output.table(table)?;
+        }
         session.output.json(&claim_value(run)?)?;
     }
     Ok(Answer::Yes)

@@ -3,6 +3,7 @@
 //! A subcommand is a `clap` struct with its arguments and a function `run` that returns an [`Answer`]. To add one, copy a
 //! file, and add its line to [`Command`] and to the match in [`run`].
 
+mod certify;
 mod claims;
 mod input;
 mod loss;
@@ -49,6 +50,7 @@ enum Command {
     Loss(loss::Arguments),
     Region(region::Arguments),
     PartialOptima(partial_optima::Arguments),
+    Certify(certify::Arguments),
     Report(report::Arguments),
 }
 
@@ -126,6 +128,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Loss(arguments) => loss::run(arguments, &mut session),
         Command::Region(arguments) => region::run(arguments, &mut session),
         Command::PartialOptima(arguments) => partial_optima::run(arguments, &mut session),
+        Command::Certify(arguments) => certify::run(arguments, &mut session),
         Command::Report(arguments) => report::run(arguments, &mut session),
     };
     match answer {

@@ -174,6 +174,10 @@ fn say_details(output: &Output, runs: &[Run]) -> Result<(), CliError> {
             text += &format!("  True instead: {}\n", correction.statement);
         }
         output.text(&text)?;
+        for table in &run.outcome.tables {
+            output.text("")?;
+            output.table(table)?;
+        }
     }
     Ok(())
 }
@@ -250,6 +254,7 @@ pub fn claim_value(run: &Run) -> Result<Value, CliError> {
         "detail": detail(&run.outcome.verdict),
         "evidence": evidence.collect::<Result<Vec<Value>, CliError>>()?,
         "correction": correction,
+        "tables": run.outcome.tables,
         "expected": run.expected,
     }))
 }

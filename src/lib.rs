@@ -37,6 +37,8 @@
 #![allow(non_snake_case)]
 
 pub mod bench;
+pub mod claims;
+pub mod cli;
 pub mod exact;
 pub mod io;
 pub mod report;

@@ -1,9 +1,13 @@
 //! Definiteness of symmetric matrices, decided by the signs of integer pivots.
 
+use super::algebraic::NumberField;
 use super::domain::{Integers, common_multiple, sign};
 use super::elimination::leading_minor_signs;
 use super::rational::Rational;
 use dashu::integer::IBig;
+
+/// Precision at which [`is_positive_definite_in`] gives up.
+pub const MAX_PRECISION: usize = 4096;
 
 /// The matrix times the positive common denominator of all its entries.
 fn integral(M: &[Vec<Rational>]) -> Vec<Vec<IBig>> {
@@ -48,11 +52,42 @@ pub fn is_positive_semidefinite(M: &[Vec<Rational>]) -> bool {
     true
 }
 
+/// Is a symmetric matrix over Q(α) positive definite? `None` when enclosures of 4096 bits leave it open, as they do for every
+/// singular positive semidefinite matrix.
+///
+/// The entries are enclosed in intervals with dyadic centres C and radii R. Every symmetric matrix in them is positive definite
+/// if C − diag(Σ_j R_ij) is, because R's row sums bound the spectral norm of the difference row by row (Gershgorin).
+pub fn is_positive_definite_in(field: &NumberField, M: &[Vec<Vec<Rational>>]) -> Option<bool> {
+    let mut bits = 64;
+    while bits <= MAX_PRECISION {
+        let enclosures: Vec<Vec<(IBig, IBig)>> =
+            M.iter().map(|row| row.iter().map(|entry| field.ball(entry, bits)).collect()).collect();
+        let shifted = |direction: i32| -> Vec<Vec<IBig>> {
+            let mut centres: Vec<Vec<IBig>> =
+                enclosures.iter().map(|row| row.iter().map(|(centre, _)| centre.clone()).collect()).collect();
+            for (k, row) in enclosures.iter().enumerate() {
+                let radius: IBig = row.iter().map(|(_, radius)| radius).sum();
+                centres[k][k] += radius * IBig::from(direction);
+            }
+            centres
+        };
+        if positive_definite(shifted(-1)) {
+            return Some(true);
+        }
+        if !positive_definite(shifted(1)) {
+            return Some(false);
+        }
+        bits *= 2;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exact::field::Rationals;
     use crate::exact::matrix::{mat_mul, transpose};
+    use crate::exact::poly::Polynomial;
     use crate::exact::rational::{parse, to_f64};
     use proptest::prelude::*;
 
@@ -115,5 +150,24 @@ mod tests {
         assert!(!is_positive_semidefinite(&M));
         let M = [[0, 0], [0, 5]].map(|row| row.map(Rational::from).to_vec());
         assert!(is_positive_semidefinite(&M) && !is_positive_definite(&M));
+    }
+
+    #[test]
+    fn a_matrix_over_a_number_field_is_decided_down_to_tiny_margins() {
+        // α = √2; [[α, 1], [1, 1/α + m]] has determinant α·m.
+        let field = NumberField::new(
+            &Polynomial::from_integers([-2, 0, 1].map(IBig::from).to_vec()),
+            &Rational::ONE,
+            &Rational::from(2),
+        )
+        .unwrap();
+        let with_margin = |margin: &str| {
+            let corner = vec![parse(margin).unwrap(), parse("1/2").unwrap()];
+            let one = vec![Rational::ONE];
+            vec![vec![vec![Rational::ZERO, Rational::ONE], one.clone()], vec![one, corner]]
+        };
+        assert_eq!(is_positive_definite_in(&field, &with_margin("1e-200")), Some(true));
+        assert_eq!(is_positive_definite_in(&field, &with_margin("-1e-200")), Some(false));
+        assert_eq!(is_positive_definite_in(&field, &with_margin("0")), None);
     }
 }

@@ -194,7 +194,6 @@ pub(crate) fn common_multiple<'a>(values: impl Iterator<Item = &'a UBig>) -> UBi
 }
 
 /// a·2^shift, rounded down when the shift is negative.
-#[allow(dead_code)]
 pub(crate) fn shifted(a: &IBig, shift: i64) -> IBig {
     if shift >= 0 { a << shift as usize } else { a >> shift.unsigned_abs() as usize }
 }

@@ -4,7 +4,7 @@ use super::domain::Domain;
 use super::elimination::{Echelon, pivot_columns, reduced_echelon};
 use super::field::OrderedField;
 
-pub use super::definite::{is_positive_definite, is_positive_semidefinite};
+pub use super::definite::{is_positive_definite, is_positive_definite_in, is_positive_semidefinite};
 
 type DomainElem<F> = <<F as OrderedField>::Domain as Domain>::Elem;
 

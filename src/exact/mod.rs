@@ -2,6 +2,7 @@
 //!
 //! This is separate code from the checker's arithmetic in `sdlab-verify` on purpose, so that the two cannot share a bug.
 
+pub mod algebraic;
 mod charpoly;
 mod definite;
 pub mod domain;
@@ -12,6 +13,7 @@ mod interior;
 pub mod lp;
 pub mod matrix;
 mod modular;
+pub mod order;
 pub mod poly;
 mod proposal;
 pub mod rational;

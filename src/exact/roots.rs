@@ -7,7 +7,7 @@ use super::integer_poly::{
     sign_changes,
 };
 use super::poly::Polynomial;
-use super::rational::Rational;
+use super::rational::{Rational, simplest_between};
 use dashu::base::{Abs, BitTest};
 use dashu::integer::{IBig, UBig};
 
@@ -253,7 +253,7 @@ pub fn roots_between(f: &Polynomial, lo: &Rational, hi: &Rational) -> usize {
 }
 
 /// Disjoint open intervals (lo, hi), increasing, that contain one real root each and together all; no end point is a root.
-/// None for constants.
+/// None for constants. The end points are as short as the distances of the roots allow; neighbours may share one.
 pub fn isolate_real_roots(f: &Polynomial) -> Vec<(Rational, Rational)> {
     if f.degree() == 0 {
         return Vec::new();
@@ -280,19 +280,20 @@ pub fn isolate_real_roots(f: &Polynomial) -> Vec<(Rational, Rational)> {
         let after = extents.get(k + 1).map(|next| &next.0 - &extents[k].1);
         before.into_iter().chain(after).min().unwrap_or(Rational::from(3))
     };
-    (0..extents.len())
+    let tight: Vec<(Rational, Rational)> = (0..extents.len())
         .map(|k| match &found[k] {
             Found::Between { .. } => extents[k].clone(),
             Found::Point { .. } => {
                 let third = gap(k) / Rational::from(3);
-                let mut radius = Rational::ONE;
-                while radius > third {
-                    radius /= Rational::from(2);
-                }
-                (&extents[k].0 - &radius, &extents[k].0 + &radius)
+                (&extents[k].0 - &third, &extents[k].0 + &third)
             }
         })
-        .collect()
+        .collect();
+    let (Some(first), Some(last)) = (tight.first(), tight.last()) else { return Vec::new() };
+    let mut ends = vec![Rational::from(first.0.floor())];
+    ends.extend(tight.windows(2).map(|pair| simplest_between(&pair[0].1, &pair[1].0)));
+    ends.push(Rational::from(last.1.ceil()));
+    ends.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
 }
 
 /// A part of the isolating interval (lo, hi) of a simple root that is at most `width` > 0 wide; its end points are no roots.

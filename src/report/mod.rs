@@ -17,6 +17,7 @@ mod symbol;
 mod symbols;
 mod typeface;
 
+pub mod claims;
 pub mod figure;
 pub mod html;
 pub mod latex;

@@ -43,6 +43,15 @@ pub fn table(table: &Table, color: bool, width: Option<u16>) -> String {
     text
 }
 
+/// Columns of the terminal that shows standard output (or standard error); none where none does.
+pub fn width(standard_error: bool) -> Option<u16> {
+    let mut grid = comfy_table::Table::new();
+    if standard_error {
+        grid.use_stderr();
+    }
+    grid.width()
+}
+
 fn alignment(kind: Kind) -> CellAlignment {
     if kind == Kind::Number { CellAlignment::Right } else { CellAlignment::Left }
 }

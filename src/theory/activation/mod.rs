@@ -18,6 +18,8 @@
 //! What the theory says about all of them, eq. 10 and "σ = σ_c for some c ≥ 0", is decided by search in [`properties`].
 
 pub mod properties;
+#[cfg(test)]
+mod tests;
 
 use super::problem::Activation;
 use crate::exact::{Rational, rational};
@@ -192,7 +194,9 @@ impl<T: Scalar> SparseActivation<T> {
                 each(&|i, x| positive(&(x.clone() + gate_bias[i].clone())) && positive(&self.magnitude(i, x)))
             }
             Self::BiasedRelu(_) => each(&|i, x| positive(&self.magnitude(i, x))),
-            Self::TopK(k) | Self::TopKRelu(k) => batch.iter().flat_map(|z| largest(std::slice::from_ref(z), *k)).collect(),
+            Self::TopK(k) | Self::TopKRelu(k) => {
+                batch.iter().flat_map(|z| largest(std::slice::from_ref(z), *k)).collect()
+            }
             Self::BatchTopK(k) | Self::BatchTopKRelu(k) => largest(batch, k.saturating_mul(batch.len())),
         };
         if matches!(self, Self::TopKRelu(_) | Self::BatchTopKRelu(_)) {

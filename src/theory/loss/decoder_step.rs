@@ -10,9 +10,9 @@
 
 use super::products::{add_product, product};
 use super::{ApproximateLoss, LossError, Weights};
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
-use faer::diag::Diag;
 use faer::{Mat, MatRef};
 
 /// Which singular values s of Z D^½ count as non-zero: those above `relative` times the largest.

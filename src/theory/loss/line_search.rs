@@ -119,18 +119,13 @@ impl ApproximateLoss {
     }
 
     /// The steps t for which W + tΔW has the firing sets of W.
-    pub fn cell_interval(
-        &self,
-        W: MatRef<'_, f64>,
-        direction: MatRef<'_, f64>,
-    ) -> Result<CellInterval, LossError> {
+    pub fn cell_interval(&self, W: MatRef<'_, f64>, direction: MatRef<'_, f64>) -> Result<CellInterval, LossError> {
         self.check_encoder("W", W)?;
         if direction.nrows() != W.nrows() || direction.ncols() != W.ncols() {
             return Err(super::shape("direction W", format!("{}×{}", W.nrows(), W.ncols()), direction));
         }
         let (A, rates) = (self.pre_activations(W), self.pre_activations(direction));
-        let everything =
-            CellInterval { lo: f64::NEG_INFINITY, hi: f64::INFINITY, lo_closed: false, hi_closed: false };
+        let everything = CellInterval { lo: f64::NEG_INFINITY, hi: f64::INFINITY, lo_closed: false, hi_closed: false };
         Ok(A.col_iter().zip(rates.col_iter()).fold(everything, |interval, (a, rate)| {
             a.iter().zip(rate.iter()).fold(interval, |interval, (&a, &rate)| interval.cut(a, rate, self.c))
         }))

@@ -273,9 +273,8 @@ impl Weights {
 
     /// The Euclidean inner product of two points of one shape.
     pub fn dot(&self, other: &Weights) -> f64 {
-        let inner = |a: &Mat<f64>, b: &Mat<f64>| {
-            a.col_iter().zip(b.col_iter()).map(|(x, y)| x.transpose() * y).sum::<f64>()
-        };
+        let inner =
+            |a: &Mat<f64>, b: &Mat<f64>| a.col_iter().zip(b.col_iter()).map(|(x, y)| x.transpose() * y).sum::<f64>();
         inner(&self.V, &other.V) + inner(&self.W, &other.W)
     }
 }

@@ -70,7 +70,11 @@ impl ApproximateLoss {
         }
         // Not `from > to`, which is false for a bound that is not a number.
         if !(from <= to) || from == f64::INFINITY || to == f64::NEG_INFINITY {
-            return Err(LossError::Parameter { name: "from", expected: "a number <= to, not both infinite", found: from });
+            return Err(LossError::Parameter {
+                name: "from",
+                expected: "a number <= to, not both infinite",
+                found: from,
+            });
         }
         let line = Line::new(self, weights, direction);
         let Groups { order, groups } = line.events();
@@ -266,8 +270,20 @@ impl Finalists {
         };
         let winner = first(true).or_else(|| first(false));
         winner.map_or(
-            LineMinimum { t: f64::NAN, value: f64::NAN, attained: false, piece: (f64::NAN, f64::NAN), events: order.len() },
-            |(value, c)| LineMinimum { t: c.t, value: *value, attained: c.attained, piece: c.piece, events: order.len() },
+            LineMinimum {
+                t: f64::NAN,
+                value: f64::NAN,
+                attained: false,
+                piece: (f64::NAN, f64::NAN),
+                events: order.len(),
+            },
+            |(value, c)| LineMinimum {
+                t: c.t,
+                value: *value,
+                attained: c.attained,
+                piece: c.piece,
+                events: order.len(),
+            },
         )
     }
 }

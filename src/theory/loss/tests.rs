@@ -22,10 +22,7 @@ pub(super) fn instance(seed: u64, [n, n_p, n_r, n_q]: [usize; 4], c_eighths: i64
     let mut vector = |length: usize| (0..length).map(|_| eighths(-12, 12)).collect::<Vec<_>>();
     let directions: Vec<_> = (0..n).map(|_| (vector(n_p), vector(n_r))).collect();
     let points: Vec<Point> = (0..2)
-        .map(|_| Point {
-            w_e: (0..n_q).map(|_| vector(n_p)).collect(),
-            w_d: (0..n_q).map(|_| vector(n_r)).collect(),
-        })
+        .map(|_| Point { w_e: (0..n_q).map(|_| vector(n_p)).collect(), w_d: (0..n_q).map(|_| vector(n_r)).collect() })
         .collect();
     let features = directions.into_iter().map(|(w_p, w_r)| Feature { w_p, w_r, mass: eighths(1, 24) }).collect();
     let c = Rational::from(c_eighths) / Rational::from(8);
@@ -288,8 +285,14 @@ fn wrong_input_is_an_error_that_says_what_was_expected() {
     let ones = |rows, columns| Mat::<f64>::full(rows, columns, 1.0);
     let text = |e: LossError| e.to_string();
     let new = |P, R, masses: &[f64], c| text(ApproximateLoss::new(P, R, masses.to_vec(), c).unwrap_err());
-    assert_eq!(new(ones(2, 3), ones(2, 2), &[1.0; 3], 0.0), "R: expected at least one row, and 3 columns as in P, found 2×2");
-    assert_eq!(new(ones(2, 3), ones(2, 3), &[1.0; 2], 0.0), "masses: expected 3 numbers, one for each column of P, found 2");
+    assert_eq!(
+        new(ones(2, 3), ones(2, 2), &[1.0; 3], 0.0),
+        "R: expected at least one row, and 3 columns as in P, found 2×2"
+    );
+    assert_eq!(
+        new(ones(2, 3), ones(2, 3), &[1.0; 2], 0.0),
+        "masses: expected 3 numbers, one for each column of P, found 2"
+    );
     assert!(new(ones(2, 1), ones(2, 1), &[-1.0], 0.0).contains("masses[0]"));
     assert!(new(ones(2, 1), ones(2, 1), &[1.0], f64::NAN).contains("threshold"));
     assert!(new(ones(2, 1) * faer::Scale(f64::INFINITY), ones(2, 1), &[1.0], 0.0).contains("P: expected finite"));
@@ -303,6 +306,7 @@ fn wrong_input_is_an_error_that_says_what_was_expected() {
     assert!(loss.added_neuron(direction.V.as_ref(), &[1.0]).is_err());
     let big = Weights { V: ones(2, 2000), W: ones(2000, 2) };
     assert_eq!(loss.hessian(&big).unwrap_err(), LossError::TooLarge { dimension: 8000, limit: 4096 });
-    let top = Problem::from_json(r#"{"format":1,"features":[{"w_p":[1],"mass":1}],"activation":{"kind":"top-k","k":1}}"#);
+    let top =
+        Problem::from_json(r#"{"format":1,"features":[{"w_p":[1],"mass":1}],"activation":{"kind":"top-k","k":1}}"#);
     assert_eq!(ApproximateLoss::from_problem(&top.unwrap()).unwrap_err(), LossError::NotThreshold);
 }

@@ -9,6 +9,9 @@
 //! printed with the machine. The products need n·n_q·(4 n_p + 6 n_r) operations: the table at the end shows that the whole grows like
 //! them, linearly in n and in n_q.
 
+// Single-letter matrices are the paper's own names.
+#![allow(non_snake_case)]
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
 use sdlab::bench::features::{random_unit, stream};

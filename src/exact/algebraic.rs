@@ -99,8 +99,8 @@ impl NumberField {
 
     /// The same number with fewer coefficients than the degree of the current polynomial allows, or as many.
     pub fn normal_form(&self, element: &[Rational]) -> Vec<Rational> {
-        let (integers, scale) = self.to_order(&[element]);
-        self.from_order(&self.order.reduce(integers[0].clone()), scale.numerator())
+        let (integers, scale) = self.in_beta(&[element]);
+        self.in_alpha(&self.order.reduce(integers[0].clone()), scale.numerator())
     }
 
     /// The number if its normal form is rational. (A rational number may have another form while the polynomial is reducible.)
@@ -113,7 +113,7 @@ impl NumberField {
 
     /// Bounds lo ≤ element ≤ hi at most 2^-bits apart.
     pub fn enclosure(&self, element: &[Rational], bits: i64) -> (Rational, Rational) {
-        let (integers, denominator) = self.to_order(&[element]);
+        let (integers, denominator) = self.in_beta(&[element]);
         let Enclosure { lo, hi, scale } = self.narrow(&integers[0], denominator.numerator(), bits);
         let place = |end: IBig| dyadic(&end, scale) / &denominator;
         (place(lo), place(hi))
@@ -121,7 +121,7 @@ impl NumberField {
 
     /// (c, r) with |element·2^bits − c| ≤ r ≤ 2.
     pub fn ball(&self, element: &[Rational], bits: usize) -> (IBig, IBig) {
-        let (integers, denominator) = self.to_order(&[element]);
+        let (integers, denominator) = self.in_beta(&[element]);
         let denominator = denominator.numerator();
         let Enclosure { lo, hi, scale } = self.narrow(&integers[0], denominator, bits as i64);
         let centre = rounded_quotient(&(&lo + &hi), denominator, bits as i64 - scale - 1);
@@ -149,7 +149,7 @@ impl NumberField {
     }
 
     /// Elements as integer polynomials in β, all multiplied by the same integer s > 0, and s.
-    fn to_order<T: AsRef<[Rational]>>(&self, elements: &[T]) -> (Vec<Vec<IBig>>, Rational) {
+    fn in_beta<T: AsRef<[Rational]>>(&self, elements: &[T]) -> (Vec<Vec<IBig>>, Rational) {
         let all = || elements.iter().flat_map(|element| element.as_ref());
         let common = common_multiple(all().map(|c| c.denominator()));
         let top = elements.iter().map(|element| element.as_ref().len()).max().unwrap_or(1).max(1) - 1;
@@ -166,7 +166,7 @@ impl NumberField {
     }
 
     /// element/denominator with coefficients in powers of α.
-    fn from_order(&self, element: &[IBig], denominator: &IBig) -> Vec<Rational> {
+    fn in_alpha(&self, element: &[IBig], denominator: &IBig) -> Vec<Rational> {
         if element.is_empty() {
             return vec![Rational::ZERO];
         }
@@ -228,8 +228,8 @@ impl OrderedField for NumberField {
         match (&a[..], &b[..]) {
             ([q], other) | (other, [q]) => trimmed(other.iter().map(|c| c * q).collect()),
             _ => {
-                let ((x, s), (y, t)) = (self.to_order(&[a]), self.to_order(&[b]));
-                self.from_order(&self.order.mul(&x[0], &y[0]), (s * t).numerator())
+                let ((x, s), (y, t)) = (self.in_beta(&[a]), self.in_beta(&[b]));
+                self.in_alpha(&self.order.mul(&x[0], &y[0]), (s * t).numerator())
             }
         }
     }
@@ -239,7 +239,7 @@ impl OrderedField for NumberField {
     }
 
     fn inv(&self, a: &Vec<Rational>) -> Vec<Rational> {
-        let (integers, scale) = self.to_order(&[a]);
+        let (integers, scale) = self.in_beta(&[a]);
         let numerator = self.order.integer(scale.numerator());
         self.quotients(&[numerator], &integers[0]).swap_remove(0)
     }
@@ -248,7 +248,7 @@ impl OrderedField for NumberField {
         match &a[..] {
             [] => 0,
             [q] => rational::sign(q),
-            _ => self.order.sign(&self.to_order(&[a]).0[0]),
+            _ => self.order.sign(&self.in_beta(&[a]).0[0]),
         }
     }
 
@@ -256,7 +256,7 @@ impl OrderedField for NumberField {
         if let [q] = &a[..] {
             return rational::to_f64(q);
         }
-        let (integers, scale) = self.to_order(&[a]);
+        let (integers, scale) = self.in_beta(&[a]);
         // Both factors are kept apart from their exponents, so that neither overflows.
         let (above, below) =
             (self.order.approximate(&integers[0]), self.order.approximate(&vec![scale.numerator().clone()]));
@@ -269,12 +269,12 @@ impl OrderedField for NumberField {
     }
 
     fn integral(&self, row: &[Vec<Rational>]) -> (Vec<Vec<IBig>>, Rational) {
-        self.to_order(row)
+        self.in_beta(row)
     }
 
     fn quotients(&self, numerators: &[Vec<IBig>], denominator: &Vec<IBig>) -> Vec<Vec<Rational>> {
         let divisor = self.order.divisor(denominator);
-        numerators.iter().map(|n| self.from_order(&self.order.times_inverse(n, &divisor), divisor.norm())).collect()
+        numerators.iter().map(|n| self.in_alpha(&self.order.times_inverse(n, &divisor), divisor.norm())).collect()
     }
 }
 

@@ -35,12 +35,11 @@ fn eliminate<D: Domain>(domain: &D, mut rows: Vec<Vec<D::Elem>>, columns: usize,
         let divisor = domain.divisor(&previous);
         let pivot_row = rows[rank].clone();
         let pivot = &pivot_row[column];
-        for r in (if above { 0 } else { rank + 1 })..rows.len() {
-            if r == rank {
-                continue;
-            }
-            let left = rows[r][column].clone();
-            for (j, entry) in rows[r].iter_mut().enumerate() {
+        let (before, after) = rows.split_at_mut(rank);
+        let above = before.iter_mut().filter(|_| above);
+        for row in above.chain(&mut after[1..]) {
+            let left = row[column].clone();
+            for (j, entry) in row.iter_mut().enumerate() {
                 *entry = if j == column {
                     domain.zero()
                 } else {

@@ -29,8 +29,17 @@ pub(crate) fn interior<D: Domain>(domain: &D, rows: &[Inequality<D::Elem>], vari
     if rows.is_empty() {
         return Interior::Point(DyadicPoint::new(vec![IBig::ZERO; variables], 0));
     }
+    decide_from(domain, rows, variables, propose(domain, rows, variables))
+}
+
+fn decide_from<D: Domain>(
+    domain: &D,
+    rows: &[Inequality<D::Elem>],
+    variables: usize,
+    proposal: Proposal,
+) -> Interior<D::Elem> {
     let everything: Vec<&Inequality<D::Elem>> = rows.iter().collect();
-    let mut chosen: Vec<usize> = match propose(domain, rows, variables) {
+    let mut chosen: Vec<usize> = match proposal {
         Proposal::Inside(point) => match round_floats(domain, &everything, &point) {
             Some(point) => return Interior::Point(point),
             None => (0..rows.len()).collect(),
@@ -96,5 +105,95 @@ fn round_exact<D: Domain>(
             Some(point) => return point,
             None => first = last + 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exact::domain::{Integers, dot, sign};
+    use proptest::prelude::*;
+
+    fn inequalities(rows: &[(Vec<i64>, i64)]) -> Vec<Inequality<IBig>> {
+        let row = |(a, b): &(Vec<i64>, i64)| inequality(&Integers, a.iter().map(|&v| v.into()).collect(), (*b).into());
+        rows.iter().map(row).collect()
+    }
+
+    /// Does the decision prove what it says? Returns whether there is a point.
+    fn proven(rows: &[Inequality<IBig>], variables: usize, decision: &Interior<IBig>) -> bool {
+        match decision {
+            Interior::Point(point) => {
+                for row in rows {
+                    let rhs = &row.rhs << point.bits;
+                    assert!(dot(&row.coeffs, &point.numerators) > rhs, "{row:?} fails at {point:?}");
+                }
+                true
+            }
+            Interior::Empty(multipliers) => {
+                assert!(!multipliers.is_empty() && multipliers.iter().all(|(_, m)| sign(m) > 0));
+                let sum = |part: &dyn Fn(&Inequality<IBig>) -> IBig| -> IBig {
+                    multipliers.iter().map(|(k, m)| m * part(&rows[*k])).sum()
+                };
+                for j in 0..variables {
+                    assert!(sum(&|row| row.coeffs[j].clone()).is_zero());
+                }
+                assert!(sign(&sum(&|row| row.rhs.clone())) >= 0);
+                false
+            }
+        }
+    }
+
+    fn proposal() -> impl Strategy<Value = Proposal> {
+        prop_oneof![
+            prop::collection::vec(prop_oneof![-3.0f64..3.0, Just(0.0), Just(1e-300), Just(1e300)], 3)
+                .prop_map(Proposal::Inside),
+            prop::collection::btree_set(0usize..5, 0..5).prop_map(|rows| Proposal::Tight(rows.into_iter().collect())),
+            Just(Proposal::Silent),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(600))]
+
+        #[test]
+        fn a_wrong_proposal_changes_neither_the_answer_nor_its_proof(
+            rows in prop::collection::vec((prop::collection::vec(-3i64..4, 3), -2i64..3), 5..14),
+            proposal in proposal(),
+            homogeneous in any::<bool>(),
+        ) {
+            let rows: Vec<_> = rows.into_iter().map(|(a, b)| (a, if homogeneous { 0 } else { b })).collect();
+            let rows = inequalities(&rows);
+            let misled = decide_from(&Integers, &rows, 3, proposal);
+            let guided = interior(&Integers, &rows, 3);
+            prop_assert_eq!(proven(&rows, 3, &misled), proven(&rows, 3, &guided));
+        }
+    }
+
+    #[test]
+    fn a_program_on_which_dantzigs_rule_cycles_is_decided() {
+        // Beale's example (1955) in four variables, with the demand that the objective exceed its optimum 1/20 or stay below.
+        let beale = |bound: i64| {
+            let mut rows = vec![
+                (vec![-25, 6000, 4, -900], 0),
+                (vec![-50, 9000, 2, -300], 0),
+                (vec![0, 0, -1, 0], -1),
+                (vec![75, -15000, 2, -600], bound),
+            ];
+            rows.extend((0..4).map(|k| ((0..4).map(|j| i64::from(j == k)).collect(), 0)));
+            inequalities(&rows)
+        };
+        for (bound, expected) in [(4, true), (5, false), (6, false)] {
+            let rows = beale(bound);
+            let decision = decide_from(&Integers, &rows, 4, Proposal::Silent);
+            assert_eq!(proven(&rows, 4, &decision), expected, "{bound}");
+        }
+    }
+
+    #[test]
+    fn the_coarsest_rounding_that_stays_inside_is_taken() {
+        // 0.3 < z < 0.4: multiples of 1/8 are the first to hit.
+        let rows = inequalities(&[(vec![10], 3), (vec![-10], -4)]);
+        let Interior::Point(point) = interior(&Integers, &rows, 1) else { panic!("3/8 is inside") };
+        assert_eq!(point, DyadicPoint { numerators: vec![3.into()], bits: 3 });
     }
 }

@@ -5,6 +5,7 @@ pub mod activation;
 pub mod certificate;
 pub mod certificate_body;
 pub mod exact_loss;
+pub mod families;
 pub mod loss;
 pub mod partial_optimum;
 pub mod pattern;

@@ -17,6 +17,8 @@ use std::rc::Rc;
 /// Largest number of segments, and smallest width (as a power of two below T), before the search gives up.
 const MAX_LINKS: usize = 4000;
 const MAX_HALVINGS: usize = 480;
+/// Halvings after which a segment is short: pairs are then decided even where no weak solution violates them.
+const SHORT: usize = 6;
 
 /// Where a segment ends.
 #[derive(Debug, Clone)]
@@ -134,7 +136,8 @@ impl Chain<'_> {
         if self.links.len() > MAX_LINKS || halvings > MAX_HALVINGS {
             return None;
         }
-        let prover = Prover { block: self.block, field: &Rationals, solve: &lp::decide_rational };
+        let prover =
+            Prover { block: self.block, field: &Rationals, solve: &lp::decide_rational, short: halvings > SHORT };
         if let Some(tree) = prover.tree(from, to, &Faces::root(self.block)) {
             let tree = tree.map(&|x: &Rational| vec![x.clone()]);
             self.links.push(Link { field: None, to: End::Rational(to.clone()), tree });
@@ -179,7 +182,7 @@ impl Chain<'_> {
     /// The link between a rational and a root beside it.
     fn beside(&self, root: &Rc<NumberField>, rational: &Rational, towards: bool) -> Option<Link> {
         let field: &NumberField = root;
-        let prover = Prover { block: self.block, field, solve: &|s| lp::decide(field, s) };
+        let prover = Prover { block: self.block, field, solve: &|s| lp::decide(field, s), short: true };
         let (near, alpha) = (field.rational(rational), field.alpha());
         let (start, end) = if towards { (near, alpha) } else { (alpha, near) };
         let tree = prover.tree(&start, &end, &Faces::root(self.block))?;
@@ -217,6 +220,8 @@ struct Prover<'a, F: OrderedField> {
     block: &'a Block,
     field: &'a F,
     solve: &'a dyn Fn(&System<F::Elem>) -> Outcome<F::Elem>,
+    /// Whether the segment is the result of many halvings.
+    short: bool,
 }
 
 impl<F: OrderedField> Prover<'_, F> {
@@ -230,14 +235,19 @@ impl<F: OrderedField> Prover<'_, F> {
         match (self.solve)(&self.system(&ends, faces, &layout)) {
             Outcome::Feasible(solution) => Some(self.leaf(&solution, faces, &layout)),
             Outcome::Infeasible(_) => {
-                // If one point alone has multipliers the segment is too long; otherwise a pair must be decided.
+                // If single points have multipliers the segment is too long; otherwise a pair must be decided. Where a weak
+                // solution violates no pair, as at a degenerate μ, any pair may help on a short segment.
                 let half = self.field.rational(&(Rational::ONE / Rational::from(2)));
-                let middle = [self.field.mul(&half, &self.field.add(start, end))];
+                let middle = self.field.mul(&half, &self.field.add(start, end));
                 let single = Layout::new(self.block, faces, 1);
-                let Outcome::Infeasible(dual) = (self.solve)(&self.system(&middle, faces, &single)) else {
-                    return None;
-                };
-                let e = self.violated(&dual, faces, &single)?;
+                let violated = [middle, end.clone(), start.clone()].into_iter().find_map(|mu| {
+                    match (self.solve)(&self.system(&[mu], faces, &single)) {
+                        Outcome::Infeasible(dual) => self.violated(&dual, faces, &single),
+                        Outcome::Feasible(_) => None,
+                    }
+                });
+                let any = if self.short { faces.open.first().copied() } else { None };
+                let e = violated.or(any)?;
                 let tight = self.tree(start, end, &faces.decide(e, true))?;
                 let free = self.tree(start, end, &faces.decide(e, false))?;
                 Some(Tree::Branch(e, Box::new(tight), Box::new(free)))

@@ -1,0 +1,108 @@
+//! `arithmetic`: relations between rational expressions (FORMAT.md §5).
+
+use crate::Refusal;
+use crate::claim::Claim;
+use crate::format::{Arithmetic, Expr, Relation};
+use crate::instance::require;
+use crate::number::{Work, words};
+use dashu::base::BitTest;
+use dashu::integer::{IBig, UBig};
+use dashu::rational::RBig;
+use std::cmp::Ordering;
+
+/// Most bits of a value.
+const MAX_BITS: usize = 2_000_000;
+
+/// Greatest exponent, and greatest argument of a binomial coefficient.
+const MAX_ARGUMENT: usize = 100_000;
+
+/// `arithmetic`.
+pub(crate) fn arithmetic(work: &Work, body: &Arithmetic) -> Result<Claim, Refusal> {
+    require(!body.steps.is_empty(), || "there is no step".to_owned())?;
+    for (at, step) in body.steps.iter().enumerate() {
+        let within = |refusal: Refusal| refusal.within(format!("steps[{at}]"));
+        let (left, right) = (evaluate(work, &step.left).map_err(within)?, evaluate(work, &step.right).map_err(within)?);
+        pay(work, &left, &right)?;
+        let holds = match (left.cmp(&right), step.relation) {
+            (Ordering::Less, relation) => matches!(relation, Relation::Less | Relation::LessEqual),
+            (Ordering::Equal, relation) => {
+                matches!(relation, Relation::LessEqual | Relation::Equal | Relation::GreaterEqual)
+            }
+            (Ordering::Greater, relation) => matches!(relation, Relation::Greater | Relation::GreaterEqual),
+        };
+        require(holds, || format!("steps[{at}]: the relation does not hold"))?;
+    }
+    Ok(Claim::new(format!("{} relations between rational numbers hold", body.steps.len())))
+}
+
+fn bits(x: &RBig) -> usize {
+    x.numerator().bit_len() + x.denominator().bit_len()
+}
+
+/// Pays for an operation on two rationals, greatest common divisors included.
+fn pay(work: &Work, a: &RBig, b: &RBig) -> Result<(), Refusal> {
+    let length = |x: &RBig| (bits(x) / 64 + 2) as u64;
+    let gcds = if a.is_int() && b.is_int() { 1 } else { 8 };
+    work.spend(500 + gcds * (length(a) + length(b)).pow(2))
+}
+
+fn limit_bits(bits: usize) -> Result<(), Refusal> {
+    if bits <= MAX_BITS { Ok(()) } else { Err(Refusal::limit(format!("a value of over {MAX_BITS} bits"))) }
+}
+
+fn limit_argument(argument: usize) -> Result<(), Refusal> {
+    if argument <= MAX_ARGUMENT { Ok(()) } else { Err(Refusal::limit(format!("an argument over {MAX_ARGUMENT}"))) }
+}
+
+/// The value; its size is estimated before it is computed.
+fn evaluate(work: &Work, expression: &Expr) -> Result<RBig, Refusal> {
+    let combine = |a: RBig, b: RBig, operation: fn(RBig, RBig) -> RBig| {
+        limit_bits(bits(&a) + bits(&b) + 1)?;
+        pay(work, &a, &b)?;
+        Ok(operation(a, b))
+    };
+    let fold = |expressions: &[Expr], operation: fn(RBig, RBig) -> RBig| {
+        let mut values = expressions.iter().map(|expression| evaluate(work, expression));
+        let first = values.next().ok_or_else(|| Refusal::format("expected at least one operand"))??;
+        values.try_fold(first, |value, next| combine(value, next?, operation))
+    };
+    match expression {
+        Expr::Rational(value) => Ok(value.0.clone()),
+        Expr::Add(terms) => fold(terms, |a, b| a + b),
+        Expr::Mul(factors) => fold(factors, |a, b| a * b),
+        Expr::Sub(pair) => combine(evaluate(work, &pair.0)?, evaluate(work, &pair.1)?, |a, b| a - b),
+        Expr::Div(pair) => {
+            let (a, b) = (evaluate(work, &pair.0)?, evaluate(work, &pair.1)?);
+            require(!b.is_zero(), || "division by zero".to_owned())?;
+            combine(a, b, |a, b| a / b)
+        }
+        Expr::Pow(pair) => {
+            let (base, exponent) = (evaluate(work, &pair.0)?, pair.1);
+            limit_argument(exponent)?;
+            limit_bits(bits(&base).saturating_mul(exponent))?;
+            work.spend(500 + ((bits(&base) * exponent / 64 + 2) as u64).pow(2))?;
+            // powers of coprime numbers are coprime, but from_parts divides by their gcd all the same
+            let (numerator, denominator) = (base.numerator().pow(exponent), base.denominator().pow(exponent));
+            let ends = RBig::from(numerator.clone());
+            pay(work, &ends, &RBig::from(IBig::from(denominator.clone())))?;
+            Ok(RBig::from_parts(numerator, denominator))
+        }
+        Expr::Binomial(n, k) => {
+            limit_argument((*n).max(*k))?;
+            binomial(work, *n, *k)
+        }
+    }
+}
+
+/// n(n−1)..(n−k+1)/k!, each factor divided out as soon as it is whole.
+fn binomial(work: &Work, n: usize, k: usize) -> Result<RBig, Refusal> {
+    if k > n {
+        return Ok(RBig::ZERO);
+    }
+    let mut value = IBig::ONE;
+    for factor in 1..=k.min(n - k) {
+        work.spend(4 * words(&value))?;
+        value = value * IBig::from(n - factor + 1) / IBig::from(factor);
+    }
+    Ok(RBig::from_parts(value, UBig::ONE))
+}

@@ -1,7 +1,6 @@
 //! `sdlab partial-optima`: all partial optima of a pattern, or a proof that there is none.
 
 use super::{Answer, CliError, Session, shown};
-use crate::stats::table::rounded;
 use crate::stats::{Cell, Kind, Table, Tone};
 use crate::theory::partial_optimum::{BlockSummary, Class, Decision, LossValue, Optimum, decide};
 use clap::Args;
@@ -105,10 +104,7 @@ fn listing(optima: &[Optimum]) -> Table {
             Class::StrictSaddle => Tone::Bad,
             Class::Degenerate => Tone::Open,
         };
-        let row = |block: &BlockSummary| {
-            let numbers: Vec<String> = block.w.iter().map(|x| rounded(*x, 4)).collect();
-            format!("w_{} ∝ ({})", block.neuron, numbers.join(", "))
-        };
+        let row = |block: &BlockSummary| format!("w_{} ∝ {}", block.neuron, shown::rounded_vector(&block.w));
         table.push([
             Cell::from(k),
             Cell::number(optimum.loss.to_f64(), 8),

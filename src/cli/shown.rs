@@ -47,6 +47,19 @@ pub fn vector(values: &[Rational]) -> String {
     format!("({})", values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
+/// A rounded row such as (1, -0.5).
+pub fn rounded_vector(values: &[f64]) -> String {
+    let short = |value: &f64| {
+        let text = rounded(*value, 4);
+        if text.contains('.') && !text.contains('e') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
+    };
+    format!("({})", values.iter().map(short).collect::<Vec<_>>().join(", "))
+}
+
 /// Features in a firing set, such as {0, 2}.
 pub fn set(features: impl IntoIterator<Item = usize>) -> String {
     format!("{{{}}}", features.into_iter().map(|d| d.to_string()).collect::<Vec<_>>().join(", "))

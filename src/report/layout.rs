@@ -108,7 +108,7 @@ impl<'a> Measured<'a> {
                 Scale::Linear => t,
                 Scale::Log => 10f64.powf(t),
             });
-            (map, Ruler::new(&axis, values, 5, 0.0))
+            (map, Ruler::new(&axis, values, ((cell * ASPECT) / 22.0) as usize, 0.0))
         });
         let label_room = |label: &str| if label.is_empty() { 0.0 } else { LABEL.em * LINE_HEIGHT + 2.0 };
         let tick_height = TICK_LENGTH + TICK_GAP + TICK.em;

@@ -161,7 +161,8 @@ impl Parser {
             | "\\inf" => {
                 format!("<mi mathvariant=\"normal\">{}</mi>", &command[1..])
             }
-            // The size of brackets is the browser's business.
+            "\\begin" => self.matrix()?,
+            // Brackets keep their size: in statements nothing is tall.
             "\\left" | "\\right" | "\\bigl" | "\\bigr" | "\\big" | "\\Bigl" | "\\Bigr" => {
                 match self.tokens.get(self.at) {
                     Some(Token::Char('.')) => {
@@ -179,6 +180,47 @@ impl Parser {
             "\\colon" => character(':'),
             _ => symbols::character(command).map(character).ok_or_else(|| MathError(command.to_owned()))?,
         })
+    }
+
+    /// The rest of an environment of rows and columns.
+    fn matrix(&mut self) -> Result<String, MathError> {
+        let name = self.text()?;
+        let (left, right) = match name.as_str() {
+            "pmatrix" => ("<mo>(</mo>", "<mo>)</mo>"),
+            "bmatrix" => ("<mo>[</mo>", "<mo>]</mo>"),
+            "cases" => ("<mo>{</mo>", ""),
+            "matrix" | "aligned" => ("", ""),
+            _ => return Err(MathError(name)),
+        };
+        let mut rows = vec![vec![String::new()]];
+        loop {
+            self.skip_spaces();
+            match self.tokens.get(self.at) {
+                None => return Err(MathError("an environment without its end".into())),
+                Some(Token::Char('&')) => {
+                    self.at += 1;
+                    rows.last_mut().into_iter().for_each(|row| row.push(String::new()));
+                }
+                Some(Token::Command(command)) if command == "\\\\" => {
+                    self.at += 1;
+                    rows.push(vec![String::new()]);
+                }
+                Some(Token::Command(command)) if command == "\\end" => {
+                    self.at += 1;
+                    if self.text()? != name {
+                        return Err(MathError(name));
+                    }
+                    break;
+                }
+                Some(_) => {
+                    let element = self.scripted()?;
+                    rows.last_mut().and_then(|row| row.last_mut()).into_iter().for_each(|cell| *cell += &element);
+                }
+            }
+        }
+        let cells = |row: &Vec<String>| row.iter().map(|cell| format!("<mtd>{cell}</mtd>")).collect::<String>();
+        let rows: String = rows.iter().map(|row| format!("<mtr>{}</mtr>", cells(row))).collect();
+        Ok(format!("<mrow>{left}<mtable>{rows}</mtable>{right}</mrow>"))
     }
 
     fn argument(&mut self) -> Result<String, MathError> {
@@ -241,7 +283,9 @@ fn escaped(c: char) -> String {
 fn character(c: char) -> String {
     match c {
         '-' => "<mo>−</mo>".into(),
-        '*' => "<mo>*</mo>".into(),
+        '(' | ')' | '[' | ']' | '{' | '}' | '|' | '‖' | '⟨' | '⟩' | '⌊' | '⌋' | '⌈' | '⌉' => {
+            format!("<mo stretchy=\"false\">{c}</mo>")
+        }
         c if c.is_alphabetic() || matches!(c, '∞' | '∅' | '⊤' | '…' | '⋯') => format!("<mi>{c}</mi>"),
         c => format!("<mo>{}</mo>", escaped(c)),
     }
@@ -277,15 +321,31 @@ mod tests {
         assert_eq!(
             display(r"\tilde{\mathcal L}=\sum_{d} M_d\|r_d\|^2").unwrap(),
             "<math display=\"block\"><mrow><mover accent=\"true\"><mrow><mi>ℒ</mi></mrow><mo>~</mo></mover><mo>=</mo>\
-             <munder><mo>∑</mo><mrow><mi>d</mi></mrow></munder><msub><mi>M</mi><mi>d</mi></msub><mo>‖</mo>\
-             <msub><mi>r</mi><mi>d</mi></msub><msup><mo>‖</mo><mn>2</mn></msup></mrow></math>"
+             <munder><mo>∑</mo><mrow><mi>d</mi></mrow></munder><msub><mi>M</mi><mi>d</mi></msub><mo stretchy=\"false\">‖</mo>\
+             <msub><mi>r</mi><mi>d</mi></msub><msup><mo stretchy=\"false\">‖</mo><mn>2</mn></msup></mrow></math>"
+        );
+        assert!(
+            display(r"\begin{pmatrix}1&w_2\\0&0\end{pmatrix}").unwrap().contains(
+                "<mtr><mtd><mn>1</mn></mtd><mtd><msub><mi>w</mi><mn>2</mn></msub></mtd></mtr><mtr><mtd><mn>0</mn></mtd><mtd><mn>0</mn></mtd></mtr>"
+            )
         );
         assert!(display(r"\text{a < b}").unwrap().contains("<mtext>a\u{a0}&lt;\u{a0}b</mtext>"));
     }
 
     #[test]
     fn what_is_not_understood_is_an_error_and_no_broken_page() {
-        for latex in [r"\unknown", "{a", "a}", "x_1_2", r"\frac{1}", "&", r"\mathcal{LL}", "\\"] {
+        for latex in [
+            r"\unknown",
+            "{a",
+            "a}",
+            "x_1_2",
+            r"\frac{1}",
+            "&",
+            r"\mathcal{LL}",
+            r"\begin{pmatrix}1",
+            r"\begin{x}\end{x}",
+            "\\",
+        ] {
             assert!(display(latex).is_err(), "{latex}");
         }
     }

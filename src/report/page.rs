@@ -203,8 +203,10 @@ fn section_markup(section: &Section) -> Markup {
             h3 { "Claim" }
             p { (inline(&section.statement)) }
             (formula(&section.latex))
-            h3 { "Verdict" }
-            p { b { (section.verdict.word) } @if let Some(detail) = &section.verdict.detail { ": " (inline(detail)) } }
+            @if let Some(detail) = &section.verdict.detail {
+                h3 { "Verdict" }
+                p { b { (section.verdict.word) } ": " (inline(detail)) }
+            }
             @if !section.evidence.is_empty() {
                 h3 { "Evidence" }
                 ol { @for evidence in &section.evidence { li { (evidence_markup(section, evidence)) } } }

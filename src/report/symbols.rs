@@ -13,7 +13,7 @@ const SYMBOLS: &[(char, &str)] = &[
     ('∄', "\\nexists"), ('¬', "\\neg"), ('∧', "\\wedge"), ('∨', "\\vee"), ('≤', "\\le"), ('≤', "\\leq"), ('≥', "\\ge"),
     ('≥', "\\geq"), ('≠', "\\ne"), ('≠', "\\neq"), ('≈', "\\approx"), ('≡', "\\equiv"), ('∼', "\\sim"), ('≲', "\\lesssim"),
     ('≻', "\\succ"), ('⇒', "\\Rightarrow"), ('⇒', "\\implies"), ('⇔', "\\Leftrightarrow"), ('⇔', "\\iff"), ('→', "\\to"),
-    ('→', "\\rightarrow"), ('↦', "\\mapsto"), ('×', "\\times"), ('·', "\\cdot"), ('∘', "\\circ"), ('⊗', "\\otimes"),
+    ('→', "\\rightarrow"), ('⟹', "\\Longrightarrow"), ('⟺', "\\Longleftrightarrow"), ('↦', "\\mapsto"), ('×', "\\times"), ('·', "\\cdot"), ('∘', "\\circ"), ('⊗', "\\otimes"),
     ('⊙', "\\odot"), ('±', "\\pm"), ('⟂', "\\perp"), ('∥', "\\parallel"), ('‖', "\\|"), ('‖', "\\Vert"), ('⟨', "\\langle"),
     ('⟩', "\\rangle"), ('⌊', "\\lfloor"), ('⌋', "\\rfloor"), ('⌈', "\\lceil"), ('⌉', "\\rceil"), ('⊤', "\\top"),
     ('…', "\\dots"), ('…', "\\ldots"), ('⋯', "\\cdots"), ('∣', "\\mid"), ('★', "\\bigstar"), ('✓', "\\checkmark"),

@@ -125,11 +125,6 @@ impl Json {
 
     /// Indented, but a value that fits on a line stays on it.
     pub(crate) fn pretty(&self, indent: usize) -> String {
-        let line = self.canonical();
-        if indent + line.len() <= 110 {
-            return line;
-        }
-        let pad = " ".repeat(indent + 2);
         let (open, entries, close) = match self {
             Json::List(list) => ('[', list.iter().map(|entry| entry.pretty(indent + 2)).collect::<Vec<_>>(), ']'),
             Json::Object(object) => {
@@ -138,8 +133,13 @@ impl Json {
                 };
                 ('{', object.iter().map(entry).collect(), '}')
             }
-            Json::Text(_) | Json::Index(_) => return line,
+            Json::Text(_) | Json::Index(_) => return self.canonical(),
         };
+        let line = format!("{open}{}{close}", entries.join(", "));
+        if indent + line.len() <= 110 && !line.contains('\n') {
+            return line;
+        }
+        let pad = " ".repeat(indent + 2);
         format!("{open}\n{pad}{}\n{}{close}", entries.join(&format!(",\n{pad}")), " ".repeat(indent))
     }
 }

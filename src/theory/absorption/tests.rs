@@ -3,7 +3,7 @@
 use super::*;
 use crate::theory::pattern::dot;
 use crate::theory::region::testing::{
-    accepted, grid, integer_columns, problem, q, rng, threshold, unit_columns, written,
+    accepted, grid, integer_columns, problem, q, refused, rng, threshold, unit_columns, written,
 };
 use rand::RngExt as _;
 
@@ -213,4 +213,37 @@ fn the_added_row_of_the_construction_is_2c_over_1_plus_the_positive_part_of_the_
         assert_eq!(dot(&split[0], p), q("7"));
         assert!(dot(&w_e[0], p) > q("7"));
     }
+}
+
+#[test]
+fn a_changed_certificate_of_absorption_is_refused() {
+    let answers = [("0", "3/5 4/5"), ("1", "3/5 4/5")].map(|(c, p)| {
+        let problem = written(&format!("1 0; {p}; -3/5 4/5"), threshold(c));
+        let pattern = pattern(&[&[0, 1]]);
+        absorb(&problem, &pattern, 0).unwrap().certificates(&problem, &pattern, 0).remove(0)
+    });
+    let mut changes = [0, 0];
+    for certificate in &answers {
+        let format::Body::Absorption(body) = &certificate.body else { panic!("{certificate:?}") };
+        let check = |body: format::Absorption| refused(&Certificate { body: body.into(), ..certificate.clone() });
+        check(format::Absorption { pattern: vec![vec![1]], ..body.clone() });
+        match &body.split {
+            Split::None(splits) => {
+                let alone =
+                    |k: usize| format::Absorption { split: Split::None(vec![splits[k].clone()]), ..body.clone() };
+                (0..splits.len()).for_each(|k| check(alone(k)));
+                let twice = Split::None(vec![splits[0].clone(), splits[0].clone()]);
+                check(format::Absorption { split: twice, ..body.clone() });
+                changes[0] += 1;
+            }
+            Split::Realizable { feature, w_e } => {
+                let other = Split::Realizable { feature: 1 - feature, w_e: w_e.clone() };
+                check(format::Absorption { split: other, ..body.clone() });
+                let without = Split::Realizable { feature: *feature, w_e: body.w_e.clone() };
+                check(format::Absorption { split: without, ..body.clone() });
+                changes[1] += 1;
+            }
+        }
+    }
+    assert_eq!(changes, [1, 1]);
 }

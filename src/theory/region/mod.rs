@@ -111,6 +111,8 @@ fn in_range(problem: &Problem, set: &BTreeSet<usize>) -> Result<(), RegionError>
 }
 
 #[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

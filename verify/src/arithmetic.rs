@@ -22,7 +22,7 @@ pub(crate) fn arithmetic(work: &Work, body: &Arithmetic) -> Result<Claim, Refusa
     for (at, step) in body.steps.iter().enumerate() {
         let within = |refusal: Refusal| refusal.within(format!("steps[{at}]"));
         let (left, right) = (evaluate(work, &step.left).map_err(within)?, evaluate(work, &step.right).map_err(within)?);
-        pay(work, &left, &right)?;
+        pay(work, bits(&left), bits(&right), false)?;
         let holds = match (left.cmp(&right), step.relation) {
             (Ordering::Less, relation) => matches!(relation, Relation::Less | Relation::LessEqual),
             (Ordering::Equal, relation) => {
@@ -39,11 +39,10 @@ fn bits(x: &RBig) -> usize {
     x.numerator().bit_len() + x.denominator().bit_len()
 }
 
-/// Pays for an operation on two rationals, greatest common divisors included.
-fn pay(work: &Work, a: &RBig, b: &RBig) -> Result<(), Refusal> {
-    let length = |x: &RBig| (bits(x) / 64 + 2) as u64;
-    let gcds = if a.is_int() && b.is_int() { 1 } else { 8 };
-    work.spend(500 + gcds * (length(a) + length(b)).pow(2))
+/// Pays for an operation on two numbers of so many bits, with a greatest common divisor or without.
+fn pay(work: &Work, a: usize, b: usize, gcd: bool) -> Result<(), Refusal> {
+    let words = ((a + b) / 64 + 4) as u64;
+    work.spend(500 + if gcd { 8 } else { 1 } * words.pow(2))
 }
 
 fn limit_bits(bits: usize) -> Result<(), Refusal> {
@@ -58,7 +57,7 @@ fn limit_argument(argument: usize) -> Result<(), Refusal> {
 fn evaluate(work: &Work, expression: &Expr) -> Result<RBig, Refusal> {
     let combine = |a: RBig, b: RBig, operation: fn(RBig, RBig) -> RBig| {
         limit_bits(bits(&a) + bits(&b) + 1)?;
-        pay(work, &a, &b)?;
+        pay(work, bits(&a), bits(&b), !(a.is_int() && b.is_int()))?;
         Ok(operation(a, b))
     };
     let fold = |expressions: &[Expr], operation: fn(RBig, RBig) -> RBig| {
@@ -80,12 +79,9 @@ fn evaluate(work: &Work, expression: &Expr) -> Result<RBig, Refusal> {
             let (base, exponent) = (evaluate(work, &pair.0)?, pair.1);
             limit_argument(exponent)?;
             limit_bits(bits(&base).saturating_mul(exponent))?;
-            work.spend(500 + ((bits(&base) * exponent / 64 + 2) as u64).pow(2))?;
-            // powers of coprime numbers are coprime, but from_parts divides by their gcd all the same
-            let (numerator, denominator) = (base.numerator().pow(exponent), base.denominator().pow(exponent));
-            let ends = RBig::from(numerator.clone());
-            pay(work, &ends, &RBig::from(IBig::from(denominator.clone())))?;
-            Ok(RBig::from_parts(numerator, denominator))
+            // in lowest terms already, but `from_parts` computes the gcd all the same
+            pay(work, bits(&base) * exponent, 0, !base.is_int())?;
+            Ok(RBig::from_parts(base.numerator().pow(exponent), base.denominator().pow(exponent)))
         }
         Expr::Binomial(n, k) => {
             limit_argument((*n).max(*k))?;

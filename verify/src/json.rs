@@ -10,6 +10,12 @@ use std::fmt;
 /// Greatest nesting depth; the outermost value is at depth 1.
 pub(crate) const MAX_DEPTH: usize = 64;
 
+/// Most word operations that reading the numbers may take.
+const MAX_READING: u64 = 1_000_000_000;
+
+/// No number is longer: see `MAX_DIGITS`.
+const MAX_TEXT: usize = 400_002;
+
 /// A JSON value that a certificate may hold. Objects are sorted by key.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Json {
@@ -94,7 +100,22 @@ impl Serialize for Json {
 impl Json {
     /// Reads one value and nothing after it.
     pub(crate) fn parse(text: &str) -> Result<Json, Refusal> {
-        serde_json::from_str(text).map_err(|error| Refusal::format(format!("not the JSON of a certificate: {error}")))
+        let json: Json = serde_json::from_str(text)
+            .map_err(|error| Refusal::format(format!("not the JSON of a certificate: {error}")))?;
+        if json.reading_cost() > MAX_READING {
+            return Err(Refusal::limit("the long numbers would take too long to read"));
+        }
+        Ok(json)
+    }
+
+    /// Squared lengths of the texts, in words of 64 bits: what it takes to bring all numbers to lowest terms.
+    fn reading_cost(&self) -> u64 {
+        match self {
+            Json::Text(text) if text.len() <= MAX_TEXT => (text.len() as u64 / 19).pow(2),
+            Json::Text(_) | Json::Index(_) => 0,
+            Json::List(list) => list.iter().map(Json::reading_cost).sum(),
+            Json::Object(object) => object.values().map(Json::reading_cost).sum(),
+        }
     }
 
     /// Sorted keys, no white space.

@@ -12,12 +12,13 @@
 //! | `instance` | the problem in such numbers: firing, losses, blocks (§2) |
 //! | `point` | `partial-optimum`, `strict-saddle`, `local-min` (§4) |
 //! | `region`, `nonexistence`, `bounds`, `losses`, `arithmetic` | the other kinds (§5) |
-//! | `corpus` | files and directories of certificates |
+//! | [`files`] | files and directories of certificates |
 
 mod arithmetic;
 mod bounds;
 mod claim;
 mod field;
+pub mod files;
 pub mod format;
 mod instance;
 mod json;

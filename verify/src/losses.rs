@@ -146,11 +146,11 @@ pub(crate) fn exact_loss(instance: &Instance, body: &ExactLoss) -> Result<Claim,
         }
         let (p, r) = (instance.combine(instance.n_p, &in_p)?, instance.combine(instance.n_r, &in_r)?);
         errors.push(instance.error(&point, &p, &r)?);
-        if let [(d, x)] = active.as_slice() {
-            if let Some(mass) = mass.get_mut(*d) {
-                let square = instance.product(x, x)?;
-                *mass = instance.sum([(&*mass, &one), (&square, &probability)])?;
-            }
+        if let [(d, x)] = active.as_slice()
+            && let Some(mass) = mass.get_mut(*d)
+        {
+            let square = instance.product(x, x)?;
+            *mass = instance.sum([(&*mass, &one), (&square, &probability)])?;
         }
         probabilities.push(probability);
     }

@@ -31,10 +31,9 @@ impl Work {
 
     /// Pays, or refuses.
     pub(crate) fn spend(&self, units: u64) -> Result<(), Refusal> {
-        match self.0.get().checked_sub(units) {
-            Some(rest) => Ok(self.0.set(rest)),
-            None => Err(Refusal::limit("the work budget is exhausted")),
-        }
+        let rest = self.0.get().checked_sub(units).ok_or_else(|| Refusal::limit("the work budget is exhausted"))?;
+        self.0.set(rest);
+        Ok(())
     }
 
     /// a·b.

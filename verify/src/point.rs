@@ -324,7 +324,7 @@ fn curves_up(
     }
     let outer: Vec<_> = kernel.iter().map(|vector| (vector.clone(), vector.clone())).collect();
     require(is_definite(k, &plus_outer(k, &m, &outer)?)?, || "M is not proved semidefinite".to_owned())?;
-    let mut strict = order.n.is_empty();
+    let mut strict = true;
     let activations: Vec<(&[Num], &Num)> = match part.z.first() {
         Some(row) => features.iter().filter_map(|&d| Some((instance.p.get(d)?.as_slice(), row.get(d)?))).collect(),
         None => Vec::new(),

@@ -50,7 +50,8 @@ pub(super) fn shrink(
 /// A row with the same firing set whose least activation is attained once, if distinct features attain it.
 ///
 /// Shrinking by 1−ε first gives every silent feature a slack of at least εc. A small step along −p_d, d the longest of the
-/// features that attain the least activation, then lowers d most, since ⟨p_d, p_e⟩ < ‖p_d‖² for the others.
+/// features that attain the least activation, then lowers d most, since ⟨p_d, p_e⟩ < ‖p_d‖² for the others of these. (For
+/// the rest of the set that inequality is the condition of [`shrink`] on the new row.)
 fn single_minimum(problem: &Problem, c: &Rational, row: &[Rational], set: &BTreeSet<usize>) -> Vec<Rational> {
     let p = |d: usize| &problem.features()[d].w_p;
     let activations: Vec<(usize, Rational)> = set.iter().map(|&d| (d, dot(row, p(d)))).collect();
@@ -61,14 +62,12 @@ fn single_minimum(problem: &Problem, c: &Rational, row: &[Rational], set: &BTree
     // Shrunk, the least activation lies half way between c and what it was.
     let middle = (c + &least) / Rational::from(2);
     let shrunk = scaled(row, &(&middle / &least));
-    let norm = dot(p(longest), p(longest));
-    // The step η keeps the least activation above c, silent features silent, and the other activations above the least.
-    let mut bounds = vec![(&middle - c) / (Rational::from(2) * &norm)];
-    for (e, feature) in problem.features().iter().enumerate() {
-        let (a, fall) = (dot(&shrunk, &feature.w_p), dot(p(longest), &feature.w_p));
-        let (room, speed) = if set.contains(&e) { (a - &middle, fall - &norm) } else { (c - a, -fall) };
-        if sign(&speed) > 0 {
-            bounds.push(room / (Rational::from(2) * speed));
+    // The step η keeps the least activation above c and silent features silent.
+    let mut bounds = vec![(&middle - c) / (Rational::from(2) * dot(p(longest), p(longest)))];
+    for silent in problem.features().iter().enumerate().filter(|(e, _)| !set.contains(e)).map(|(_, f)| &f.w_p) {
+        let rise = -dot(p(longest), silent);
+        if sign(&rise) > 0 {
+            bounds.push((c - dot(&shrunk, silent)) / rise);
         }
     }
     let step = bounds.into_iter().min().unwrap_or(Rational::ZERO);

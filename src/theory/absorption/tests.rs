@@ -82,8 +82,9 @@ fn above_threshold_zero_the_construction_splits_every_pattern_of_distinct_unit_f
 
 #[test]
 fn ties_at_the_least_activation_are_broken_even_against_silent_features_on_the_threshold() {
-    // All of F = {0, 1} has activation 6/5 at w = (0, 2), features 2 and 3 sit on the threshold 1.
-    let problem = written("4/5 3/5; -4/5 3/5; 1/2 1/2; -1/2 1/2; 1 0; -1 0", threshold("1"));
+    // At w = (0, 2) features 0 and 1 have activation 6/5, 2 and 3 sit on the threshold 1. Feature 4 is only just silent
+    // and so long that a small step of the row moves it far.
+    let problem = written("4/5 3/5; -4/5 3/5; 1/2 1/2; -1/2 1/2; 100 49/100; 0 -1", threshold("1"));
     let w_e = vec![vec![q("0"), q("2")]];
     let set = BTreeSet::from([0, 1]);
     let proposal = construct::shrink(&problem, &q("1"), &w_e, &set, 0).unwrap();
@@ -201,13 +202,15 @@ fn the_published_construction_is_refused_without_a_threshold() {
 }
 
 #[test]
-fn the_added_row_of_the_construction_is_2c_over_1_plus_the_largest_interference() {
-    let problem = written("1 0; 3/5 4/5; -4/5 3/5", threshold("7"));
-    let answer = absorbed(&problem, &pattern(&[&[0, 1]]), 0);
-    let Absorption::Possible { w_e, feature, split, .. } = &answer else { panic!("{answer:?}") };
-    let p = &problem.features()[*feature].w_p;
-    // The interference of features 0 and 1 is 3/5: 2·7/(8/5).
-    assert_eq!(split[1], p.iter().map(|x| x * q("35/4")).collect::<Vec<_>>());
-    assert_eq!(dot(&split[0], p), q("7"));
-    assert!(dot(&w_e[0], p) > q("7"));
+fn the_added_row_of_the_construction_is_2c_over_1_plus_the_positive_part_of_the_largest_interference() {
+    for (columns, interference) in [("1 0; 3/5 4/5; -4/5 3/5", "3/5"), ("4/5 3/5; -4/5 3/5; 0 -1", "0")] {
+        let problem = written(columns, threshold("7"));
+        let answer = absorbed(&problem, &pattern(&[&[0, 1]]), 0);
+        let Absorption::Possible { w_e, feature, split, .. } = &answer else { panic!("{answer:?}") };
+        let p = &problem.features()[*feature].w_p;
+        let factor = q("14") / (q("1") + q(interference));
+        assert_eq!(split[1], p.iter().map(|x| x * &factor).collect::<Vec<_>>());
+        assert_eq!(dot(&split[0], p), q("7"));
+        assert!(dot(&w_e[0], p) > q("7"));
+    }
 }

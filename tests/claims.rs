@@ -19,7 +19,11 @@ fn assert_refuted_with(id: &str, kind: &str) {
         let proofs: Vec<_> = outcome.evidence.iter().filter_map(|e| e.proof.as_ref()).collect();
         assert!(proofs.iter().any(|p| p.certified.kind() == kind), "{id}, seed {seed}: no {kind} certificate");
         let correction = outcome.correction.expect("a refuted claim is corrected");
-        assert!(correction.checks.iter().all(|c| c.trials >= 100 && c.failures == 0), "{id}, seed {seed}: {:?}", correction.checks);
+        assert!(
+            correction.checks.iter().all(|c| c.trials >= 100 && c.failures == 0),
+            "{id}, seed {seed}: {:?}",
+            correction.checks
+        );
     }
 }
 

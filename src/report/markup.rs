@@ -17,7 +17,7 @@ pub(super) struct Run {
 
 /// Splits `text` into runs.
 ///
-/// `_` counts only after a single letter (with its combining marks) or an operator such as `min`, so that file names and
+/// `_` counts only after a single letter (with its combining marks), ∇, or an operator such as `min`, so that file names and
 /// identifiers stay whole; `^` counts after anything but a space. A script is `{..}`, or up to three letters or digits with an
 /// optional sign, or one other character.
 pub(super) fn runs(text: &str) -> Vec<Run> {
@@ -48,6 +48,9 @@ pub(super) fn runs(text: &str) -> Vec<Run> {
 const OPERATORS: [&str; 5] = ["min", "max", "inf", "sup", "argmin"];
 
 fn follows_symbol(before: &[char]) -> bool {
+    if before.last().is_some_and(|c| matches!(c, '∇' | '∑' | '∏')) {
+        return true;
+    }
     let in_word = |c: &&char| c.is_alphanumeric() || **c == '_' || is_combining(**c);
     let mut word: Vec<char> = before.iter().rev().take_while(in_word).copied().collect();
     word.reverse();
@@ -66,7 +69,8 @@ fn script(after: &[char]) -> Option<(String, usize)> {
     match after.first()? {
         '{' => {
             let end = after.iter().position(|c| *c == '}')?;
-            (end > 1).then(|| (after[1..end].iter().collect(), end + 1))
+            // There is no script of a script: what would be one stands beside its letter.
+            (end > 1).then(|| (after[1..end].iter().filter(|c| **c != '_').collect(), end + 1))
         }
         '-' | '−' | '+' if after.get(1).is_some_and(|c| c.is_ascii_digit()) => {
             let length = 1 + after[1..].iter().take_while(|c| c.is_ascii_digit()).count();
@@ -106,6 +110,7 @@ mod tests {
             ("λ_max and w_{12}", "λ<max> and w<12>"),
             ("10^{-3}, D^½, x^*", "10[-3], D[½], x[*]"),
             ("L̃_A", "L̃<A>"),
+            ("∇_{w_i} and Σ_{d∈F_i}", "∇<wi> and Σ<d∈Fi>"),
             ("p_d p_dᵀ", "p<d> p<d>ᵀ"),
             ("2^-10 and min_V L̃", "2[-10] and min<V> L̃"),
             ("thm_3_7.json", "thm_3_7.json"),

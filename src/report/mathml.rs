@@ -9,11 +9,36 @@ use super::symbols;
 #[error("`{0}` is not understood")]
 pub struct MathError(String);
 
-/// A displayed formula.
+/// A formula in display style, in pieces between which a line may break: at spaces and around texts of the outermost level.
 pub fn display(latex: &str) -> Result<String, MathError> {
     let mut parser = Parser { tokens: tokens(latex), at: 0 };
-    let row = parser.row(None)?;
-    Ok(format!("<math display=\"block\"><mrow>{row}</mrow></math>"))
+    let mut formula = String::new();
+    let mut piece = String::new();
+    let close = |formula: &mut String, piece: &mut String| {
+        if !piece.is_empty() {
+            *formula += &format!("<math displaystyle=\"true\"><mrow>{piece}</mrow></math>");
+            piece.clear();
+        }
+    };
+    loop {
+        parser.skip_spaces();
+        match parser.tokens.get(parser.at) {
+            None => break,
+            Some(Token::Command(command)) if matches!(command.as_str(), "\\ " | "\\quad" | "\\qquad") => {
+                parser.at += 1;
+                close(&mut formula, &mut piece);
+                formula.push(' ');
+            }
+            Some(Token::Command(command)) if command == "\\text" => {
+                parser.at += 1;
+                close(&mut formula, &mut piece);
+                formula += &parser.text()?.replace('\u{a0}', " ");
+            }
+            Some(_) => piece += &parser.scripted()?,
+        }
+    }
+    close(&mut formula, &mut piece);
+    Ok(formula)
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -67,15 +92,14 @@ impl Parser {
         }
     }
 
-    /// Elements up to `end`, which is consumed, or up to the end of the source.
-    fn row(&mut self, end: Option<char>) -> Result<String, MathError> {
+    /// Elements up to the closing brace, which is consumed.
+    fn group(&mut self) -> Result<String, MathError> {
         let mut row = String::new();
         loop {
             self.skip_spaces();
             match self.tokens.get(self.at) {
-                None if end.is_none() => return Ok(row),
                 None => return Err(MathError("a group without its end".into())),
-                Some(Token::Char(c)) if Some(*c) == end => {
+                Some(Token::Char('}')) => {
                     self.at += 1;
                     return Ok(row);
                 }
@@ -105,7 +129,7 @@ impl Parser {
                 return Err(MathError("a double script".into()));
             }
             self.at += 1;
-            let content = self.element()?;
+            let content = self.argument()?;
             *script = Some(content);
         }
         Ok(match (sub, sup, large) {
@@ -124,7 +148,7 @@ impl Parser {
         match self.next() {
             None => Err(MathError("an argument is missing".into())),
             Some(Token::Space) => Ok(String::new()),
-            Some(Token::Char('{')) => Ok(format!("<mrow>{}</mrow>", self.row(Some('}'))?)),
+            Some(Token::Char('{')) => Ok(format!("<mrow>{}</mrow>", self.group()?)),
             Some(Token::Char(c @ ('}' | '_' | '^' | '&' | '$' | '#' | '%'))) => Err(MathError(c.to_string())),
             Some(Token::Char(c)) if c.is_ascii_digit() => {
                 let mut number = c.to_string();
@@ -223,8 +247,17 @@ impl Parser {
         Ok(format!("<mrow>{left}<mtable>{rows}</mtable>{right}</mrow>"))
     }
 
+    /// A group or one token: of a number without braces it is the first digit.
     fn argument(&mut self) -> Result<String, MathError> {
-        self.element()
+        self.skip_spaces();
+        match self.tokens.get(self.at) {
+            Some(Token::Char(c)) if c.is_ascii_digit() => {
+                let digit = *c;
+                self.at += 1;
+                Ok(format!("<mn>{digit}</mn>"))
+            }
+            _ => self.element(),
+        }
     }
 
     /// A letter of another alphabet; the argument is one letter, with or without braces.
@@ -320,7 +353,7 @@ mod tests {
     fn a_formula_becomes_mathml() {
         assert_eq!(
             display(r"\tilde{\mathcal L}=\sum_{d} M_d\|r_d\|^2").unwrap(),
-            "<math display=\"block\"><mrow><mover accent=\"true\"><mrow><mi>ℒ</mi></mrow><mo>~</mo></mover><mo>=</mo>\
+            "<math displaystyle=\"true\"><mrow><mover accent=\"true\"><mrow><mi>ℒ</mi></mrow><mo>~</mo></mover><mo>=</mo>\
              <munder><mo>∑</mo><mrow><mi>d</mi></mrow></munder><msub><mi>M</mi><mi>d</mi></msub><mo stretchy=\"false\">‖</mo>\
              <msub><mi>r</mi><mi>d</mi></msub><msup><mo stretchy=\"false\">‖</mo><mn>2</mn></msup></mrow></math>"
         );
@@ -329,7 +362,11 @@ mod tests {
                 "<mtr><mtd><mn>1</mn></mtd><mtd><msub><mi>w</mi><mn>2</mn></msub></mtd></mtr><mtr><mtd><mn>0</mn></mtd><mtd><mn>0</mn></mtd></mtr>"
             )
         );
-        assert!(display(r"\text{a < b}").unwrap().contains("<mtext>a\u{a0}&lt;\u{a0}b</mtext>"));
+        assert!(display(r"{\text{a < b}}").unwrap().contains("<mtext>a\u{a0}&lt;\u{a0}b</mtext>"));
+        assert_eq!(
+            display(r"\text{if }\tfrac12").unwrap(),
+            "if <math displaystyle=\"true\"><mrow><mfrac><mn>1</mn><mn>2</mn></mfrac></mrow></math>"
+        );
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub fn write(page: &Page, folder: &Path) -> Result<Vec<PathBuf>, PageError> {
 }
 
 fn json(data: &impl serde::Serialize) -> String {
-    serde_json::to_string_pretty(data).expect("plain data always serialises") + "\n"
+    serde_json::to_string(data).expect("plain data always serialises") + "\n"
 }
 
 /// Path of a certificate inside the report's folder.

@@ -68,8 +68,8 @@ impl ApproximateLoss {
                 return Err(LossError::NotFinite(name));
             }
         }
-        // Not `from > to`, which is false for a bound that is not a number.
-        if !(from <= to) || from == f64::INFINITY || to == f64::NEG_INFINITY {
+        let backwards = from.partial_cmp(&to).is_none_or(std::cmp::Ordering::is_gt);
+        if backwards || from == f64::INFINITY || to == f64::NEG_INFINITY {
             return Err(LossError::Parameter {
                 name: "from",
                 expected: "a number <= to, not both infinite",

@@ -3,6 +3,7 @@
 use super::line_search::Quartic;
 use super::*;
 use crate::bench::features::stream;
+use crate::theory::pattern::Pattern;
 use crate::theory::problem::{Activation, Feature};
 use proptest::prelude::*;
 use rand::RngExt;
@@ -208,6 +209,19 @@ proptest! {
     }
 
     #[test]
+    fn the_cell_s_interval_holds_exactly_the_steps_that_keep_the_pattern(instance in instances()) {
+        let Instance { loss, weights, direction, problem } = &instance;
+        let cell = loss.cell_interval(weights.W.as_ref(), direction.W.as_ref()).unwrap();
+        let pattern = |t: f64| Pattern::of_encoder(problem, &weights.plus(t, direction).to_point().unwrap().w_e);
+        let here = pattern(0.0);
+        // Numbers are multiples of 1/8: multiples of 1/64 hit many of the interval's ends without rounding.
+        for k in -192..=192 {
+            let t = f64::from(k) / 64.0;
+            prop_assert_eq!(cell.contains(t), pattern(t) == here, "{:?} {}", cell, t);
+        }
+    }
+
+    #[test]
     fn block_minima_are_minima_of_the_quartic_of_the_block(instance in instances()) {
         let Instance { loss, weights, direction, .. } = &instance;
         let n_q = weights.n_q();
@@ -267,6 +281,20 @@ fn blocks_of_features_and_threads_do_not_change_the_result() {
     assert!((&gradient.W + faer::Scale(2.0) * flow * loss.P().transpose()).norm_max() < 1e-3);
     let threads = loss.clone().with_par(Par::rayon(3)).value_and_gradients(&weights).unwrap();
     assert_eq!((value, gradient), threads);
+}
+
+#[test]
+fn long_sums_have_the_same_bits_at_any_number_of_threads() {
+    let Instance { loss, weights, direction, .. } = instance(8, [300, 700, 900, 500], 0);
+    // Thirds are not dyadic: every sum rounds, and another order would show.
+    let scaled = Weights { V: &weights.V * faer::Scale(1.0 / 3.0), W: &weights.W * faer::Scale(1.0 / 3.0) };
+    let run = |par| {
+        let loss = loss.clone().with_par(par);
+        (loss.value_and_gradients(&scaled).unwrap(), loss.hessian_product(&scaled, &direction).unwrap())
+    };
+    let sequential = run(Par::Seq);
+    assert_eq!(sequential, run(Par::rayon(2)));
+    assert_eq!(sequential, run(Par::rayon(5)));
 }
 
 #[test]

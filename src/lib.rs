@@ -37,5 +37,10 @@
 #![allow(non_snake_case)]
 
 pub mod bench;
+pub mod claims;
+pub mod cli;
 pub mod exact;
+pub mod io;
+pub mod report;
+pub mod stats;
 pub mod theory;

@@ -1,2 +1,5 @@
 //! The command `sdlab`: parses the command line and calls `cli`.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    sdlab::cli::run(std::env::args_os())
+}

@@ -1,9 +1,11 @@
 //! Generators of feature matrices (App. C.1, eqs. 26–28).
 
-use faer::Mat;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatRef, Par};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 /// The random stream for one purpose: ChaCha seeded by the seed and the purpose's name.
@@ -28,5 +30,273 @@ pub fn normalise_columns(P: &mut Mat<f64>) {
         for k in 0..P.nrows() {
             P[(k, d)] /= norm;
         }
+    }
+}
+
+/// What is asked of [`bounded_interference`]. The paper publishes M alone; the other values are ours.
+///
+/// | parameter | default |
+/// |---|---|
+/// | `margin` | (1 − M)/100 |
+/// | `regularisation` | 1e-4 |
+/// | `step` | 1/8, which separates a single pair in one step |
+/// | `budget` | 20 000 |
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InterferenceBound {
+    /// M, the bound on ⟨p_i, p_j⟩ for i ≠ j: one-sided, so that negative products may be large.
+    pub maximum: f64,
+    /// ε > 0: pairs are pushed down to M − ε.
+    pub margin: f64,
+    /// λ ≥ 0, which pushes every positive product towards 0.
+    pub regularisation: f64,
+    /// η at the start. A step that raises the loss is taken back and halved, the next one after a success is a tenth longer.
+    pub step: f64,
+    /// Most steps before giving up.
+    pub budget: usize,
+}
+
+impl InterferenceBound {
+    /// The bound M with the defaults of the table.
+    pub fn new(maximum: f64) -> Self {
+        Self { maximum, margin: (1.0 - maximum) / 100.0, regularisation: 1e-4, step: 0.125, budget: 20_000 }
+    }
+}
+
+/// Why no feature matrix was found.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FeatureError {
+    /// A parameter is out of its range.
+    #[error("{name}: expected {expected}, found {found}")]
+    Parameter {
+        /// Its name.
+        name: &'static str,
+        /// The range in words.
+        expected: &'static str,
+        /// The value.
+        found: f64,
+    },
+    /// No n unit vectors in R^{n_p} have products this small.
+    #[error(
+        "maximum: {maximum} is below {limit}, the least maximum product that {n} unit vectors in {n_p} dimensions can have"
+    )]
+    BelowLimit {
+        /// The bound asked for.
+        maximum: f64,
+        /// [`interference_limit`].
+        limit: f64,
+        /// Dimension.
+        n_p: usize,
+        /// Number of vectors.
+        n: usize,
+    },
+    /// The budget ended first.
+    #[error(
+        "maximum: still {reached} instead of {maximum} after {budget} steps; ask for more room, or for a larger budget"
+    )]
+    Budget {
+        /// The bound asked for.
+        maximum: f64,
+        /// The maximum product reached.
+        reached: f64,
+        /// Steps taken.
+        budget: usize,
+    },
+}
+
+/// A lower bound on max_{i≠j} ⟨p_i, p_j⟩ over n unit vectors in R^{n_p}, the one-sided counterpart of the Welch bound:
+/// −1/(n−1) for n ≤ n_p + 1 (the simplex), 0 up to n = 2n_p (the orthoplex; both Rankin 1955), and beyond the s at which
+/// Levenshtein's third bound n ≤ n_p (1−s)(2 + (n_p+1)s)/(1 − n_p s²) is met, up to the end s = (√(n_p+3) − 1)/(n_p+2) of the range in
+/// which that bound is valid (Levenshtein 1979).
+pub fn interference_limit(n_p: usize, n: usize) -> f64 {
+    if n < 2 {
+        return -1.0;
+    }
+    if n <= n_p + 1 {
+        return -1.0 / (n as f64 - 1.0);
+    }
+    if n <= 2 * n_p {
+        return 0.0;
+    }
+    let (n_p, n) = (n_p as f64, n as f64);
+    // a s² + b s = n − 2n_p.
+    let (a, b) = (n_p * (n - n_p - 1.0), n_p * (n_p - 1.0));
+    let met = ((b * b + 4.0 * a * (n - 2.0 * n_p)).sqrt() - b) / (2.0 * a);
+    met.min(((n_p + 3.0).sqrt() - 1.0) / (n_p + 2.0))
+}
+
+/// M = max_{i≠j} ⟨p_i, p_j⟩ (Asm. 2.4); −∞ for fewer than two columns.
+pub fn maximum_interference(P: MatRef<'_, f64>) -> f64 {
+    descent(P, f64::INFINITY, 0.0).maximum
+}
+
+/// n unit columns in R^{n_p} with ⟨p_i, p_j⟩ ≤ M for i ≠ j: projected gradient descent from random columns on
+/// Σ_{i≠j} max(0, ⟨p_i,p_j⟩ − (M−ε))² + λ max(0, ⟨p_i,p_j⟩)² (eqs. 26–28). A step costs 4·n²·n_p operations, in panels of columns that are
+/// spread over the threads; the result does not depend on their number.
+pub fn bounded_interference(
+    n_p: usize,
+    n: usize,
+    bound: &InterferenceBound,
+    rng: &mut ChaCha20Rng,
+) -> Result<Mat<f64>, FeatureError> {
+    let InterferenceBound { maximum, margin, regularisation, step, budget } = *bound;
+    for (name, expected, found, fits) in [
+        ("n_p", "an integer >= 1", n_p as f64, n_p >= 1),
+        ("maximum", "a number in [-1, 1)", maximum, (-1.0..1.0).contains(&maximum)),
+        ("margin", "a number > 0", margin, margin > 0.0 && margin.is_finite()),
+        ("regularisation", "a number >= 0", regularisation, regularisation >= 0.0 && regularisation.is_finite()),
+        ("step", "a number > 0", step, step > 0.0 && step.is_finite()),
+    ] {
+        if !fits {
+            return Err(FeatureError::Parameter { name, expected, found });
+        }
+    }
+    let limit = interference_limit(n_p, n);
+    if maximum < limit {
+        return Err(FeatureError::BelowLimit { maximum, limit, n_p, n });
+    }
+    let target = maximum - margin;
+    let mut P = random_unit(n_p, n, rng);
+    let mut here = descent(P.as_ref(), target, regularisation);
+    let mut length = step;
+    for _ in 0..budget {
+        if here.maximum <= maximum {
+            return Ok(P);
+        }
+        let mut next = &P - faer::Scale(length) * &here.gradient;
+        normalise_columns(&mut next);
+        let there = descent(next.as_ref(), target, regularisation);
+        if there.loss <= here.loss {
+            (P, here) = (next, there);
+            length *= 1.1;
+        } else {
+            length /= 2.0;
+        }
+    }
+    if here.maximum <= maximum {
+        return Ok(P);
+    }
+    Err(FeatureError::Budget { maximum, reached: here.maximum, budget })
+}
+
+/// The interference loss of eq. 27 at P, its gradient, and the largest product.
+struct Descent {
+    loss: f64,
+    maximum: f64,
+    gradient: Mat<f64>,
+}
+
+/// Columns that are taken together: fixed, so that sums do not depend on the number of threads.
+const PANEL: usize = 64;
+
+fn descent(P: MatRef<'_, f64>, target: f64, regularisation: f64) -> Descent {
+    let (n_p, n) = (P.nrows(), P.ncols());
+    let panel = |from: usize| {
+        let width = PANEL.min(n - from);
+        let columns = P.subcols(from, width);
+        let mut products = Mat::<f64>::zeros(n, width);
+        matmul(&mut products, Accum::Replace, P.transpose(), columns, 1.0, Par::Seq);
+        let (mut loss, mut maximum) = (0.0, f64::NEG_INFINITY);
+        for k in 0..width {
+            for (i, g) in products.col_as_slice_mut(k).iter_mut().enumerate() {
+                if i == from + k {
+                    *g = 0.0;
+                    continue;
+                }
+                maximum = g.max(maximum);
+                let (excess, positive) = ((*g - target).max(0.0), g.max(0.0));
+                loss += excess * excess + regularisation * positive * positive;
+                *g = excess + regularisation * positive;
+            }
+        }
+        // Each unordered pair stands twice in the sum, and its square gives another factor of 2.
+        let mut gradient = Mat::<f64>::zeros(n_p, width);
+        matmul(&mut gradient, Accum::Replace, P, &products, 4.0, Par::Seq);
+        (loss, maximum, gradient)
+    };
+    let starts: Vec<usize> = (0..n).step_by(PANEL).collect();
+    let panels: Vec<_> = starts.into_par_iter().map(panel).collect();
+    let mut all = Descent { loss: 0.0, maximum: f64::NEG_INFINITY, gradient: Mat::zeros(n_p, n) };
+    for (k, (loss, maximum, gradient)) in panels.into_iter().enumerate() {
+        all.loss += loss;
+        all.maximum = all.maximum.max(maximum);
+        all.gradient.as_mut().subcols_mut(k * PANEL, gradient.ncols()).copy_from(&gradient);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_keep_unit_norm_and_the_bound_in_crowded_and_in_empty_spaces() {
+        // (n_p, n, M): the simplex regime, the orthoplex regime and a superposition, each somewhat above the limit.
+        for (n_p, n, maximum) in [(6, 5, -0.2), (5, 9, 0.05), (8, 30, 0.35), (40, 130, 0.12), (3, 1, 0.0)] {
+            let mut rng = stream(1, "features test");
+            let P = bounded_interference(n_p, n, &InterferenceBound::new(maximum), &mut rng).unwrap();
+            assert!(maximum_interference(P.as_ref()) <= maximum);
+            for column in P.col_iter() {
+                assert!((column.norm_l2() - 1.0).abs() < 1e-15 * 4.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bound_below_the_limit_is_refused_and_one_at_a_hard_place_ends_with_the_budget() {
+        let ask =
+            |n_p, n, bound: &InterferenceBound| bounded_interference(n_p, n, bound, &mut stream(2, "features test"));
+        assert!(matches!(ask(4, 20, &InterferenceBound::new(0.1)), Err(FeatureError::BelowLimit { .. })));
+        assert!(matches!(ask(4, 3, &InterferenceBound::new(-0.6)), Err(FeatureError::BelowLimit { .. })));
+        let short = InterferenceBound { budget: 3, ..InterferenceBound::new(0.25) };
+        let error = ask(8, 40, &short).unwrap_err();
+        assert!(matches!(error, FeatureError::Budget { reached, .. } if reached > 0.25), "{error}");
+        for broken in [f64::NAN, 1.0, -2.0] {
+            assert!(matches!(ask(4, 3, &InterferenceBound::new(broken)), Err(FeatureError::Parameter { .. })));
+        }
+    }
+
+    #[test]
+    fn the_limit_is_met_by_the_simplex_the_orthoplex_and_the_27_lines() {
+        assert_eq!(interference_limit(2, 3), -0.5);
+        assert_eq!(interference_limit(3, 6), 0.0);
+        // 27 points in R^6 with products 1/4 and −1/2 (Schläfli), a sharp code.
+        assert_eq!(interference_limit(6, 27), 0.25);
+        // The 12 vertices of the icosahedron have products 1/√5 at most, the 240 roots of E_8 have 1/2.
+        assert!(interference_limit(3, 12) <= 1.0 / 5f64.sqrt());
+        assert!(interference_limit(8, 240) <= 0.5);
+        // More vectors never get more room.
+        assert!((2..300).all(|n| interference_limit(5, n) >= interference_limit(5, n - 1)));
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_published_loss() {
+        let P = random_unit(3, 70, &mut stream(3, "features test"));
+        let loss = |P: &Mat<f64>| {
+            let G = P.transpose() * P;
+            let pairs = (0..70).flat_map(|i| (0..70).map(move |j| (i, j))).filter(|(i, j)| i != j);
+            pairs.map(|ij| (G[ij] - 0.1).max(0.0).powi(2) + 0.5 * G[ij].max(0.0).powi(2)).sum::<f64>()
+        };
+        let here = descent(P.as_ref(), 0.1, 0.5);
+        assert!((here.loss - loss(&P)).abs() < 1e-10 * here.loss);
+        for at in [(0, 0), (2, 13), (1, 69)] {
+            let h = 1e-6;
+            let (mut up, mut down) = (P.clone(), P.clone());
+            up[at] += h;
+            down[at] -= h;
+            let difference = (loss(&up) - loss(&down)) / (2.0 * h);
+            // Cancellation ε·loss/h, loss below 1e3.
+            assert!((here.gradient[at] - difference).abs() < 1e-6 * here.loss, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn one_seed_gives_one_matrix_at_any_number_of_threads() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                bounded_interference(40, 130, &InterferenceBound::new(0.12), &mut stream(4, "features test")).unwrap()
+            })
+        };
+        assert_eq!(run(1), run(3));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::problem::{Activation, Problem};
 use crate::exact::Rational;
+use crate::exact::field::{OrderedField, Rationals};
 use std::collections::BTreeSet;
 
 /// A pattern: F_i, the features that fire neuron i, for every neuron; an empty set is a dead neuron.
@@ -64,6 +65,22 @@ impl Pattern {
         Self::new(lists, n).map_err(|e| e.to_string())
     }
 
+    /// The pattern of these firing sets, one per neuron; for sets that are known to be in range.
+    pub(crate) fn from_sets(sets: Vec<BTreeSet<usize>>) -> Self {
+        Self(sets)
+    }
+
+    /// The split of feature d from a neuron (eq. 20): F_i loses d, and a last neuron fires on d alone. An index that does
+    /// not exist removes nothing.
+    pub fn split(&self, neuron: usize, d: usize) -> Self {
+        let mut sets = self.0.clone();
+        if let Some(set) = sets.get_mut(neuron) {
+            set.remove(&d);
+        }
+        sets.push(BTreeSet::from([d]));
+        Self(sets)
+    }
+
     /// The pattern of an exact encoder (rows w_i) under the problem's activation.
     pub fn of_encoder(problem: &Problem, w_e: &[Vec<Rational>]) -> Self {
         let mut sets = vec![BTreeSet::new(); w_e.len()];
@@ -116,7 +133,7 @@ impl std::fmt::Display for Pattern {
 
 /// ⟨a, b⟩, exactly.
 pub fn dot(a: &[Rational], b: &[Rational]) -> Rational {
-    a.iter().zip(b).fold(Rational::ZERO, |sum, (x, y)| sum + x * y)
+    Rationals.dot(a, b)
 }
 
 /// The neurons that fire at pre-activations z, ties to the lower index.

@@ -245,9 +245,13 @@ impl ProblemFile {
                 ("top-k", None, Some(k)) => Activation::TopK(k),
                 ("top-k-relu", None, Some(k)) => Activation::TopKRelu(k),
                 ("threshold", _, Some(_)) => return Err("activation.k: a threshold activation has no k".into()),
-                ("top-k" | "top-k-relu", _, None) => return Err("activation.k: expected an integer >= 1, found nothing".into()),
+                ("top-k" | "top-k-relu", _, None) => {
+                    return Err("activation.k: expected an integer >= 1, found nothing".into());
+                }
                 ("top-k" | "top-k-relu", Some(_), _) => return Err("activation.c: a top-k activation has no c".into()),
-                (other, _, _) => return Err(format!("activation.kind: expected threshold, top-k or top-k-relu, found `{other}`")),
+                (other, _, _) => {
+                    return Err(format!("activation.kind: expected threshold, top-k or top-k-relu, found `{other}`"));
+                }
             },
         };
         Problem::new(features, activation).map_err(|e| e.to_string())

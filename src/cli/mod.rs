@@ -1,0 +1,141 @@
+//! The command `sdlab`: one file per subcommand.
+//!
+//! A subcommand is a `clap` struct with its arguments and a function `run` that returns an [`Answer`]. To add one, copy a
+//! file, and add its line to [`Command`] and to the match in [`run`].
+
+mod certify;
+mod claims;
+mod input;
+mod loss;
+mod output;
+mod partial_optima;
+mod region;
+mod report;
+mod shown;
+mod verify;
+
+use clap::{Args, Parser, Subcommand};
+use input::{InputError, Inputs};
+use output::{Output, OutputError};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// A laboratory for the optimization theory of sparse dictionary learning.
+///
+/// It decides what the theory claims about the approximate loss L̃ of a problem, exactly, and proves its answers by
+/// certificates that anyone can replay.
+#[derive(Debug, Parser)]
+#[command(name = "sdlab", version, max_term_width = 110, after_help = FILES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Write machine-readable JSON to standard output, and text for people to standard error
+    #[arg(long, global = true, help_heading = "Every command")]
+    json: bool,
+    /// Seed of every random search
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", help_heading = "Every command")]
+    seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Verify(verify::Arguments),
+    Claims(claims::Arguments),
+    Loss(loss::Arguments),
+    Region(region::Arguments),
+    PartialOptima(partial_optima::Arguments),
+    Certify(certify::Arguments),
+    Report(report::Arguments),
+}
+
+const FILES: &str = "\
+Files:
+  A problem, a point or a pattern is a path, `-` for standard input, or the JSON itself when it begins with { or [:
+    problem  {\"format\": 1, \"features\": [{\"w_p\": [\"1\", \"0\"], \"mass\": \"1\"}, {\"w_p\": [\"0\", \"1\"], \"mass\": \"2\"}]}
+    point    {\"w_e\": [[\"1\", \"1\"]], \"w_d\": [[\"1/3\", \"2/3\"]]}
+    pattern  [[0, 1], []]        features (from 0) of each neuron; [] is a dead neuron
+  Their schemas are in docs/schema.
+
+Exit status:
+  0  done, or the answer is yes        2  wrong input, or a file cannot be read or written
+  1  the answer is no                  3  undecided, or a budget was spent        130  interrupted";
+
+/// What a command answered; it decides the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Done, or yes.
+    Yes,
+    /// No.
+    No,
+    /// Neither.
+    Undecided,
+}
+
+/// Why a command could not answer.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("{0}")]
+    Request(String),
+}
+
+impl From<Answer> for ExitCode {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Yes => ExitCode::SUCCESS,
+            Answer::No => ExitCode::from(1),
+            Answer::Undecided => ExitCode::from(3),
+        }
+    }
+}
+
+/// What every command is given.
+struct Session {
+    output: Output,
+    inputs: Inputs,
+    seed: u64,
+}
+
+/// Runs the command line and returns the exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(message) => {
+            // Help and version are no errors; a reader that has gone away is none either.
+            let _ = message.print();
+            return ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2));
+        }
+    };
+    // A second handler can only come from a second call in one process, and the first one serves as well.
+    let _ = ctrlc::set_handler(|| {
+        crate::io::remove_pending();
+        std::process::exit(130);
+    });
+    let mut session =
+        Session { output: Output::new(cli.global.json), inputs: Inputs::default(), seed: cli.global.seed };
+    let answer = match &cli.command {
+        Command::Verify(arguments) => verify::run(arguments, &mut session),
+        Command::Claims(arguments) => claims::run(arguments, &mut session),
+        Command::Loss(arguments) => loss::run(arguments, &mut session),
+        Command::Region(arguments) => region::run(arguments, &mut session),
+        Command::PartialOptima(arguments) => partial_optima::run(arguments, &mut session),
+        Command::Certify(arguments) => certify::run(arguments, &mut session),
+        Command::Report(arguments) => report::run(arguments, &mut session),
+    };
+    match answer {
+        Ok(answer) => answer.into(),
+        Err(error) => {
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("sdlab: {error}\n"));
+            ExitCode::from(2)
+        }
+    }
+}

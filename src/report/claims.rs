@@ -1,0 +1,82 @@
+//! From the outcomes of claims to the page.
+
+use super::page::{Certificate, Correction, Evidence, Page, Section, Verdict};
+use crate::claims::{self, Claim, Outcome};
+use crate::stats::Tone;
+
+/// How a verdict is to be taken.
+pub fn tone(verdict: &claims::Verdict) -> Tone {
+    match verdict {
+        claims::Verdict::Holds => Tone::Good,
+        claims::Verdict::HoldsWith(_) => Tone::Qualified,
+        claims::Verdict::Refuted => Tone::Bad,
+        claims::Verdict::Undecided(_) => Tone::Open,
+    }
+}
+
+/// The page of these claims, which were run with `seed`.
+pub fn page(outcomes: &[(&Claim, &Outcome)], seed: u64) -> Page {
+    let certificates = outcomes.iter().flat_map(|(_, o)| &o.evidence).filter(|e| e.proof.is_some()).count();
+    Page {
+        title: "The optimization theory of sparse dictionary learning: claims and verdicts".into(),
+        introduction: vec![
+            format!(
+                "{} claims of arXiv 2512.05534v3 about the approximate loss L̃(V, W) = Σ_d M_d ‖r_d − V σ(W p_d)‖^2, each with a verdict \
+                 that was computed, and {certificates} certificates: files of exact numbers that an independent checker accepts by \
+                 exact arithmetic alone.",
+                outcomes.len()
+            ),
+            "A claim holds, holds with an added hypothesis, is refuted by a certified counterexample, or is undecided. Where a \
+             claim is refuted, the page says what is true instead and on how many instances that was tested."
+                .into(),
+        ],
+        command: format!("sdlab report --seed {seed}"),
+        sections: outcomes.iter().map(|(claim, outcome)| section(claim, outcome)).collect(),
+    }
+}
+
+fn section(claim: &Claim, outcome: &Outcome) -> Section {
+    let detail = match &outcome.verdict {
+        claims::Verdict::HoldsWith(text) | claims::Verdict::Undecided(text) => Some(text.clone()),
+        claims::Verdict::Holds | claims::Verdict::Refuted => None,
+    };
+    let evidence = outcome.evidence.iter().map(|evidence| Evidence {
+        text: evidence.text.clone(),
+        certificate: evidence.proof.as_ref().map(|proof| Certificate {
+            name: proof.name.clone(),
+            json: proof.certificate.to_json() + "\n",
+            statement: proof.certified.statement().to_owned(),
+        }),
+    });
+    let correction = outcome.correction.as_ref().map(|correction| Correction {
+        statement: correction.statement.clone(),
+        latex: correction.latex.clone(),
+        checks: correction.checks.iter().map(|c| (c.what.clone(), c.trials, c.failures)).collect(),
+    });
+    Section {
+        id: claim.id.into(),
+        place: claim.place.into(),
+        statement: claim.statement.into(),
+        latex: claim.latex.into(),
+        verdict: Verdict { tone: tone(&outcome.verdict), word: outcome.verdict.word().into(), detail },
+        evidence: evidence.collect(),
+        correction,
+        figures: outcome.figures.clone(),
+        tables: outcome.tables.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::claims::REGISTRY;
+    use crate::report::mathml;
+
+    #[test]
+    fn the_formula_of_every_claim_is_understood() {
+        for claim in REGISTRY {
+            if let Err(error) = mathml::display(claim.latex) {
+                panic!("{}: {error}", claim.id);
+            }
+        }
+    }
+}

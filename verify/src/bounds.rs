@@ -1,0 +1,210 @@
+//! Lower bounds of the loss (FORMAT.md §5): `epsilon-partial-optimum` by weak duality, `lower-bound` by a tree.
+
+use crate::Refusal;
+use crate::claim::{Claim, Value};
+use crate::format::{BoundNode, EpsilonPartialOptimum, Group, LowerBound, Rat};
+use crate::instance::{Instance, distinct, limit_size, require};
+use crate::matrix::{Matrix, is_semidefinite};
+use crate::nonexistence::MAX_NODES;
+use crate::number::Num;
+use crate::region::is_empty_row;
+
+/// `epsilon-partial-optimum`.
+pub(crate) fn epsilon_partial_optimum(instance: &Instance, body: &EpsilonPartialOptimum) -> Result<Claim, Refusal> {
+    let (c, firing) = (instance.threshold()?, instance.firing(&body.pattern)?);
+    let point = instance.point(&body.point).map_err(|refusal| refusal.within("point"))?;
+    require(instance.firing_of(&point.w)? == firing, || "the point has another pattern".to_owned())?;
+    let epsilon = Num::from(&body.epsilon);
+    require(instance.sign(&epsilon)? >= 0, || "epsilon is negative".to_owned())?;
+    let loss = instance.loss(&point)?;
+    let dual = |written: &[Vec<Rat>], key: &str| {
+        if written.len() != instance.features() {
+            return Err(Refusal::format(format!("{key}: expected one column for each feature")));
+        }
+        let columns = instance.vectors(written, instance.n_r).map_err(|refusal| refusal.within(key))?;
+        let value = dual_value(instance, &columns)?;
+        Ok((columns, value))
+    };
+    let within = |residual: Num, key: &str| {
+        require(instance.compare(&residual, &epsilon)? <= 0, || format!("{key}: the residual is not within epsilon"))
+    };
+
+    let (columns, value) = dual(&body.dual_v, "dual_v")?;
+    for (i, w) in point.w.iter().enumerate() {
+        let mut terms = Vec::new();
+        for (d, y) in columns.iter().enumerate().filter(|(d, _)| firing.fires(i, *d)) {
+            terms.push((instance.dot(w, instance.direction(d)?)?, y.as_slice()));
+        }
+        vanishes(instance, instance.n_r, &terms, &format!("dual_v of neuron {i}"))?;
+    }
+    within(instance.difference(&loss, &value)?, "dual_v")?;
+
+    let (columns, value) = dual(&body.dual_w, "dual_w")?;
+    let faces = body.slack.iter().map(|(i, d, slack)| ((*i, *d), slack));
+    let slacks = instance.positive(instance, faces).map_err(|refusal| refusal.within("slack"))?;
+    // Σ_{off} γ − Σ_{on} γ
+    let (mut signed, one) = (Vec::new(), Num::from(1));
+    for ((i, d), slack) in &slacks {
+        instance.feature(*d)?;
+        require(*i < firing.neurons(), || format!("slack: there is no neuron {i}"))?;
+        signed.push(if firing.fires(*i, *d) { slack.neg() } else { slack.clone() });
+    }
+    let mut terms: Vec<Vec<(Num, &[Num])>> = vec![Vec::new(); firing.neurons()];
+    for (((i, d), _), signed) in slacks.iter().zip(&signed) {
+        if let Some(terms) = terms.get_mut(*i) {
+            terms.push((signed.neg(), instance.direction(*d)?));
+        }
+    }
+    for (i, (v, mut terms)) in point.v.iter().zip(terms).enumerate() {
+        for (d, y) in columns.iter().enumerate().filter(|(d, _)| firing.fires(i, *d)) {
+            terms.push((instance.dot(v, y)?, instance.direction(d)?));
+        }
+        vanishes(instance, instance.n_p, &terms, &format!("dual_w of neuron {i}"))?;
+    }
+    let slack = instance.sum(signed.iter().map(|slack| (slack, &one)))?;
+    let shift = instance.product(&instance.product(&c, &slack)?, &Num::from(2))?;
+    within(instance.difference(&loss, &instance.difference(&value, &shift)?)?, "dual_w")?;
+
+    let (loss, epsilon) = (Value::of(instance, &loss)?, Value::of(instance, &epsilon)?);
+    let statement = format!(
+        "both block residuals of a point with the pattern {} and loss {loss} are at most {epsilon}",
+        firing.shown()
+    );
+    Ok(Claim { loss: Some(loss.as_f64()), ..Claim::new(statement) })
+}
+
+fn vanishes(instance: &Instance, length: usize, terms: &[(Num, &[Num])], what: &str) -> Result<(), Refusal> {
+    for coordinate in instance.combine(length, terms)? {
+        require(instance.is_zero(&coordinate)?, || format!("{what} is not balanced"))?;
+    }
+    Ok(())
+}
+
+/// 2 Σ⟨y_d, r_d⟩ − Σ ‖y_d‖²/M_d.
+fn dual_value(instance: &Instance, columns: &[Vec<Num>]) -> Result<Num, Refusal> {
+    let (mut linear, mut squares, mut inverses) = (Vec::new(), Vec::new(), Vec::new());
+    for (d, y) in columns.iter().enumerate() {
+        let (_, r, mass) = instance.feature(d)?;
+        linear.push(instance.dot(y, r)?);
+        squares.push(instance.dot(y, y)?);
+        inverses.push(mass.inverse()?);
+    }
+    let two = Num::from(2);
+    let linear = instance.sum(linear.iter().map(|term| (term, &two)))?;
+    instance.difference(&linear, &instance.dot(&inverses, &squares)?)
+}
+
+/// `lower-bound`.
+pub(crate) fn lower_bound(instance: &Instance, body: &LowerBound) -> Result<Claim, Refusal> {
+    instance.threshold()?;
+    limit_size("neurons", body.latents)?;
+    instance.spend((body.latents * instance.features()) as u64)?;
+    let mut known = vec![vec![None; instance.features()]; body.latents];
+    let mut place = format!("for every encoder with {} neurons", body.latents);
+    if let Some(pattern) = &body.pattern {
+        let firing = instance.firing(pattern)?;
+        require(firing.neurons() == body.latents, || "the pattern has another number of neurons".to_owned())?;
+        for (i, row) in known.iter_mut().enumerate() {
+            row.iter_mut().enumerate().for_each(|(d, fires)| *fires = Some(firing.fires(i, d)));
+        }
+        place = format!("for every encoder with the pattern {}", firing.shown());
+    }
+    let bound = Num::from(&body.bound);
+    let mut tree = Tree { instance, known, bound: &bound, nodes: 0 };
+    tree.node(&body.tree).map_err(|refusal| refusal.within("tree"))?;
+    Ok(Claim::new(format!("the loss is at least {} {place}", Value::of(instance, &bound)?)))
+}
+
+struct Tree<'a, 'w> {
+    instance: &'a Instance<'w>,
+    /// Whether neuron i fires on feature d, n_q rows of n entries.
+    known: Matrix<Option<bool>>,
+    bound: &'a Num,
+    nodes: usize,
+}
+
+impl Tree<'_, '_> {
+    fn node(&mut self, node: &BoundNode) -> Result<(), Refusal> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(Refusal::limit(format!("over {MAX_NODES} nodes")));
+        }
+        match node {
+            BoundNode::Branch { neuron, feature, on, off } => {
+                for (fires, key, child) in [(true, "on", on), (false, "off", off)] {
+                    match self.known.get_mut(*neuron).and_then(|row| row.get_mut(*feature)) {
+                        Some(known) if known.is_none() => *known = Some(fires),
+                        _ => return Err(Refusal::condition(format!("({neuron}, {feature}) is not undecided"))),
+                    }
+                    self.node(child).map_err(|refusal| refusal.within(key))?;
+                    let row = self.known.iter_mut().skip(*neuron).take(1);
+                    row.for_each(|row| row.iter_mut().skip(*feature).take(1).for_each(|known| *known = None));
+                }
+                Ok(())
+            }
+            BoundNode::Empty(farkas) => {
+                let row = self.known.get(farkas.neuron);
+                let is = |d: usize, fires: bool| row.and_then(|row| row.get(d)) == Some(&Some(fires));
+                let checked = is_empty_row(self.instance, farkas, |d| is(d, true), |e| is(e, false));
+                checked.map_err(|refusal| refusal.within("empty"))
+            }
+            BoundNode::Groups(groups) => self.groups(groups).map_err(|refusal| refusal.within("groups")),
+        }
+    }
+
+    fn groups(&self, groups: &[Group]) -> Result<(), Refusal> {
+        let one = Num::from(1);
+        distinct(groups.iter().flat_map(|group| &group.features), "the features of the groups")?;
+        let mut total = Num::zero();
+        for (at, group) in groups.iter().enumerate() {
+            let contribution = self.contribution(group).map_err(|refusal| refusal.within(format!("[{at}]")))?;
+            if self.instance.sign(&contribution)? > 0 {
+                total = self.instance.sum([(&total, &one), (&contribution, &one)])?;
+            }
+        }
+        let reached = self.instance.compare(&total, self.bound)? >= 0;
+        require(reached, || "the contributions do not reach the bound".to_owned())
+    }
+
+    /// tr S − m t − tr y, a lower bound of what the group loses.
+    fn contribution(&self, group: &Group) -> Result<Num, Refusal> {
+        let (instance, n_r) = (self.instance, self.instance.n_r);
+        let Group { features, t, y } = group;
+        require(!features.is_empty(), || "the group is empty".to_owned())?;
+        let (t, y) = (Num::from(t), instance.vectors(y, n_r).map_err(|refusal| refusal.within("y"))?);
+        if y.len() != n_r {
+            return Err(Refusal::format("y is not a square matrix"));
+        }
+        require(instance.sign(&t)? >= 0, || "t is negative".to_owned())?;
+        for (a, row) in y.iter().enumerate() {
+            for (b, entry) in row.iter().enumerate().skip(a + 1) {
+                let mirrored = y.get(b).and_then(|row| row.get(a)).map_or(Ok(false), |m| instance.equal(entry, m))?;
+                require(mirrored, || format!("y is not symmetric at ({a}, {b})"))?;
+            }
+        }
+        require(is_semidefinite(instance, &y)?, || "y is not positive semidefinite".to_owned())?;
+        // tI + y − S, and its trace
+        let (one, mut scaled) = (Num::from(1), Vec::new());
+        for &d in features {
+            let (_, r, mass) = instance.feature(d)?;
+            scaled.push((instance.combine(n_r, &[(mass.neg(), r)])?, r));
+        }
+        let entry = |a: usize, b: usize, y: &Num| {
+            let products = scaled.iter().filter_map(|(left, right)| Some((left.get(a)?, right.get(b)?)));
+            instance.sum([(y, &one)].into_iter().chain((a == b).then_some((&t, &one))).chain(products))
+        };
+        let mut gap: Matrix<Num> = Vec::new();
+        for (a, row) in y.iter().enumerate() {
+            gap.push(row.iter().enumerate().map(|(b, y)| entry(a, b, y)).collect::<Result<_, _>>()?);
+        }
+        require(is_semidefinite(instance, &gap)?, || "tI + y − S is not positive semidefinite".to_owned())?;
+        instance.spend((self.known.len() * features.len()) as u64)?;
+        let may_fire = |row: &&Vec<Option<bool>>| features.iter().any(|&d| row.get(d) != Some(&Some(false)));
+        let m = Num::from(self.known.iter().filter(may_fire).count() as i64);
+        let mut trace = instance.product(&m, &t)?;
+        for (a, row) in y.iter().enumerate() {
+            trace = instance.sum([(&trace, &one)].into_iter().chain(row.get(a).map(|entry| (entry, &one))))?;
+        }
+        instance.difference(&instance.total(features.iter().copied())?, &trace)
+    }
+}

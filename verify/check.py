@@ -496,7 +496,9 @@ def integral(rows):
     d = 1
     for x in (x for row in rows for x in row):
         d = lcm(d, x.d)
-    spend(sum(1000 + slow(bits((d,)), bits((x.d,))) + len(x.c) * cost(bits(x.c), bits((d,))) for row in rows for x in row))
+    length = d.bit_length()
+    for x in (x for row in rows for x in row):
+        spend(1000 + slow(length, x.size) + len(x.c) * cost(x.size, length))
     return [[[c * (d // x.d) for c in x.c] for x in row] for row in rows], d
 
 
@@ -779,7 +781,7 @@ def second_order(problem, part, order):
     need(positive_definite(lifted), "M plus the kernel is not proved positive definite")
     images = [[dot(k, p[d]) for d in F] for k in kernel]
     a = [part.a[d] for d in F]
-    return not products and all(zero(x * a[0] - image[0] * y) for image in images for x, y in zip(image, a))
+    return all(zero(x * a[0] - image[0] * y) for image in images for x, y in zip(image, a))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1262,6 +1264,7 @@ def files_of(path):
     """The path itself, or every *.json below it if it is a directory."""
     if not os.path.isdir(path):
         return [path]
+
     def fail(error):
         raise error
 

@@ -200,6 +200,14 @@ def positive_entries(value, bounds, field=None):
     return found
 
 
+def by_neuron(listed, n_q):
+    """Entries keyed (i, d), as one dict keyed d for every neuron i."""
+    rows = [{} for _ in range(n_q)]
+    for (i, d), x in listed.items():
+        rows[i][d] = x
+    return rows
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Exact numbers (§3)
 
@@ -282,7 +290,7 @@ def total(numbers):
 
 def dot(u, v):
     """⟨u, v⟩. Rationals are summed over a running common denominator, with one reduction at the end."""
-    spend(100 * len(v))
+    spend(1500 + 100 * len(v))
     top, bottom, rest = 0, 1, ZERO
     for x, y in zip(u, v):
         if x.field or y.field:
@@ -448,6 +456,7 @@ def definite(matrix):
     """The rank of a symmetric integer matrix if it is positive semidefinite, else -1."""
     a, live, last = [list(row) for row in matrix], list(range(len(matrix))), 1
     while any(a[i][j] for i in live for j in live):
+        spend(50 * len(live) ** 2)
         k = max(live, key=lambda i: a[i][i] > 0)
         if a[k][k] <= 0 or any(a[i][i] < 0 for i in live):
             return -1  # a negative diagonal entry, or a zero diagonal beside entries that are not 0
@@ -487,7 +496,9 @@ def integral(rows):
     d = 1
     for x in (x for row in rows for x in row):
         d = lcm(d, x.d)
-    spend(sum(slow(bits((d,)), bits((x.d,))) + len(x.c) * cost(bits(x.c), bits((d,))) for row in rows for x in row))
+    length = d.bit_length()
+    for x in (x for row in rows for x in row):
+        spend(1000 + slow(length, x.size) + len(x.c) * cost(x.size, length))
     return [[[c * (d // x.d) for c in x.c] for x in row] for row in rows], d
 
 
@@ -653,14 +664,15 @@ def joint_part(problem, pattern, part):
     field = Field(field) if field is not None else None
     w_e, w_d = mat(w_e, len(neurons), problem.n_p, field), mat(w_d, len(neurons), problem.n_r, field)
     listed = positive_entries(multipliers, (len(pattern), problem.n), field)
-    need(all(i in neurons for i, _ in listed), "a multiplier of a neuron that is not in the part")
+    need({i for i, _ in listed} <= set(neurons), "a multiplier of a neuron that is not in the part")
+    by_row = by_neuron(listed, len(pattern))
     sets = [pattern[i] for i in neurons]
     F = set().union(*sets)
     z = [[dot(w, p) for p in problem.p] for w in w_e]
     E = {d: residual(problem.r[d], d, z, sets, w_d) for d in F}
     tight, forced = [], []
     for k, i in enumerate(neurons):
-        here = {e: x for (j, e), x in listed.items() if j == i}
+        here = by_row[i]
         tight.append(in_cell(problem, sets[k], z[k], here, problem.c))
         forced.append(set(here))
         in_v = combine({d: problem.M[d] * z[k][d] for d in sets[k]}, E, problem.n_r)
@@ -676,8 +688,7 @@ def read_parts(problem, pattern, parts, loss):
     """The parts (§4), and the word for the point."""
     threshold_only(problem)
     pattern, done, seen, covered = read_pattern(pattern, problem), [], set(), set()
-    need(len(arr(loss, len(arr(parts)))) > 0, "no parts")
-    for part, claimed in zip(parts, loss):
+    for part, claimed in zip(arr(parts), arr(loss, len(parts))):
         form = part.get("form") if type(part) is dict else None
         need(form in ("row", "joint"), "the form of a part is not row or joint")
         part = (row_part if form == "row" else joint_part)(problem, pattern, part)
@@ -770,7 +781,7 @@ def second_order(problem, part, order):
     need(positive_definite(lifted), "M plus the kernel is not proved positive definite")
     images = [[dot(k, p[d]) for d in F] for k in kernel]
     a = [part.a[d] for d in F]
-    return not products and all(zero(x * a[0] - image[0] * y) for image in images for x, y in zip(image, a))
+    return all(zero(x * a[0] - image[0] * y) for image in images for x, y in zip(image, a))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -907,13 +918,14 @@ def epsilon_partial_optimum(problem, body):
         linear = total(dot(y, r) for y, r in zip(dual, problem.r))
         return TWO * linear - total(norm2(y) * inverse(mass) for y, mass in zip(dual, problem.M))
 
-    for i, F in enumerate(pattern):
+    pull = ZERO
+    for i, (F, gamma) in enumerate(zip(pattern, by_neuron(slack, len(pattern)))):
         need(is_zero(combine({d: z[i][d] for d in F}, dual_v, problem.n_r)), "dual_v is not feasible")
-        signed = {d: -x if d in F else x for (j, d), x in slack.items() if j == i}
+        signed = {d: -x if d in F else x for d, x in gamma.items()}
+        pull = pull + total(signed.values())
         left = combine({d: dot(point.w_d[i], dual_w[d]) for d in F}, p, n_p)
         need(is_zero(minus(left, combine(signed, p, n_p))), "dual_w is not feasible")
     need(sign(loss - bound(dual_v) - epsilon) <= 0, "the residual in V is not bounded by epsilon")
-    pull = total(-x if d in pattern[i] else x for (i, d), x in slack.items())
     lower = bound(dual_w) - TWO * problem.c * pull
     need(sign(loss - lower - epsilon) <= 0, "the residual in W is not bounded by epsilon")
 
@@ -1252,7 +1264,12 @@ def files_of(path):
     """The path itself, or every *.json below it if it is a directory."""
     if not os.path.isdir(path):
         return [path]
-    found = [os.path.join(top, name) for top, _, names in os.walk(path) for name in names if name.endswith(".json")]
+
+    def fail(error):
+        raise error
+
+    walk = os.walk(path, onerror=fail)
+    found = [os.path.join(top, name) for top, _, names in walk for name in names if name.endswith(".json")]
     if not found:
         raise OSError(f"no *.json in {path}")
     return sorted(found)
@@ -1262,12 +1279,12 @@ def wrapped(path):
     """The text of the certificate in a file of the refused corpus."""
     with open(path, encoding="utf-8") as file:
         wrapper = json.load(file)
-    keys = set(wrapper)
-    if keys == {"changed", "text"}:
+    keys = set(wrapper) if type(wrapper) is dict else set()
+    if keys == {"changed", "text"} and type(wrapper["text"]) is str:
         return wrapper["text"]
     if keys == {"changed", "certificate"}:
         return json.dumps(wrapper["certificate"])
-    raise OSError(f"{path}: expected changed with certificate or text")
+    raise ValueError(f"{path}: expected changed with certificate or text")
 
 
 def check_corpus(path):

@@ -178,6 +178,6 @@ pub fn counterexample(instance: &Instance, source: &str) -> Option<Figure> {
                 describe(problem)
             ))
             .panel(panel("decoder of eq. 76", &fixed, "L̃"))
-            .panel(panel("optimal decoder", &eliminated, "min_V L̃")),
+            .panel(panel("optimal decoder", &eliminated, "L̃ with V eliminated")),
     )
 }

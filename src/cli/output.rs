@@ -52,7 +52,7 @@ impl Output {
     /// Writes a table for people.
     pub fn table(&self, table: &Table) -> Result<(), OutputError> {
         let color = self.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        self.text(&terminal::table(table, color, terminal::width(self.json)))
+        self.text(&terminal::table(table, color, Some(terminal::width(self.json).unwrap_or(PLAIN_WIDTH))))
     }
 
     fn is_terminal(&self) -> bool {
@@ -64,6 +64,9 @@ impl Output {
         write_atomic(path, bytes).map_err(|error| OutputError::File { path: path.to_owned(), error })
     }
 }
+
+/// Columns of tables where no terminal says how many there are.
+const PLAIN_WIDTH: u16 = 120;
 
 /// A reader that has gone away wants no more, and that is no error.
 fn line(mut stream: impl Write, text: &str) -> Result<(), OutputError> {

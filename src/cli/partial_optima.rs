@@ -42,7 +42,9 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         session.output.table(&listing(&decision.optima))?;
     }
     if let Some(folder) = &arguments.certificates {
-        let certificates = decision.optima.iter().map(|o| &o.certificate).chain(&decision.certificate);
+        // Where there are optima, the decision's own certificate is that of one of them.
+        let own = decision.certificate.as_ref().filter(|_| decision.optima.is_empty());
+        let certificates = decision.optima.iter().map(|o| &o.certificate).chain(own);
         let count = certificates.enumerate().try_fold(0, |_, (k, certificate)| {
             let path = folder.join(format!("{}-{k}.json", certificate.body.kind()));
             session.output.file(&path, (certificate.to_json() + "\n").as_bytes()).map(|()| k + 1)

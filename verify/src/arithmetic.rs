@@ -97,7 +97,7 @@ fn binomial(work: &Work, n: usize, k: usize) -> Result<RBig, Refusal> {
     }
     let mut value = IBig::ONE;
     for factor in 1..=k.min(n - k) {
-        work.spend(4 * words(&value))?;
+        work.spend(200 + 16 * words(&value))?;
         value = value * IBig::from(n - factor + 1) / IBig::from(factor);
     }
     Ok(RBig::from_parts(value, UBig::ONE))

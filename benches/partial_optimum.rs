@@ -20,10 +20,10 @@ fn main() {
         let (mut none, mut bytes) = (0, 0);
         for seed in 0..instances {
             let mut rng = stream(seed, "partial optimum bench");
-            let P = random_unit(m, m, &mut rng);
+            let columns = random_unit(m, m, &mut rng);
             let features = (0..m)
                 .map(|d| {
-                    let p: Vec<Rational> = (0..m).map(|k| from_f64(P[(k, d)]).expect("finite")).collect();
+                    let p: Vec<Rational> = (0..m).map(|k| from_f64(columns[(k, d)]).expect("finite")).collect();
                     let mass = from_f64(2f64.powf(rng.random_range(-2.0..2.0))).expect("finite");
                     Feature { w_r: p.clone(), w_p: p, mass }
                 })

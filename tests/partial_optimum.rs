@@ -217,8 +217,11 @@ fn whole(problem: &Problem) -> Decision {
     decided(problem, &[&all])
 }
 
+/// Existence, and of every optimum kind, class, strictness, family dimension and loss.
+type Summary = (Option<bool>, Vec<(Kind, Class, bool, usize, LossValue)>);
+
 /// What an invariance must keep.
-fn summary(decision: &Decision) -> (Option<bool>, Vec<(Kind, Class, bool, usize, LossValue)>) {
+fn summary(decision: &Decision) -> Summary {
     (
         decision.exists,
         decision.optima.iter().map(|o| (o.kind, o.class, o.strict, o.family_dim, o.loss.clone())).collect(),

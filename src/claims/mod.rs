@@ -21,6 +21,9 @@ use crate::stats::{Figure, Table};
 use crate::theory::problem::Problem;
 use sdlab_verify::{Certificate, Certified, Refusal};
 
+/// What a claim says of a user's own problem, or why it says nothing.
+pub type OnInstance = fn(&Problem, &Context) -> Result<Outcome, String>;
+
 /// One claim of the paper.
 pub struct Claim {
     /// Name on the command line, such as `thm-3.7`.
@@ -34,7 +37,7 @@ pub struct Claim {
     /// Reaches the verdict.
     pub run: fn(&Context) -> Outcome,
     /// What holds of the claim for a user's own problem, if the claim speaks of single problems.
-    pub on_instance: Option<fn(&Problem, &Context) -> Result<Outcome, String>>,
+    pub on_instance: Option<OnInstance>,
 }
 
 /// All claims, in the order of the paper.

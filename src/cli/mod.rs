@@ -1,7 +1,7 @@
 //! The command `sdlab`: one file per subcommand.
 //!
-//! A subcommand is a `clap` struct with its arguments and a function `run` that returns an [`Answer`]. To add one, copy a
-//! file, and add its line to [`Command`] and to the match in [`run`].
+//! A subcommand is a `clap` struct with its arguments and a function `run` that returns an `Answer`. To add one, copy a
+//! file, and add its line to `Command` and to the match in [`run`].
 
 mod certify;
 mod claims;

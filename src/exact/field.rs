@@ -133,7 +133,7 @@ impl OrderedField for Rationals {
     }
 }
 
-/// Integers n_k and a denominator d > 0 with n_k/d = values[k], d as small as possible.
+/// Integers n_k and a denominator d > 0 with n_k/d = values\[k\], d as small as possible.
 pub fn common_denominator(values: &[Rational]) -> (Vec<IBig>, UBig) {
     let denominator = common_multiple(values.iter().map(|v| v.denominator()));
     let integers = values

@@ -59,7 +59,7 @@ impl Magnitudes {
         Ok(())
     }
 
-    /// μ₁ = E[y].
+    /// μ₁ = E\[y\].
     pub fn mean(&self) -> f64 {
         match self {
             Self::Exponential { shift, scale } => shift + scale,

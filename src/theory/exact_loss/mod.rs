@@ -7,7 +7,7 @@
 //!     L(p) = Σ_A p^|A| (1−p)^(n−|A|) ℓ(A),       L̃(p) = Σ_d M_d ‖e_d‖²,   M_d = p (1−p)^(n−1) E[y²]
 //! ```
 //!
-//! so that for c = 0, where ℓ({d}) = E[y²]‖e_d‖², the gap L − L̃ begins with p² Σ_{d<e} ℓ({d, e}) (Thm 3.1), while for c > 0 it begins with p.
+//! so that for c = 0, where ℓ({d}) = E\[y²\]‖e_d‖², the gap L − L̃ begins with p² Σ_{d<e} ℓ({d, e}) (Thm 3.1), while for c > 0 it begins with p.
 //!
 //! | what | where |
 //! |---|---|

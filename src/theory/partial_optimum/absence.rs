@@ -216,10 +216,13 @@ impl<E> Tree<E> {
     }
 }
 
+/// Decides linear systems over a field.
+type Solver<'a, E> = dyn Fn(&System<E>) -> Outcome<E> + 'a;
+
 struct Prover<'a, F: OrderedField> {
     block: &'a Block,
     field: &'a F,
-    solve: &'a dyn Fn(&System<F::Elem>) -> Outcome<F::Elem>,
+    solve: &'a Solver<'a, F::Elem>,
     /// Whether the segment is the result of many halvings.
     short: bool,
 }

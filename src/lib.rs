@@ -29,7 +29,7 @@
 //! | Ex. 3.5, Thm 3.7, eq. 76: partial optima | [`theory::partial_optimum`] |
 //! | Def. 3.9, Thm 3.10, eq. 20: absorption | [`theory::absorption`] |
 //! | every claim, with its verdict | [`claims`] |
-//! | App. C: feature matrices | [`bench`] |
+//! | App. C: feature matrices | [`bench`](mod@bench) |
 //!
 //! Exact arithmetic for the producer of certificates is in [`exact`]; the checker is the package `sdlab-verify`.
 

@@ -67,7 +67,7 @@ impl Magnitudes {
         }
     }
 
-    /// μ₂ = E[y²].
+    /// μ₂ = E\[y²\].
     pub fn second(&self) -> f64 {
         match self {
             Self::Exponential { shift, scale } => (shift + scale).powi(2) + scale * scale,

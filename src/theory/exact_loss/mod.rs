@@ -4,7 +4,7 @@
 //! law ([`magnitudes::Magnitudes`]). With ℓ(A) the expected loss when exactly the features of A are active,
 //!
 //! ```text
-//!     L(p) = Σ_A p^|A| (1−p)^(n−|A|) ℓ(A),       L̃(p) = Σ_d M_d ‖e_d‖²,   M_d = p (1−p)^(n−1) E[y²]
+//!     L(p) = Σ_A p^|A| (1−p)^(n−|A|) ℓ(A),       L̃(p) = Σ_d M_d ‖e_d‖²,   M_d = p (1−p)^(n−1) E\[y²\]
 //! ```
 //!
 //! so that for c = 0, where ℓ({d}) = E\[y²\]‖e_d‖², the gap L − L̃ begins with p² Σ_{d<e} ℓ({d, e}) (Thm 3.1), while for c > 0 it begins with p.
@@ -108,7 +108,7 @@ impl ExactLoss {
         self.features.n()
     }
 
-    /// M_d = p (1−p)^(n−1) E[y²], the same for every feature (after eq. 11).
+    /// M_d = p (1−p)^(n−1) E\[y²\], the same for every feature (after eq. 11).
     pub fn mass(&self, p: f64) -> Result<f64, ExactLossError> {
         check_probability("p", p)?;
         Ok(p * (1.0 - p).powf((self.n() - 1) as f64) * self.magnitudes.second())
@@ -132,7 +132,7 @@ impl ExactLoss {
     }
 
     /// L in closed form for every S, if c = 0 and every row is sign-coherent (Pᵀw_i ≥ 0 or ≤ 0): σ is linear on what the model sees,
-    /// so L = (pμ₂ − p²μ₁²) Σ‖e_d‖² + p²μ₁² ‖Σ e_d‖² with μ₁ = E[y], μ₂ = E[y²].
+    /// so L = (pμ₂ − p²μ₁²) Σ‖e_d‖² + p²μ₁² ‖Σ e_d‖² with μ₁ = E\[y\], μ₂ = E\[y²\].
     pub fn sign_coherent_loss(&self, weights: &Weights, p: f64) -> Result<f64, ExactLossError> {
         check_probability("p", p)?;
         self.homogeneous()?;

@@ -12,7 +12,7 @@ pub const FEATURES: usize = 16;
 pub struct LossPolynomial {
     /// S_0 = 0, S_1, .., S_n.
     pub by_size: Vec<f64>,
-    /// S̃ = E[y²] Σ_d ‖e_d‖²: equal to S_1 if c = 0.
+    /// S̃ = E\[y²\] Σ_d ‖e_d‖²: equal to S_1 if c = 0.
     pub approximate: f64,
 }
 

@@ -1279,7 +1279,7 @@ def wrapped(path):
     """The text of the certificate in a file of the refused corpus."""
     with open(path, encoding="utf-8") as file:
         wrapper = json.load(file)
-    keys = set(wrapper) if type(wrapper) is dict else set()
+    keys = set(wrapper) - {"from"} if type(wrapper) is dict else set()
     if keys == {"changed", "text"} and type(wrapper["text"]) is str:
         return wrapper["text"]
     if keys == {"changed", "certificate"}:

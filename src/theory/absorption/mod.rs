@@ -2,6 +2,15 @@
 //!
 //! The split of d ∈ F_i (eq. 20) replaces F_i by F_i∖{d} and adds a neuron that fires on d alone. Thm 3.10 claims that if a
 //! pattern is realizable, then for every neuron with two features or more some split is realizable too.
+//!
+//! * c = 0: false; p = (1,0), (3/5,4/5), (−3/5,4/5), F the first two.
+//! * c > 0: true for distinct features of one length, by shrinking the row. False for others: a row that fires on p also
+//!   fires on 2p and on a second copy of p, so F = {p, 2p} has no split.
+//! * Top-1 with a ReLU: true if every feature fires a neuron and no two features of F_i are positive multiples of each
+//!   other. For then no tie is forced: the cell's relation Σ (comparisons) = 0 would be one of non-strict comparisons,
+//!   which the lowest neuron in it only wins, on features of a pointed cone. A point of the cell without ties has room for a new row
+//!   beside w_i. False if silent features force a row into a subspace in which the features of F_i have no extreme ray of their own:
+//!   (4/5,±3/5), ±(0,1), F the first two.
 
 mod construct;
 mod hierarchy;

@@ -3,6 +3,7 @@
 //! Holds in its cell. It needs M_1 = M_2, it is not isolated, and under plain ReLU it is no local minimum, because the dead
 //! neuron can leave the cell and lower the loss.
 
+use super::sources::GORSKI_2007;
 use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape};
 use crate::bench::features::stream;
 use crate::exact::Rational;
@@ -20,6 +21,8 @@ pub const CLAIM: Claim = Claim {
     place: "Example 3.5, eqs. 17, 18",
     statement: "For two orthonormal features with M_1 = M_2 = 1, W_E = (1 1; 0 0) and W_D = (1/2 0; 1/2 0) are a partial optimum of the cell in which neuron 1 fires on both features, with loss 1 > 0.",
     latex: r"W_E^*=\begin{pmatrix}1&1\\0&0\end{pmatrix},\ W_D^*=\begin{pmatrix}1/2&0\\1/2&0\end{pmatrix}:\ \nabla_{W_D}\tilde{\mathcal L}=\nabla_{W_E}\tilde{\mathcal L}=0,\quad \tilde{\mathcal L}_{\mathrm{SDL}}=1>0",
+    assumes: "n = n_p = n_q = n_r = 2, the features of eq. 17, M_1 = M_2 = 1, σ = Top-1∘ReLU.",
+    sources: &[GORSKI_2007],
     run,
     on_instance: None,
 };

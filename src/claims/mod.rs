@@ -11,15 +11,19 @@
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
 
 pub mod ex_3_5;
-pub mod landscape;
-pub mod search;
 pub mod thm_3_2_hessian;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
 
-use crate::stats::{Figure, Table};
+// What several claims share.
+pub mod landscape;
+pub mod search;
+pub mod sources;
+
+use crate::stats::{Cell, Figure, Mean, Proportion, Table};
 use crate::theory::problem::Problem;
 use sdlab_verify::{Certificate, Certified, Refusal};
+use sources::Source;
 
 /// What a claim says of a user's own problem, or why it says nothing.
 pub type OnInstance = fn(&Problem, &Context) -> Result<Outcome, String>;
@@ -34,6 +38,10 @@ pub struct Claim {
     pub statement: &'static str,
     /// The statement in LaTeX.
     pub latex: &'static str,
+    /// What the statement assumes, in plain words; the file has it as code.
+    pub assumes: &'static str,
+    /// What it cites besides the paper itself: works that prove a tool, or that the claim speaks of.
+    pub sources: &'static [Source],
     /// Reaches the verdict.
     pub run: fn(&Context) -> Outcome,
     /// What holds of the claim for a user's own problem, if the claim speaks of single problems.
@@ -124,15 +132,43 @@ pub struct Correction {
     pub checks: Vec<Check>,
 }
 
-/// A statement tested on many instances.
+/// A statement tested on many instances, or a law tested by many draws.
 #[derive(Debug, Clone)]
 pub struct Check {
     /// What was tested.
     pub what: String,
-    /// Number of instances.
+    /// Number of instances or draws.
     pub trials: usize,
-    /// Instances on which it failed.
+    /// Instances on which it failed; for a law 0 or 1.
     pub failures: usize,
+}
+
+impl Check {
+    /// A predicted probability against drawn instances. Fails if the count is one that the law allows less than once in
+    /// 10⁶, and also if the test could not tell the law from the wrong one with power .99.
+    pub fn proportion(what: &str, test: &Proportion) -> Self {
+        let passes = test.agrees() && test.power() >= Proportion::POWER;
+        let what = format!("{what}: {}", test.sentence());
+        Self { what, trials: usize::try_from(test.trials).unwrap_or(usize::MAX), failures: usize::from(!passes) }
+    }
+
+    /// A predicted mean of bounded draws, in the same way.
+    pub fn mean(what: &str, test: &Mean) -> Self {
+        let passes = test.agrees() && test.power() >= Proportion::POWER;
+        let what = format!("{what}: {}", test.sentence());
+        Self { what, trials: usize::try_from(test.trials).unwrap_or(usize::MAX), failures: usize::from(!passes) }
+    }
+}
+
+/// A number that a text about the claim quotes; the report makes a LaTeX macro of it.
+#[derive(Debug, Clone)]
+pub struct Quantity {
+    /// Name within the claim: lower-case words with hyphens.
+    pub name: &'static str,
+    /// What it is, with its unit.
+    pub meaning: String,
+    /// The value and how many digits of it are shown.
+    pub value: Cell,
 }
 
 /// What a claim's run returns.
@@ -148,6 +184,8 @@ pub struct Outcome {
     pub figures: Vec<Figure>,
     /// Tables of the claim.
     pub tables: Vec<Table>,
+    /// Numbers that a text about the claim quotes.
+    pub quantities: Vec<Quantity>,
 }
 
 impl Outcome {
@@ -160,7 +198,7 @@ impl Outcome {
             }
             other => other,
         };
-        Self { verdict, evidence, correction: None, figures: Vec::new(), tables: Vec::new() }
+        Self { verdict, evidence, correction: None, figures: Vec::new(), tables: Vec::new(), quantities: Vec::new() }
     }
 
     /// An outcome for a search that ended without result.
@@ -177,6 +215,12 @@ impl Outcome {
             ));
         }
         self.correction = Some(correction);
+        self
+    }
+
+    /// Adds a number that a text about the claim quotes.
+    pub fn with_quantity(mut self, name: &'static str, meaning: &str, value: Cell) -> Self {
+        self.quantities.push(Quantity { name, meaning: meaning.to_owned(), value });
         self
     }
 }

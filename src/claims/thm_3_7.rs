@@ -4,6 +4,7 @@
 //! criterion by the eigenvectors of D^½ G D^½.
 
 use super::search::{Instance, Proposals, shrink};
+use super::sources::GORSKI_2007;
 use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape};
 use crate::bench::features::stream;
 use crate::exact::Rational;
@@ -22,6 +23,8 @@ pub const CLAIM: Claim = Claim {
     place: "Theorem 3.7, proof in App. I.5",
     statement: "For n ≥ 2 and n_q ≥ n, every activation pattern that is realizable, polysemantic and a partition of the features has a partial minimum of L̃ with that pattern and positive loss.",
     latex: r"\forall\,\mathcal P=(F_1,\dots,F_{n_q})\ \text{realizable, polysemantic, a partition of } [n]:\ \exists\ \text{a partial minimum } (W_D^*,W_E^*) \text{ of } \tilde{\mathcal L}_{\mathrm{SDL}} \text{ exhibiting } \mathcal P \text{ with } \tilde{\mathcal L}_{\mathrm{SDL}}(W_D^*,W_E^*)>0",
+    assumes: "Unit features (Asm. 2.4), n ≥ 2, n_q ≥ n; the pattern is realizable, polysemantic and a partition.",
+    sources: &[GORSKI_2007],
     run,
     on_instance: Some(on_instance),
 };

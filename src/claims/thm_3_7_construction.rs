@@ -3,6 +3,7 @@
 //! Refuted: only the radial part ⟨w, ∇_w⟩ vanishes (Euler), as ⟨w, ∇_w⟩ = ⟨v, ∇_v⟩ in a cell.
 
 use super::search::{Instance, Proposals, shrink};
+use super::sources::GORSKI_2007;
 use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape};
 use crate::exact::Rational;
 use crate::theory::partial_optimum::published::{Construction, construct};
@@ -16,6 +17,8 @@ pub const CLAIM: Claim = Claim {
     place: "App. I.5, eqs. 76–88 (proof of Theorem 3.7)",
     statement: "For every encoder that realizes a partition pattern, the decoder of eq. 76 makes both gradients vanish, so that the pair is a partial optimum.",
     latex: r"W_D^{*,i}=\frac{\sum_{d\in F_i}M_d(z_d)_i\,w_r^d}{\sum_{d\in F_i}M_d(z_d)_i^2}\ \Longrightarrow\ \nabla_{w_E^i}\tilde{\mathcal L}_{\mathrm{SDL}}(W_D^*,W_E^*)=0",
+    assumes: "A realizable partition pattern and any encoder that realizes it.",
+    sources: &[GORSKI_2007],
     run,
     on_instance: None,
 };

@@ -1,4 +1,4 @@
-//! Plain data that claims and experiments return: figures and tables.
+//! Plain data that claims and experiments return: figures and tables; and exact tests of predicted laws.
 //!
 //! Nothing here draws or prints; [`crate::report`] does.
 //!
@@ -7,7 +7,9 @@
 //! (`10^{-3}`, `D^½`). The renderers set them as such; a terminal shows them as they are.
 
 pub mod figure;
+pub mod law;
 pub mod table;
 
 pub use figure::{Axis, Figure, HeatMap, Layer, Mark, Panel, Scale, Width};
+pub use law::{Mean, Proportion};
 pub use table::{Cell, Column, Kind, Table, Tone};

@@ -63,6 +63,14 @@ fn every_registered_claim_has_a_test_and_a_name_of_its_own() {
 }
 
 #[test]
+fn titles_are_short_enough_for_a_table() {
+    for claim in REGISTRY {
+        let length = claim.title.chars().count();
+        assert!((1..=64).contains(&length), "{}: {length} characters", claim.id);
+    }
+}
+
+#[test]
 fn the_smallest_counterexample_to_thm_3_7_has_two_features_and_two_dimensions() {
     for outcome in outcomes("thm-3.7") {
         let proof = outcome.evidence.iter().rev().find_map(|e| e.proof.as_ref()).expect("certified");

@@ -19,6 +19,7 @@ use serde_json::json;
 pub const CLAIM: Claim = Claim {
     id: "ex-3.5",
     place: "Example 3.5, eqs. 17, 18",
+    title: "A two-feature polysemantic point is a partial minimum",
     statement: "For two orthonormal features with M_1 = M_2 = 1, W_E = (1 1; 0 0) and W_D = (1/2 0; 1/2 0) are a partial optimum of the cell in which neuron 1 fires on both features, with loss 1 > 0.",
     latex: r"W_E^*=\begin{pmatrix}1&1\\0&0\end{pmatrix},\ W_D^*=\begin{pmatrix}1/2&0\\1/2&0\end{pmatrix}:\ \nabla_{W_D}\tilde{\mathcal L}=\nabla_{W_E}\tilde{\mathcal L}=0,\quad \tilde{\mathcal L}_{\mathrm{SDL}}=1>0",
     assumes: "n = n_p = n_q = n_r = 2, the features of eq. 17, M_1 = M_2 = 1, σ = Top-1∘ReLU.",

@@ -34,6 +34,8 @@ pub struct Claim {
     pub id: &'static str,
     /// Where it stands in the paper.
     pub place: &'static str,
+    /// The statement in at most 64 characters, for tables and headings.
+    pub title: &'static str,
     /// The statement in plain words.
     pub statement: &'static str,
     /// The statement in LaTeX.

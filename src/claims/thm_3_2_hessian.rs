@@ -18,6 +18,7 @@ use serde_json::json;
 pub const CLAIM: Claim = Claim {
     id: "thm-3.2-hessian",
     place: "App. I.2, eq. 50 (proof of Theorem 3.2)",
+    title: "The Hessian in the encoder is block-diagonal",
     statement: "Within a cell the Hessian of f_d in W_E is block-diagonal, with one block 2‖v_i‖² p_d p_dᵀ per active neuron.",
     latex: r"\nabla^2_{w_E^i}f_d=2\|w_D^i\|^2\,w_p^d(w_p^d)^\top\ \text{and}\ \nabla^2_{W_E}f_d\ \text{is block-diagonal}",
     assumes: "A cell Ω_A of a threshold activation, c ≥ 0.",

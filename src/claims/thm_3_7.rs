@@ -21,6 +21,7 @@ use rand::RngExt;
 pub const CLAIM: Claim = Claim {
     id: "thm-3.7",
     place: "Theorem 3.7, proof in App. I.5",
+    title: "Every realizable polysemantic partition has a partial minimum",
     statement: "For n ≥ 2 and n_q ≥ n, every activation pattern that is realizable, polysemantic and a partition of the features has a partial minimum of L̃ with that pattern and positive loss.",
     latex: r"\forall\,\mathcal P=(F_1,\dots,F_{n_q})\ \text{realizable, polysemantic, a partition of } [n]:\ \exists\ \text{a partial minimum } (W_D^*,W_E^*) \text{ of } \tilde{\mathcal L}_{\mathrm{SDL}} \text{ exhibiting } \mathcal P \text{ with } \tilde{\mathcal L}_{\mathrm{SDL}}(W_D^*,W_E^*)>0",
     assumes: "Unit features (Asm. 2.4), n ≥ 2, n_q ≥ n; the pattern is realizable, polysemantic and a partition.",

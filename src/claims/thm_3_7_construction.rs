@@ -15,6 +15,7 @@ use crate::theory::region::{self, Realizability};
 pub const CLAIM: Claim = Claim {
     id: "thm-3.7-construction",
     place: "App. I.5, eqs. 76–88 (proof of Theorem 3.7)",
+    title: "The decoder of eq. 76 makes both gradients vanish",
     statement: "For every encoder that realizes a partition pattern, the decoder of eq. 76 makes both gradients vanish, so that the pair is a partial optimum.",
     latex: r"W_D^{*,i}=\frac{\sum_{d\in F_i}M_d(z_d)_i\,w_r^d}{\sum_{d\in F_i}M_d(z_d)_i^2}\ \Longrightarrow\ \nabla_{w_E^i}\tilde{\mathcal L}_{\mathrm{SDL}}(W_D^*,W_E^*)=0",
     assumes: "A realizable partition pattern and any encoder that realizes it.",

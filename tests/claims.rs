@@ -49,6 +49,7 @@ macro_rules! claims {
 }
 
 claims! {
+    thm_3_1_two_active: "thm-3.1-two-active", certified by ["arithmetic"];
     thm_3_2_hessian: "thm-3.2-hessian", certified by ["not-separable"];
     ex_3_5: "ex-3.5", certified by ["local-min"];
     thm_3_7_construction: "thm-3.7-construction", certified by ["not-partial-optimum"];

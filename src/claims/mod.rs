@@ -2,6 +2,7 @@
 //!
 //! | id | place | file |
 //! |---|---|---|
+//! | `thm-3.1-two-active` | App. I.1, after eq. 38 | `thm_3_1_two_active` |
 //! | `thm-3.2-hessian` | App. I.2, eq. 50 | `thm_3_2_hessian` |
 //! | `ex-3.5` | Example 3.5 | `ex_3_5` |
 //! | `thm-3.7-construction` | App. I.5, eqs. 76–88 | `thm_3_7_construction` |
@@ -11,12 +12,14 @@
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
 
 pub mod ex_3_5;
+pub mod thm_3_1_two_active;
 pub mod thm_3_2_hessian;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
 
 // What several claims share.
 pub mod landscape;
+pub mod relations;
 pub mod search;
 pub mod sources;
 
@@ -51,7 +54,8 @@ pub struct Claim {
 }
 
 /// All claims, in the order of the paper.
-pub const REGISTRY: &[Claim] = &[thm_3_2_hessian::CLAIM, ex_3_5::CLAIM, thm_3_7_construction::CLAIM, thm_3_7::CLAIM];
+pub const REGISTRY: &[Claim] =
+    &[thm_3_1_two_active::CLAIM, thm_3_2_hessian::CLAIM, ex_3_5::CLAIM, thm_3_7_construction::CLAIM, thm_3_7::CLAIM];
 
 /// The claim of this name.
 pub fn find(id: &str) -> Option<&'static Claim> {

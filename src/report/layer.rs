@@ -3,7 +3,7 @@
 use super::axis::{Ruler, transform};
 use super::contour::Grid;
 use super::legend::{LINE, Legend, REFERENCE, region_color};
-use super::palette::{self, BLACK, WHITE};
+use super::palette::{self, BLACK, Rgb, WHITE};
 use super::scene::{Align, Font, Place, Scene};
 use super::symbol;
 use crate::stats::{HeatMap, Layer};
@@ -27,6 +27,14 @@ impl Frame {
     pub fn place(&self, (x, y): (f64, f64)) -> Place {
         let (u, v) = (self.x.place(x), self.y.place(y));
         (self.left + u * (self.right - self.left), self.bottom - v * (self.bottom - self.top))
+    }
+
+    /// True if both ends of (x, low, high) have a place.
+    fn shows_interval(&self, (x, low, high): (f64, f64, f64)) -> bool {
+        [low, high].iter().all(|y| {
+            let place = self.place((x, *y));
+            place.0.is_finite() && place.1.is_finite()
+        })
     }
 
     fn holds(&self, (x, y): Place) -> bool {
@@ -116,6 +124,14 @@ pub(super) fn paint(scene: &mut Scene, frame: &Frame, layer: &Layer, legend: &Le
                 scene.stroke(&piece, REFERENCE.0, REFERENCE.1, REFERENCE.2);
             }
         }
+        Layer::Band { label, points } => {
+            let color = palette::series(legend.series(label)).0;
+            for run in points.split(|p| !frame.shows_interval(*p)) {
+                let low = run.iter().map(|p| frame.place((p.0, p.1)));
+                let high = run.iter().rev().map(|p| frame.place((p.0, p.2)));
+                band(scene, frame.cut(low.chain(high).collect()), color);
+            }
+        }
         Layer::Points { label, points, intervals } => {
             let k = legend.series(label);
             let color = palette::series(k).0;
@@ -164,9 +180,12 @@ fn heat(scene: &mut Scene, frame: &Frame, map: &HeatMap, bar: Option<&Ruler>) {
     );
     let grid = Grid { columns: map.columns, values };
     let rows = grid.values.len() / map.columns;
+    // The grid is regular between the places of its ends, whatever the scale of the axis.
+    let (first, last) = (frame.place((map.x.0, map.y.0)), frame.place((map.x.1, map.y.1)));
     let place = |(column, row): (f64, f64)| {
-        let along = |(a, b): (f64, f64), t: f64| a + (b - a) * t;
-        frame.place((along(map.x, column / (map.columns - 1) as f64), along(map.y, row / (rows - 1) as f64)))
+        let along = |a: f64, b: f64, t: f64| a + (b - a) * t;
+        let (u, v) = (column / (map.columns - 1) as f64, row / (rows - 1) as f64);
+        (along(first.0, last.0, u), along(first.1, last.1, v))
     };
     let (last_column, last_row) = ((map.columns - 1) as f64, (rows - 1) as f64);
     let all = [(0.0, 0.0), (last_column, 0.0), (last_column, last_row), (0.0, last_row)];
@@ -252,6 +271,16 @@ pub(super) fn region(scene: &mut Scene, corners: &[Place], k: usize) {
     }
     let border: Vec<Place> = corners.iter().chain(corners.first()).copied().collect();
     scene.stroke(&border, 0.7, color, &[]);
+}
+
+/// Paints a band: a tint between two thin edges, which a black-and-white print keeps apart from the ground.
+pub(super) fn band(scene: &mut Scene, corners: Vec<Place>, color: Rgb) {
+    if corners.len() < 3 {
+        return;
+    }
+    let border: Vec<Place> = corners.iter().chain(corners.first()).copied().collect();
+    scene.fill(corners, color, 0.2);
+    scene.stroke(&border, 0.3, color, &[]);
 }
 
 /// Writes a note beside its place, on the side where it fits, on a light ground.

@@ -239,6 +239,9 @@ fn extent(panel: &Panel) -> (Vec<f64>, Vec<f64>) {
             Layer::Line { points, .. } | Layer::Reference { points, .. } | Layer::Marks { points, .. } => {
                 places.extend(points)
             }
+            Layer::Band { points, .. } => {
+                places.extend(points.iter().flat_map(|(x, low, high)| [(*x, *low), (*x, *high)]));
+            }
             Layer::Points { points, intervals, .. } => {
                 places.extend(points);
                 let ends = points.iter().zip(intervals).flat_map(|(p, (low, high))| [(p.0, *low), (p.0, *high)]);
@@ -291,6 +294,8 @@ mod tests {
             |panel, k| {
                 let points: Vec<(f64, f64)> = (1..9).map(|j| (10f64.powi(-j), 10f64.powi(-j * k))).collect();
                 let label = format!("series number {k}");
+                let band = points.iter().map(|p| (p.0, p.1 / 3.0, if k == 2 { f64::NAN } else { p.1 * 3.0 })).collect();
+                let panel = panel.layer(Layer::Band { label: label.clone(), points: band });
                 panel.layer(Layer::Line { label: label.clone(), points: points.clone() }).layer(Layer::Points {
                     label,
                     intervals: points.iter().map(|p| (p.1 / 2.0, p.1 * 2.0)).collect(),

@@ -19,6 +19,7 @@ struct Entry {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Sample {
+    Band(usize),
     Line(usize),
     Marker(usize),
     Reference,
@@ -53,6 +54,10 @@ impl Legend {
                 Layer::Line { label, .. } => {
                     let k = index(&mut legend.series, label);
                     legend.add(label, Sample::Line(k));
+                }
+                Layer::Band { label, .. } => {
+                    let k = index(&mut legend.series, label);
+                    legend.add(label, Sample::Band(k));
                 }
                 Layer::Points { label, .. } => {
                     let k = index(&mut legend.series, label);
@@ -148,6 +153,10 @@ fn paint_sample(scene: &mut Scene, sample: Sample, (x, y): Place, width: f64) {
     let line = [(x, y), (x + width, y)];
     let middle = (x + width / 2.0, y);
     match sample {
+        Sample::Band(k) => {
+            let corners = vec![(x, y - 3.5), (x + width, y - 3.5), (x + width, y + 3.5), (x, y + 3.5)];
+            layer::band(scene, corners, palette::series(k).0);
+        }
         Sample::Line(k) => {
             let (color, dashes) = palette::series(k);
             scene.stroke(&line, LINE, color, dashes);

@@ -88,6 +88,13 @@ pub enum Layer {
         /// (x, y).
         points: Vec<(f64, f64)>,
     },
+    /// A shaded band of the series `label`, such as the spread of many runs around a line of that label.
+    Band {
+        /// Name in the legend.
+        label: String,
+        /// (x, low, high); the band breaks where a number is not finite.
+        points: Vec<(f64, f64, f64)>,
+    },
     /// Markers of the series `label`.
     Points {
         /// Name in the legend.
@@ -147,7 +154,8 @@ pub enum Mark {
     Start,
 }
 
-/// Values on a regular grid whose outermost points lie on the ends of `x` and `y`.
+/// Values on a regular grid whose outermost points lie on the ends of `x` and `y`. Regular means on paper: on a logarithmic axis the
+/// grid is regular in the logarithm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeatMap {
     /// First and last column.
@@ -256,6 +264,13 @@ impl HeatMap {
         Self { x, y, columns, values, scale: Scale::Linear, floor: f64::NEG_INFINITY, label: String::new() }
     }
 
+    /// Evaluates `f` on a grid for two logarithmic axes; all ends are > 0.
+    pub fn sample_log(x: (f64, f64), y: (f64, f64), size: (usize, usize), mut f: impl FnMut(f64, f64) -> f64) -> Self {
+        let logs = |(low, high): (f64, f64)| (low.log10(), high.log10());
+        let map = Self::sample(logs(x), logs(y), size, |a, b| f(10f64.powf(a), 10f64.powf(b)));
+        Self { x, y, ..map }
+    }
+
     /// Uses a logarithmic colour scale that ends at `floor` > 0.
     pub fn log(mut self, floor: f64) -> Self {
         self.scale = Scale::Log;
@@ -292,5 +307,12 @@ mod tests {
     fn a_sampled_heat_map_runs_along_rows_from_the_lower_left_corner() {
         let heat = HeatMap::sample((0.0, 2.0), (0.0, 10.0), (3, 2), |x, y| x + y);
         assert_eq!(heat.values, [0.0, 1.0, 2.0, 10.0, 11.0, 12.0]);
+    }
+
+    #[test]
+    fn a_heat_map_for_logarithmic_axes_is_regular_in_the_logarithms() {
+        let heat = HeatMap::sample_log((1.0, 100.0), (0.1, 10.0), (3, 3), |x, y| (x * y).log10().round());
+        assert_eq!(heat.values, [-1.0, 0.0, 1.0, 0.0, 1.0, 2.0, 1.0, 2.0, 3.0]);
+        assert_eq!((heat.x, heat.y), ((1.0, 100.0), (0.1, 10.0)));
     }
 }

@@ -40,6 +40,7 @@ pub mod bench;
 pub mod claims;
 pub mod cli;
 pub mod exact;
+mod fault;
 pub mod io;
 pub mod report;
 pub mod stats;

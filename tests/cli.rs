@@ -54,7 +54,8 @@ fn wrong_input_is_told_in_one_line_that_names_the_place() {
         ),
         (vec!["loss", "--problem", "missing.json", "--point", "-"], vec!["missing.json", "cannot be read"]),
         (vec!["loss", "--problem", "-", "--point", "-"], vec!["standard input"]),
-        (vec!["verify", "thm-9.9"], vec!["thm-9.9", "thm-3.7"]),
+        (vec!["verify", "thm3.7"], vec!["thm3.7", "did you mean `thm-3.7`"]),
+        (vec!["verify", "no-*"], vec!["no-*", "sdlab claims"]),
         (vec!["certify", "missing.json"], vec!["missing.json"]),
         (vec!["loss", "--problem", "/", "--point", "-"], vec!["/", "cannot be read"]),
     ] {
@@ -65,6 +66,38 @@ fn wrong_input_is_told_in_one_line_that_names_the_place() {
         assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} not all in: {message}");
         assert!(out(&output).is_empty());
     }
+}
+
+/// The overview of these two claims, compared with recorded verdicts.
+fn verified(recorded: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recorded.toml");
+    std::fs::write(&path, recorded).unwrap();
+    sdlab(&["verify", "ex-3.5", "thm-3.2-hessian", "--snapshot", path.to_str().unwrap()])
+}
+
+#[test]
+fn a_verdict_that_changed_is_shown_and_ends_with_status_1() {
+    let same = verified("'ex-3.5' = 'holds'\n'thm-3.2-hessian' = 'refuted'\n");
+    assert_eq!(status(&same), 0, "{}", out(&same));
+    assert!(out(&same).contains("Every verdict is the recorded one") && !out(&same).contains("recorded  "));
+    let changed = verified("'ex-3.5' = 'refuted'\n'thm-3.2-hessian' = 'refuted'\n");
+    assert_eq!(status(&changed), 1);
+    assert!(out(&changed).contains("1 verdict differs from what was recorded"), "{}", out(&changed));
+    let row = out(&changed).lines().find(|line| line.contains(" ex-3.5 ")).unwrap();
+    assert!(row.contains("holds") && row.contains("refuted"), "{row}");
+    let new = verified("'ex-3.5' = 'holds'\n");
+    assert_eq!(status(&new), 1);
+    assert!(out(&new).contains("No verdict is recorded for thm-3.2-hessian"), "{}", out(&new));
+    let wrong = verified("ex-3.5 = 1\n");
+    assert_eq!((status(&wrong), err(&wrong).lines().count()), (2, 1), "{}", err(&wrong));
+}
+
+#[test]
+fn details_come_for_one_claim_or_on_request() {
+    assert!(out(&sdlab(&["verify", "ex-3.5"])).contains("ex-3.5: holds"));
+    assert!(!out(&sdlab(&["verify", "ex-3.5", "thm-3.2-*"])).contains("ex-3.5: holds"));
+    assert!(out(&sdlab(&["verify", "ex-3.5", "thm-3.2-*", "--details"])).contains("ex-3.5: holds"));
 }
 
 #[test]

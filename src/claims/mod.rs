@@ -19,9 +19,13 @@ pub mod thm_3_7_construction;
 
 // What several claims share.
 pub mod landscape;
+pub mod ledger;
 pub mod relations;
 pub mod search;
 pub mod sources;
+
+#[cfg(test)]
+mod mutation_tests;
 
 use crate::stats::{Cell, Figure, Mean, Proportion, Table};
 use crate::theory::problem::Problem;
@@ -61,6 +65,30 @@ pub const REGISTRY: &[Claim] =
 pub fn find(id: &str) -> Option<&'static Claim> {
     REGISTRY.iter().find(|claim| claim.id == id)
 }
+
+impl Claim {
+    /// The part of the theory that it belongs to; it groups lists of claims.
+    pub fn subject(&self) -> &'static str {
+        let found = SUBJECTS.iter().find(|(start, _)| self.id.starts_with(start));
+        found.map_or("Other claims", |(_, subject)| subject)
+    }
+}
+
+/// How names of claims begin, and the part of the theory that they belong to.
+const SUBJECTS: [(&str, &str); 12] = [
+    ("eq-10", "Activations"),
+    ("thm-3.10", "Absorption"),
+    ("thm-3.1", "The loss L̃ for L"),
+    ("regime", "The loss L̃ for L"),
+    ("thm-3.2", "Biconvexity"),
+    ("thm-3.3", "Zero loss"),
+    ("thm-3.4", "Zero loss"),
+    ("ex-3.5", "Partial minima"),
+    ("thm-3.7", "Partial minima"),
+    ("escape", "Partial minima"),
+    ("hierarchy", "Absorption"),
+    ("table", "Published tables"),
+];
 
 /// What a claim is run with.
 #[derive(Debug, Clone, Copy, Default)]

@@ -31,10 +31,9 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let files = find(&arguments.paths).map_err(|e| CliError::Request(e.to_string()))?;
     let mut progress = Progress::new(files.len());
     let mut replays = Vec::new();
-    for file in &files {
-        progress.step(&file.display().to_string());
+    for (done, file) in files.iter().enumerate() {
+        progress.set(done, &file.display().to_string());
         replays.push(replay(file).map_err(|e| CliError::Request(e.to_string()))?);
-        progress.done();
     }
     progress.finish();
     let refused = replays.iter().filter(|r| r.outcome.is_err()).count();

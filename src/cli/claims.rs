@@ -1,8 +1,10 @@
 //! `sdlab claims`: what is claimed, and on one claim everything that is known.
 
-use super::verify::{choose, claim_value, run_all, snapshot, verdicts};
+use super::names::choose;
+use super::verify::{claim_value, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
-use crate::claims::{Context, REGISTRY};
+use crate::claims::sources::Source;
+use crate::claims::{Claim, Context, Outcome, REGISTRY, Verdict};
 use crate::stats::{Cell, Kind, Table};
 use clap::Args;
 use serde_json::{Value, json};
@@ -30,18 +32,42 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
 }
 
 fn list(session: &Session) -> Result<Answer, CliError> {
-    let columns = [("claim", Kind::Text), ("in the paper", Kind::Text), ("statement", Kind::Text)];
+    let recorded = snapshot(None)?;
+    let columns = [
+        ("subject", Kind::Text),
+        ("claim", Kind::Text),
+        ("in short", Kind::Text),
+        ("in the paper", Kind::Text),
+        ("recorded", Kind::Text),
+    ];
     let mut table = Table::new("claims", "claims", columns);
+    let mut last = "";
     for claim in REGISTRY {
-        table.push([Cell::from(claim.id), Cell::from(claim.place), Cell::from(claim.statement)]);
+        let subject = if claim.subject() == last { "" } else { claim.subject() };
+        last = claim.subject();
+        let verdict = recorded.get(claim.id).map_or(Cell::Missing, |word| Cell::from(word.as_str()));
+        table.push([
+            Cell::from(subject),
+            Cell::from(claim.id),
+            Cell::from(claim.title),
+            Cell::from(claim.place),
+            verdict,
+        ]);
     }
     session.output.table(&table)?;
+    session.output.text(
+        "\nsdlab claims CLAIM says more of one; with --problem, sdlab verify decides some for a problem of yours.",
+    )?;
     let machine = REGISTRY.iter().map(|claim| {
         json!({
             "id": claim.id,
+            "subject": claim.subject(),
             "place": claim.place,
+            "title": claim.title,
             "statement": claim.statement,
             "latex": claim.latex,
+            "assumes": claim.assumes,
+            "recorded": recorded.get(claim.id),
             "on_instance": claim.on_instance.is_some(),
         })
     });
@@ -51,29 +77,69 @@ fn list(session: &Session) -> Result<Answer, CliError> {
 
 fn one(name: &str, session: &Session) -> Result<Answer, CliError> {
     let chosen = choose(&[name.to_owned()])?;
+    let [claim] = chosen[..] else {
+        return Err(CliError::Request(format!("`{name}` means {} claims; name one", chosen.len())));
+    };
     let runs = run_all(&chosen, Context { seed: session.seed }, &snapshot(None)?);
+    session.output.table(&verdicts(&runs))?;
     for run in &runs {
-        let mut text = format!("{}\n\n{}\n\n{}\n", run.claim.place, run.claim.statement, run.claim.latex);
-        text += "\nEvidence:\n";
-        for evidence in &run.outcome.evidence {
-            text += &format!("  {}\n", evidence.text);
-            if let Some(proof) = &evidence.proof {
-                text += &format!("    certificate `{}`: {}\n", proof.name, proof.certified.statement());
-            }
-        }
-        if let Some(correction) = &run.outcome.correction {
-            text += &format!("\nTrue instead:\n  {}\n  {}\n", correction.statement, correction.latex);
-            for check in &correction.checks {
-                text +=
-                    &format!("  checked: {} ({} instances, {} failures)\n", check.what, check.trials, check.failures);
-            }
-        }
-        session.output.table(&verdicts(&runs))?;
-        session.output.text(&format!("\n{text}"))?;
+        session.output.text(&described(claim, &run.outcome, session.seed))?;
         for table in &run.outcome.tables {
+            session.output.text("")?;
             session.output.table(table)?;
         }
         session.output.json(&claim_value(run)?)?;
     }
     Ok(Answer::Yes)
+}
+
+/// Everything about one claim, in paragraphs.
+fn described(claim: &Claim, outcome: &Outcome, seed: u64) -> String {
+    let verdict = match &outcome.verdict {
+        Verdict::HoldsWith(hypothesis) => format!("holds with an added hypothesis: {hypothesis}"),
+        Verdict::Undecided(why) => format!("undecided: {why}"),
+        other => other.word().to_owned(),
+    };
+    let mut text = String::new();
+    let mut part = |heading: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            text += &format!("\n{heading}\n  {}\n", lines.join("\n  "));
+        }
+    };
+    part(claim.place, vec![claim.statement.into(), claim.latex.into()]);
+    part("Assumes", vec![claim.assumes.into()]);
+    part("Verdict", vec![verdict]);
+    let evidence = outcome.evidence.iter().flat_map(|evidence| {
+        let proof = evidence.proof.as_ref();
+        let proof = proof.map(|p| format!("  certificate `{}`: {}", p.name, p.certified.statement()));
+        std::iter::once(evidence.text.clone()).chain(proof)
+    });
+    part("Evidence", evidence.collect());
+    if let Some(correction) = &outcome.correction {
+        let checks = correction.checks.iter();
+        let checks = checks.map(|c| format!("checked: {} ({} trials, {} failures)", c.what, c.trials, c.failures));
+        part(
+            "True instead",
+            [correction.statement.clone(), correction.latex.clone()].into_iter().chain(checks).collect(),
+        );
+    }
+    let quantities = outcome.quantities.iter().map(|q| format!("{} = {}: {}", q.name, q.value.text(), q.meaning));
+    part("Numbers", quantities.collect());
+    part("Replay", replay(claim, outcome, seed));
+    part("Sources", claim.sources.iter().map(Source::sentence).collect());
+    text
+}
+
+/// The command lines that reach the verdict again and check its certificates without sdlab.
+fn replay(claim: &Claim, outcome: &Outcome, seed: u64) -> Vec<String> {
+    let seed = if seed == 0 { String::new() } else { format!(" --seed {seed}") };
+    let mut verify = format!("sdlab verify {}{seed}", claim.id);
+    let mut lines = Vec::new();
+    if outcome.evidence.iter().any(|e| e.proof.is_some()) {
+        verify += " --certificates proofs";
+        lines.extend(["sdlab-verify proofs".to_owned(), "python3 verify/check.py proofs".to_owned()]);
+    }
+    lines.insert(0, verify);
+    lines.push(format!("cargo test --release --test claims {}", claim.id.replace(['-', '.'], "_")));
+    lines
 }

@@ -7,6 +7,7 @@ mod certify;
 mod claims;
 mod input;
 mod loss;
+mod names;
 mod output;
 mod partial_optima;
 mod region;

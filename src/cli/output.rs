@@ -99,9 +99,10 @@ impl Progress {
         Self { bar, plain: !io::stderr().is_terminal(), started: Instant::now(), said: None }
     }
 
-    /// Says what the next step is.
-    pub fn step(&mut self, name: &str) {
-        self.bar.set_message(name.to_owned());
+    /// Says how many steps are done and what is being done now.
+    pub fn set(&mut self, done: usize, now: &str) {
+        self.bar.set_position(done as u64);
+        self.bar.set_message(now.to_owned());
         if self.started.elapsed() < PATIENCE {
             return;
         }
@@ -112,15 +113,9 @@ impl Progress {
             self.bar.tick();
         } else if self.said.is_none_or(|at| at.elapsed() >= INTERVAL) {
             self.said = Some(Instant::now());
-            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
             // Nothing is lost if nobody reads it.
-            let _ = writeln!(io::stderr(), "{done} of {all} done, now {name}");
+            let _ = writeln!(io::stderr(), "{done} of {} done, now {now}", self.bar.length().unwrap_or(0));
         }
-    }
-
-    /// Counts a step as done.
-    pub fn done(&mut self) {
-        self.bar.inc(1);
     }
 
     /// Removes the bar.

@@ -1,6 +1,7 @@
 //! `sdlab report`: everything, as one page with figures, tables and certificates.
 
-use super::verify::{answer, choose, machine, run_all, snapshot, verdicts};
+use super::names::choose;
+use super::verify::{answer, machine, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::Context;
 use crate::report::{claims, page};

@@ -1,29 +1,35 @@
 //! `sdlab verify`: reaches the verdict on every claim, or on one's own problem.
 
+use super::names::choose;
 use super::output::{Output, Progress};
 use super::{Answer, CliError, Session, shown};
-use crate::claims::{self, Claim, Context, Outcome, Verdict};
+use crate::claims::ledger::{self, Finished};
+use crate::claims::{Claim, Context, Outcome, Verdict};
 use crate::report::claims::tone;
 use crate::stats::{Cell, Kind, Table};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-/// Reach the verdict on the claims of the theory, and compare it with the snapshot
+/// Reach the verdict on the claims of the theory, and compare it with the recorded one
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The claims, as `sdlab claims` lists them; all of them if none is named
+    /// The claims, as `sdlab claims` lists them, or patterns such as `table-*`; all of them if none is named
     #[arg(value_name = "CLAIM")]
     claims: Vec<String>,
+    /// Show the evidence of every claim; of one claim alone it is always shown
+    #[arg(long)]
+    details: bool,
     /// Decide the claims for this problem: a path, `-`, or JSON
     #[arg(long, value_name = "P")]
     problem: Option<String>,
     /// Write the certificates into this folder
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
-    /// Compare with this snapshot instead of the built-in one
+    /// Compare with the verdicts in this file instead of the built-in ones
     #[arg(long, value_name = "FILE", conflicts_with = "problem")]
     snapshot: Option<PathBuf>,
 }
@@ -31,11 +37,13 @@ pub struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   sdlab verify
+  sdlab verify 'thm-3.7*' --details
   sdlab verify thm-3.7 --certificates proofs
   sdlab verify thm-3.7 --problem problem.json
 
-The verdict is computed first and compared with the snapshot (reports/verdicts.toml) afterwards. Exit status 1: a verdict
-differs from the snapshot, or a claim is refuted for the given problem.";
+Every verdict is computed first and compared with the recorded one (reports/verdicts.toml) afterwards. Exit status 1: a
+verdict differs from the recorded one, or a claim is refuted for the given problem. Exit status 3: the only difference is
+that a verdict could not be reached.";
 
 /// Verdicts that were reached before.
 const SNAPSHOT: &str = include_str!("../../reports/verdicts.toml");
@@ -46,12 +54,15 @@ pub struct Run {
     pub claim: &'static Claim,
     /// What came out.
     pub outcome: Outcome,
-    /// The verdict in the snapshot.
+    /// Wall-clock seconds that it took.
+    pub seconds: f64,
+    /// The recorded verdict.
     pub expected: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
+    let begun = Instant::now();
     let context = Context { seed: session.seed };
     let chosen = choose(&arguments.claims)?;
     let (runs, own) = match &arguments.problem {
@@ -59,7 +70,10 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         None => (run_all(&chosen, context, &snapshot(arguments.snapshot.as_deref())?), false),
     };
     session.output.table(&verdicts(&runs))?;
-    say_details(&session.output, &runs)?;
+    session.output.text(&format!("\n{}", summary(&runs, begun.elapsed().as_secs_f64(), own)))?;
+    if arguments.details || runs.len() == 1 {
+        say_details(&session.output, &runs)?;
+    }
     if let Some(folder) = &arguments.certificates {
         let count = save_certificates(&session.output, &runs, folder)?;
         let folder = folder.display();
@@ -67,20 +81,6 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     }
     session.output.json(&machine(&runs, None)?)?;
     Ok(if own { own_answer(&runs) } else { answer(&runs) })
-}
-
-/// The claims of these names, or all.
-pub fn choose(names: &[String]) -> Result<Vec<&'static Claim>, CliError> {
-    if names.is_empty() {
-        return Ok(claims::REGISTRY.iter().collect());
-    }
-    let find = |name: &String| {
-        claims::find(name).ok_or_else(|| {
-            let known: Vec<&str> = claims::REGISTRY.iter().map(|claim| claim.id).collect();
-            CliError::Request(format!("claim `{name}` is not known; expected one of {}", known.join(", ")))
-        })
-    };
-    names.iter().map(find).collect()
 }
 
 /// The snapshot: claim to verdict word.
@@ -100,18 +100,25 @@ pub fn snapshot(path: Option<&Path>) -> Result<BTreeMap<String, String>, CliErro
     })
 }
 
-/// Runs claims one after the other.
+/// Runs claims, as many at a time as there are cores, and says which ones are running once that takes long.
 pub fn run_all(chosen: &[&'static Claim], context: Context, snapshot: &BTreeMap<String, String>) -> Vec<Run> {
     let mut progress = Progress::new(chosen.len());
-    let mut runs = Vec::new();
-    for claim in chosen {
-        progress.step(claim.id);
-        let outcome = (claim.run)(&context);
-        runs.push(Run { claim, outcome, expected: snapshot.get(claim.id).cloned() });
-        progress.done();
-    }
+    let finished = ledger::run(
+        chosen,
+        ledger::cores(),
+        |claim| (claim.run)(&context),
+        |state| {
+            progress.set(state.done, &state.running.join(", "));
+        },
+    );
     progress.finish();
-    runs
+    let run = |(claim, Finished { outcome, seconds }): (&&'static Claim, Finished)| Run {
+        claim,
+        outcome,
+        seconds,
+        expected: snapshot.get(claim.id).cloned(),
+    };
+    chosen.iter().zip(finished).map(run).collect()
 }
 
 fn on_problem(
@@ -130,37 +137,98 @@ fn on_problem(
             }
             return Err(CliError::Request(format!("claim `{}` does not speak of single problems", claim.id)));
         };
+        let begun = Instant::now();
         let outcome = decide(&problem, &context).map_err(CliError::Request)?;
-        runs.push(Run { claim, outcome, expected: None });
+        runs.push(Run { claim, outcome, seconds: begun.elapsed().as_secs_f64(), expected: None });
     }
     Ok(runs)
 }
 
-/// The verdicts as a table.
+/// The verdicts as a table; with a column for what changed, if anything did.
 pub fn verdicts(runs: &[Run]) -> Table {
-    let columns = [
+    let mut columns = vec![
         ("claim", Kind::Text),
-        ("in the paper", Kind::Text),
+        ("in short", Kind::Text),
         ("verdict", Kind::Verdict),
-        ("certificates", Kind::Number),
-        ("snapshot", Kind::Text),
+        ("evidence", Kind::Text),
+        ("time", Kind::Number),
     ];
+    let changed = runs.iter().any(|run| change(run).is_some());
+    if changed {
+        columns.insert(3, ("recorded", Kind::Text));
+    }
     let mut table = Table::new("verdicts", "verify", columns);
     for run in runs {
-        let expected = match &run.expected {
-            Some(word) if word == run.outcome.verdict.word() => Cell::from("agrees"),
-            Some(word) => Cell::from(format!("differs: {word}")),
-            None => Cell::Missing,
-        };
-        table.push([
+        let mut row = vec![
             Cell::from(run.claim.id),
-            Cell::from(run.claim.place),
+            Cell::from(run.claim.title),
             Cell::verdict(tone(&run.outcome.verdict), run.outcome.verdict.word()),
-            Cell::from(run.outcome.evidence.iter().filter(|e| e.proof.is_some()).count()),
-            expected,
-        ]);
+            Cell::from(in_short(&run.outcome)),
+            Cell::from(format!("{:.2} s", run.seconds)),
+        ];
+        if changed {
+            row.insert(3, Cell::from(change(run).unwrap_or_default()));
+        }
+        table.push(row);
     }
     table
+}
+
+/// What the recorded verdict was, if it was another. A problem of one's own has none.
+fn change(run: &Run) -> Option<&str> {
+    run.expected.as_deref().filter(|word| *word != run.outcome.verdict.word())
+}
+
+/// How much evidence there is.
+fn in_short(outcome: &Outcome) -> String {
+    let certificates = certificates(outcome);
+    let trials: usize = outcome.correction.iter().flat_map(|c| &c.checks).map(|c| c.trials).sum();
+    let parts = [(certificates, "certificate"), (trials, "trial")];
+    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|&(count, noun)| counted(count, noun));
+    let text = parts.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "computed".into() } else { text }
+}
+
+fn certificates(outcome: &Outcome) -> usize {
+    outcome.evidence.iter().filter(|e| e.proof.is_some()).count()
+}
+
+/// `1 claim`, `2 claims`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// One line on all of them, and one on what changed.
+fn summary(runs: &[Run], seconds: f64, own: bool) -> String {
+    let count = |word: &str| runs.iter().filter(|run| run.outcome.verdict.word() == word).count();
+    let words = [
+        ("holds", "hold"),
+        ("holds-with", "hold with an added hypothesis"),
+        ("refuted", "refuted"),
+        ("undecided", "undecided"),
+    ];
+    let words = words.iter().map(|(word, text)| (count(word), text)).filter(|(n, _)| *n > 0);
+    let verdicts = words.map(|(n, text)| format!("{n} {text}")).collect::<Vec<_>>().join(", ");
+    let certificates = counted(runs.iter().map(|run| certificates(&run.outcome)).sum(), "certificate");
+    let mut text = format!("{}: {verdicts}; {certificates}, {seconds:.1} s.", counted(runs.len(), "claim"));
+    if own {
+        return text;
+    }
+    let changed = runs.iter().filter(|run| change(run).is_some()).count();
+    let new: Vec<&str> = runs.iter().filter(|run| run.expected.is_none()).map(|run| run.claim.id).collect();
+    if changed == 0 && new.is_empty() {
+        text += " Every verdict is the recorded one.";
+    }
+    if changed > 0 {
+        text += &format!(
+            " {} from what was recorded.",
+            if changed == 1 { "1 verdict differs".into() } else { format!("{changed} verdicts differ") }
+        );
+    }
+    if !new.is_empty() {
+        text += &format!(" No verdict is recorded for {}.", new.join(", "));
+    }
+    text
 }
 
 fn say_details(output: &Output, runs: &[Run]) -> Result<(), CliError> {
@@ -245,16 +313,25 @@ pub fn claim_value(run: &Run) -> Result<Value, CliError> {
             "checks": checks.map(|c| json!({"what": c.what, "trials": c.trials, "failures": c.failures})).collect::<Vec<_>>(),
         })
     });
+    let sources = run.claim.sources.iter().map(|source| json!({"key": source.key, "bibtex": source.bibtex}));
+    let quantities = run.outcome.quantities.iter();
+    let quantities = quantities.map(|q| json!({"name": q.name, "meaning": q.meaning, "value": q.value}));
     Ok(json!({
         "id": run.claim.id,
+        "subject": run.claim.subject(),
         "place": run.claim.place,
+        "title": run.claim.title,
         "statement": run.claim.statement,
         "latex": run.claim.latex,
+        "assumes": run.claim.assumes,
+        "sources": sources.collect::<Vec<_>>(),
         "verdict": run.outcome.verdict.word(),
         "detail": detail(&run.outcome.verdict),
         "evidence": evidence.collect::<Result<Vec<Value>, CliError>>()?,
         "correction": correction,
         "tables": run.outcome.tables,
+        "figures": run.outcome.figures.iter().map(|f| &f.name).collect::<Vec<_>>(),
+        "quantities": quantities.collect::<Vec<_>>(),
         "expected": run.expected,
     }))
 }

@@ -3,6 +3,7 @@
 use super::problem::{Activation, Problem};
 use crate::exact::Rational;
 use crate::exact::field::{OrderedField, Rationals};
+use crate::fault::{self, Fault};
 use std::collections::BTreeSet;
 
 /// A pattern: F_i, the features that fire neuron i, for every neuron; an empty set is a dead neuron.
@@ -145,6 +146,7 @@ pub fn firing(activation: &Activation, z: &[Rational]) -> Vec<usize> {
         order
     };
     let mut fired = match activation {
+        Activation::Threshold(c) if fault::planted(Fault::Cell) => (0..z.len()).filter(|&i| z[i] >= *c).collect(),
         Activation::Threshold(c) => (0..z.len()).filter(|&i| z[i] > *c).collect(),
         Activation::TopK(k) => top(*k),
         Activation::TopKRelu(k) => top(*k).into_iter().filter(|&i| z[i] > Rational::ZERO).collect::<Vec<_>>(),

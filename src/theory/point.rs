@@ -3,6 +3,7 @@
 use super::pattern::{dot, firing};
 use super::problem::{Number, Problem};
 use crate::exact::Rational;
+use crate::fault::{self, Fault};
 use serde::Deserialize;
 
 /// An exact point: encoder rows and decoder columns.
@@ -44,7 +45,8 @@ impl Point {
     /// L̃ at this point, exactly (eq. 11).
     pub fn loss(&self, problem: &Problem) -> Rational {
         let mut loss = Rational::ZERO;
-        for feature in problem.features() {
+        let counted = problem.n() - usize::from(fault::planted(Fault::Loss));
+        for feature in &problem.features()[..counted] {
             let z: Vec<Rational> = self.w_e.iter().map(|row| dot(row, &feature.w_p)).collect();
             let mut residual = feature.w_r.clone();
             for i in firing(problem.activation(), &z) {

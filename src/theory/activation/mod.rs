@@ -23,6 +23,7 @@ mod tests;
 
 use super::problem::Activation;
 use crate::exact::{Rational, rational};
+use crate::fault::{self, Fault};
 use std::cmp::Ordering;
 use std::ops::{Add, Mul};
 
@@ -46,7 +47,7 @@ impl Scalar for f64 {
         self.partial_cmp(other).unwrap_or_else(|| other.is_nan().cmp(&self.is_nan()))
     }
     fn exceeds(&self, other: &Self) -> bool {
-        self > other
+        self > other || fault::planted(Fault::Cell) && self == other
     }
     fn to_exact(&self) -> Option<Rational> {
         rational::from_f64(*self).ok()
@@ -61,7 +62,7 @@ impl Scalar for Rational {
         self.cmp(other)
     }
     fn exceeds(&self, other: &Self) -> bool {
-        self > other
+        self > other || fault::planted(Fault::Cell) && self == other
     }
     fn to_exact(&self) -> Option<Rational> {
         Some(self.clone())

@@ -11,6 +11,7 @@
 
 use super::products::{for_each_column, mask_column, threshold};
 use super::{ApproximateLoss, LossError, Weights};
+use crate::fault::{self, Fault};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef};
 
@@ -67,6 +68,13 @@ impl ApproximateLoss {
             let ED = MatRef::from_column_major_slice(E, self.n_r(), width);
             let codes = MatRef::from_column_major_slice(Z, n_q, width);
             matmul(&mut gradients.V, accumulate, ED, codes.transpose(), -2.0, self.par);
+            if fault::planted(Fault::Gradient) {
+                for_each_column(self.par, E, self.n_r(), |k, column| {
+                    let d = block.0 + k;
+                    column.iter_mut().zip(self.R.col(d).iter()).for_each(|(e, r)| *e = r * self.masses[d]);
+                });
+            }
+            let ED = MatRef::from_column_major_slice(E, self.n_r(), width);
             backward.resize(n_q * width, 0.0);
             let flow = MatMut::from_column_major_slice_mut(backward, n_q, width);
             matmul(flow, Accum::Replace, weights.V.transpose(), ED, 1.0, self.par);
@@ -116,7 +124,8 @@ impl ApproximateLoss {
         // Column losses first, their sum in order afterwards: the same bits at any number of threads.
         column_losses.clear();
         column_losses.extend(E.chunks(n_r).zip(&self.masses[from..to]).map(|(e, m)| m * squared_norm(e)));
-        column_losses.iter().sum()
+        let counted = width - usize::from(fault::planted(Fault::Loss) && to == self.n());
+        column_losses[..counted].iter().sum()
     }
 }
 

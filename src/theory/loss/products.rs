@@ -1,6 +1,7 @@
 //! The matrix products and elementwise passes that the files of this folder share.
 
 use super::ApproximateLoss;
+use crate::fault::{self, Fault};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
@@ -39,7 +40,8 @@ pub(super) fn for_each_column(
 /// σ_c on every number: z stays if z > c, else it becomes 0. What is not a number stays, to be seen in the loss.
 pub(super) fn threshold(c: f64, column: &mut [f64]) {
     for z in column {
-        *z = if *z <= c { 0.0 } else { *z };
+        let off = if fault::planted(Fault::Cell) { *z < c } else { *z <= c };
+        *z = if off { 0.0 } else { *z };
     }
 }
 

@@ -12,6 +12,7 @@ use crate::exact::field::{OrderedField, Rationals};
 use crate::exact::lp::{self, Outcome, Relation, Row, System};
 use crate::exact::matrix;
 use crate::exact::rational;
+use crate::fault::{self, Fault};
 use crate::theory::pattern::{Pattern, dot};
 use crate::theory::point::Point;
 use crate::theory::problem::Problem;
@@ -71,7 +72,12 @@ pub fn first_order(problem: &Problem, point: &Point) -> FirstOrder {
     let latents = point.w_e.len();
     let gradient_v = (0..latents).map(|i| sum(i, problem.n_r(), &|d| (z(i, d), residuals[d].clone()))).collect();
     let gradient_w = (0..latents)
-        .map(|i| sum(i, problem.n_p(), &|d| (dot(&point.w_d[i], &residuals[d]), features[d].w_p.clone())))
+        .map(|i| {
+            sum(i, problem.n_p(), &|d| {
+                let missed = if fault::planted(Fault::Gradient) { &features[d].w_r } else { &residuals[d] };
+                (dot(&point.w_d[i], missed), features[d].w_p.clone())
+            })
+        })
         .collect();
     let loss = features.iter().zip(&residuals).fold(Rational::ZERO, |s, (f, e)| s + &f.mass * dot(e, e));
     FirstOrder { pattern, loss, gradient_v, gradient_w }
@@ -159,13 +165,16 @@ fn descend(
     loss: &Rational,
 ) -> Point {
     let half = Rational::ONE / Rational::from(2);
+    let tiny = Rational::ONE / Rational::from(1_u64 << 40);
     let mut t = Rational::ONE;
     loop {
         let mut better = point.clone();
         for (x, d) in better.w_e[i].iter_mut().zip(direction) {
             *x += &t * d;
         }
-        if Pattern::of_encoder(problem, &better.w_e) == *pattern && better.loss(problem) < *loss {
+        let lower = Pattern::of_encoder(problem, &better.w_e) == *pattern && better.loss(problem) < *loss;
+        // Without a fault the direction is one of descent into the cell, and the loop ends.
+        if lower || fault::any() && t < tiny {
             return better;
         }
         t *= &half;
@@ -181,7 +190,8 @@ pub(super) fn stationary_at(block: &Block, w: &[Rational], multipliers: &[(usize
     let restriction = block.restrict(&tight).expect("the row itself lies on the face");
     let squarefree = restriction.characteristic.squarefree_part();
     let above = &block.total + Rational::ONE;
-    let is_top = fields::roots_above(&squarefree, &mu, &above) == 0;
+    let larger = if fault::planted(Fault::Class) { squarefree.degree() - 1 } else { 0 };
+    let is_top = fields::roots_above(&squarefree, &mu, &above) == larger;
     let shifted: Vec<Vec<Rational>> = restriction
         .matrix
         .iter()

@@ -13,6 +13,7 @@ use crate::exact::lp::{self, Outcome, Relation, Row, System};
 use crate::exact::matrix;
 use crate::exact::poly;
 use crate::exact::rational;
+use crate::fault::{self, Fault};
 use crate::theory::pattern::dot;
 
 type Elem = <NumberField as OrderedField>::Elem;
@@ -89,7 +90,8 @@ fn curvature_sign(block: &Block, row: &Stationary, direction: &[Rational]) -> i3
     let f = &row.field;
     let form =
         |m: &[Vec<Rational>]| m.iter().zip(direction).fold(Rational::ZERO, |s, (line, x)| s + x * dot(line, direction));
-    f.sign(&f.sub(&f.rational(&form(&block.a)), &f.scale(&form(&block.b), &row.mu)))
+    let sign = f.sign(&f.sub(&f.rational(&form(&block.a)), &f.scale(&form(&block.b), &row.mu)));
+    if fault::planted(Fault::Class) { -sign } else { sign }
 }
 
 /// A rational direction in {⟨δ, p_e⟩ = 0, e ∈ fixed} near the top eigenvector there, by exact inverse iteration.

@@ -8,6 +8,7 @@ use crate::exact::field::{OrderedField, Rationals};
 use crate::exact::lp::{self, Outcome, Relation, Row, System};
 use crate::exact::matrix;
 use crate::exact::poly;
+use crate::fault::{self, Fault};
 use crate::theory::pattern::dot;
 
 /// Largest number of face sets that are looked at.
@@ -110,7 +111,7 @@ fn on_face(block: &Block, restriction: &Restriction, found: &mut Enumeration) {
     let squarefree = restriction.characteristic.squarefree_part();
     let simple = squarefree.degree() == restriction.characteristic.degree();
     let roots = poly::isolate_real_roots(&squarefree);
-    let count = roots.len();
+    let top = if fault::planted(Fault::Class) { 0 } else { roots.len().saturating_sub(1) };
     for (index, (lo, hi)) in roots.into_iter().enumerate() {
         let Some(field) = NumberField::new(&squarefree, &lo, &hi) else { continue };
         let eigen = eigenvectors(&field, restriction, simple);
@@ -126,7 +127,7 @@ fn on_face(block: &Block, restriction: &Restriction, found: &mut Enumeration) {
                         w: placed.w,
                         multipliers: placed.multipliers,
                         faces: placed.faces,
-                        is_top: index + 1 == count,
+                        is_top: index == top,
                         silent: restriction.silent.clone(),
                         family_dim: placed.family_dim,
                         field,

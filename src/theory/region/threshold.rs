@@ -4,6 +4,7 @@ use super::RegionError;
 use super::inequalities::{at_least, at_most, decide};
 use crate::exact::Rational;
 use crate::exact::lp;
+use crate::fault::{self, Fault};
 use crate::theory::problem::Problem;
 use sdlab_verify::format::Rat;
 use std::collections::BTreeSet;
@@ -56,7 +57,7 @@ pub(super) fn threshold(problem: &Problem) -> Result<&Rational, RegionError> {
 /// One inequality per feature: ⟨w, p_d⟩ > c where it fires, ≤ c where it does not.
 pub(super) fn row_cell(problem: &Problem, c: &Rational, on: &[bool]) -> Vec<lp::Row<Rational>> {
     let inequality = |(p, &fires): (&Vec<Rational>, &bool)| match fires {
-        true => at_least(p.clone(), c.clone(), true),
+        true => at_least(p.clone(), c.clone(), !fault::planted(Fault::Cell)),
         false => at_most(p, c),
     };
     problem.features().iter().map(|f| &f.w_p).zip(on).map(inequality).collect()

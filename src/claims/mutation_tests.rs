@@ -10,8 +10,8 @@ fn resting(fault: Fault) -> &'static [&'static str] {
     match fault {
         Fault::Loss => &["thm-3.2-hessian", "ex-3.5"],
         Fault::Gradient => &["ex-3.5", "thm-3.7-construction"],
-        Fault::Cell => &["ex-3.5", "thm-3.7"],
-        Fault::Class => &["ex-3.5", "thm-3.7"],
+        Fault::Cell => &["thm-3.2-hessian", "ex-3.5", "thm-3.7"],
+        Fault::Class => &["thm-3.7"],
     }
 }
 

@@ -1,9 +1,9 @@
-//! Figures as SVG and PNG.
+//! Figures as SVG, PDF and PNG.
 
 use super::palette::Rgb;
 use super::raster::Raster;
 use super::scene::{Align, Scene, Shape};
-use super::{layout, typeface};
+use super::{layout, pdf as document, typeface};
 use crate::stats::{Figure, Layer};
 use plotters::backend::SVGBackend;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -59,6 +59,11 @@ pub fn png(figure: &Figure) -> Result<Vec<u8>, FigureError> {
     let mut raster = Raster::new(size, PIXELS_PER_INCH / 72.0 / UNITS);
     paint(&scene, &mut raster, figure)?;
     raster.png(PIXELS_PER_INCH).map_err(|error| FigureError::Backend(figure.name.clone(), error.to_string()))
+}
+
+/// The figure as a PDF file of one page of the figure's size, with its text as text in an embedded typeface.
+pub fn pdf(figure: &Figure) -> Result<Vec<u8>, FigureError> {
+    Ok(document::file(&laid_out(figure)?, figure))
 }
 
 fn laid_out(figure: &Figure) -> Result<Scene, FigureError> {
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_are_drawn_twice_alike() {
+    fn every_format_is_drawn_twice_alike() {
         let (first, second) = (svg(&plain()).unwrap(), svg(&plain()).unwrap());
         assert_eq!(first, second);
         assert!(
@@ -159,8 +164,9 @@ mod tests {
         );
         let picture = png(&plain()).unwrap();
         assert_eq!(picture, png(&plain()).unwrap());
-        // 3.3 inches at 300 pixels per inch.
-        assert_eq!(u32::from_be_bytes(picture[16..20].try_into().unwrap()), 990);
+        // 3.25 inches at 300 pixels per inch.
+        assert_eq!(u32::from_be_bytes(picture[16..20].try_into().unwrap()), 975);
+        assert_eq!(pdf(&plain()).unwrap(), pdf(&plain()).unwrap());
     }
 
     #[test]

@@ -44,8 +44,8 @@ struct Measured<'a> {
 /// Width of a figure in points.
 pub(super) fn width(figure: &Figure) -> f64 {
     match figure.width {
-        Width::Column => 3.3 * 72.0,
-        Width::Page => 6.8 * 72.0,
+        Width::Column => 3.25 * 72.0,
+        Width::Page => 6.75 * 72.0,
     }
 }
 

@@ -6,13 +6,16 @@
 
 mod axis;
 mod contour;
+pub mod csv;
 mod layer;
 mod layout;
 mod legend;
 mod markup;
 mod palette;
+mod pdf;
 mod raster;
 mod scene;
+mod subset;
 mod symbol;
 mod symbols;
 mod typeface;

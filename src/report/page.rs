@@ -1,7 +1,7 @@
 //! The page: every claim with its verdict, evidence, correction, figures and tables, in one folder that needs nothing else.
 
 use super::html::{badge, formula, inline, table};
-use super::{FigureError, figure, latex};
+use super::{FigureError, csv, figure, latex};
 use crate::io::write_atomic;
 use crate::stats::{Figure, Table, Tone};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -124,10 +124,13 @@ pub fn write(page: &Page, folder: &Path) -> Result<Vec<PathBuf>, PageError> {
         for figure in &section.figures {
             put(format!("figures/{}.svg", figure.name), figure::svg(figure)?.as_bytes())?;
             put(format!("figures/{}.png", figure.name), &figure::png(figure)?)?;
+            put(format!("figures/{}.pdf", figure.name), &figure::pdf(figure)?)?;
+            put(format!("figures/{}.csv", figure.name), csv::figure(figure).as_bytes())?;
             put(format!("figures/{}.json", figure.name), json(figure).as_bytes())?;
         }
         for table in &section.tables {
             put(format!("tables/{}.tex", table.name), latex::table(table).as_bytes())?;
+            put(format!("tables/{}.csv", table.name), csv::table(table).as_bytes())?;
             put(format!("tables/{}.json", table.name), json(table).as_bytes())?;
         }
         for certificate in section.evidence.iter().filter_map(|e| e.certificate.as_ref()) {
@@ -213,7 +216,7 @@ fn section_markup(section: &Section) -> Markup {
             }
             @if let Some(correction) = &section.correction { (correction_markup(correction)) }
             @for figure in &section.figures { (figure_markup(figure)) }
-            @for data in &section.tables { (table(data)) (links(&format!("tables/{}", data.name), &["tex", "json"])) }
+            @for data in &section.tables { (table(data)) (links(&format!("tables/{}", data.name), &["tex", "csv", "json"])) }
         }
     }
 }
@@ -261,7 +264,7 @@ fn figure_markup(figure: &Figure) -> Markup {
             img class=(width) src={ "figures/" (figure.name) ".svg" } alt=(figure.title);
             figcaption { b { (inline(&figure.title)) } " " (inline(&figure.caption)) }
         }
-        (links(&format!("figures/{}", figure.name), &["svg", "png", "json"]))
+        (links(&format!("figures/{}", figure.name), &["svg", "pdf", "png", "csv", "json"]))
     }
 }
 

@@ -90,13 +90,16 @@ impl Scene {
     pub fn stroke(&mut self, points: &[Place], width: f64, color: Rgb, dashes: &[f64]) {
         let pieces = if dashes.is_empty() { vec![points.to_vec()] } else { dashed(points, dashes) };
         for points in pieces.into_iter().filter(|p| p.len() >= 2) {
-            self.shapes.push(Shape::Stroke { points, width, color });
+            self.shapes.push(Shape::Stroke { points: simplified(&points), width, color });
         }
     }
 
     /// Paints a polygon.
     pub fn fill(&mut self, corners: Vec<Place>, color: Rgb, opacity: f64) {
         if corners.len() >= 3 {
+            let fewer = simplified(&corners);
+            // A thin polygon is no line yet.
+            let corners = if fewer.len() >= 3 { fewer } else { corners };
             self.shapes.push(Shape::Fill { corners, color, opacity });
         }
     }
@@ -172,6 +175,33 @@ impl Scene {
     }
 }
 
+/// How far a simplified line may be from the full one in points: a sixth of a pixel of the PNG.
+const TOLERANCE: f64 = 0.04;
+/// How many points in a row may be left out.
+const LONGEST: usize = 64;
+
+/// Leaves out points that lie on the straight line between those that stay. Contours of a fine grid have many.
+fn simplified(points: &[Place]) -> Vec<Place> {
+    let mut kept: Vec<Place> = points.first().copied().into_iter().collect();
+    let mut from = 0;
+    while from + 1 < points.len() {
+        let straight =
+            |to: &usize| points[from + 1..*to].iter().all(|p| off_line(*p, points[from], points[*to]) <= TOLERANCE);
+        let to = (from + 2..points.len().min(from + LONGEST)).take_while(straight).last().unwrap_or(from + 1);
+        kept.push(points[to]);
+        from = to;
+    }
+    kept
+}
+
+/// Distance of `p` from the segment a–b.
+fn off_line(p: Place, a: Place, b: Place) -> f64 {
+    let (u, v) = (b.0 - a.0, b.1 - a.1);
+    let square = u * u + v * v;
+    let t = if square > 0.0 { (((p.0 - a.0) * u + (p.1 - a.1) * v) / square).clamp(0.0, 1.0) } else { 0.0 };
+    (p.0 - a.0 - t * u).hypot(p.1 - a.1 - t * v)
+}
+
 /// Cuts a polyline into its dashes.
 fn dashed(points: &[Place], dashes: &[f64]) -> Vec<Vec<Place>> {
     let mut pieces = Vec::new();
@@ -213,6 +243,16 @@ mod tests {
     fn dashes_run_on_across_the_corners_of_a_polyline() {
         let pieces = dashed(&[(0.0, 0.0), (5.0, 0.0), (5.0, 5.0)], &[4.0, 2.0]);
         assert_eq!(pieces, [vec![(0.0, 0.0), (4.0, 0.0)], vec![(5.0, 1.0), (5.0, 5.0)]]);
+    }
+
+    #[test]
+    fn points_on_a_straight_line_are_left_out_and_corners_stay() {
+        let corner = |k: usize| if k <= 100 { (k as f64, 0.01 * (k % 2) as f64) } else { (100.0, (k - 100) as f64) };
+        let points: Vec<Place> = (0..=200).map(corner).collect();
+        let kept = simplified(&points);
+        assert!(kept.len() <= 7 && kept.contains(&(100.0, 0.0)) && kept.last() == points.last(), "{kept:?}");
+        let near = |p: &Place| kept.windows(2).any(|w| off_line(*p, w[0], w[1]) <= TOLERANCE);
+        assert!(points.iter().all(near));
     }
 
     #[test]

@@ -13,6 +13,33 @@ pub(super) const CAP_HEIGHT: f64 = 0.729;
 /// From the baseline up to the anchor of vertically centred text in ems: half an x-height, as plotters' SVG backend has it.
 pub(super) const MIDDLE: f64 = 0.2735;
 
+/// Weight of the embedded typeface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Face {
+    Regular,
+    Bold,
+}
+
+impl Face {
+    /// The face of this weight.
+    pub fn of(bold: bool) -> Self {
+        if bold { Self::Bold } else { Self::Regular }
+    }
+
+    /// The whole font file.
+    pub fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Regular => dejavu::sans::regular(),
+            Self::Bold => dejavu::sans::bold(),
+        }
+    }
+
+    /// The number of a character's glyph; 0 if there is none.
+    pub fn glyph(self, c: char) -> u16 {
+        face(self == Self::Bold).glyph_id(c).0
+    }
+}
+
 static REGULAR: LazyLock<FontRef<'static>> = LazyLock::new(|| embedded(dejavu::sans::regular()));
 static BOLD: LazyLock<FontRef<'static>> = LazyLock::new(|| embedded(dejavu::sans::bold()));
 
@@ -38,12 +65,12 @@ pub(super) fn width(text: &str, bold: bool) -> f64 {
 /// A piece of a glyph's outline, in ems, x to the right of the start of the text, y upwards from the baseline.
 pub(super) type Curve = OutlineCurve;
 
-/// The outlines of `text` in ems.
-pub(super) fn outlines(text: &str, bold: bool) -> Vec<Curve> {
+/// The characters of `text`, each with the place of its glyph's origin in ems against the start of the text, y upwards.
+pub(super) fn places(text: &str, bold: bool) -> Vec<(char, Point)> {
     let font = face(bold);
     let scale = per_em(font);
     let x_height = ink_top(font, 'x', scale);
-    let mut curves = Vec::new();
+    let mut places = Vec::new();
     let mut pen = 0.0;
     // Ink of the last character that is no mark: left, right and top.
     let mut ink = (0.0, 0.0, 0.0);
@@ -62,15 +89,27 @@ pub(super) fn outlines(text: &str, bold: bool) -> Vec<Curve> {
                 ink = (pen + left, pen + right, top);
             }
         }
+        places.push((c, shift));
+        if !is_combining(c) {
+            pen += font.h_advance_unscaled(glyph) * scale;
+        }
+    }
+    places
+}
+
+/// The outlines of `text` in ems.
+pub(super) fn outlines(text: &str, bold: bool) -> Vec<Curve> {
+    let font = face(bold);
+    let scale = per_em(font);
+    let mut curves = Vec::new();
+    for (c, shift) in places(text, bold) {
         let place = |p: Point| point(p.x * scale + shift.x, p.y * scale + shift.y);
+        let outline = font.outline(font.glyph_id(c));
         curves.extend(outline.into_iter().flat_map(|o| o.curves).map(|curve| match curve {
             OutlineCurve::Line(a, b) => OutlineCurve::Line(place(a), place(b)),
             OutlineCurve::Quad(a, b, c) => OutlineCurve::Quad(place(a), place(b), place(c)),
             OutlineCurve::Cubic(a, b, c, d) => OutlineCurve::Cubic(place(a), place(b), place(c), place(d)),
         }));
-        if !is_combining(c) {
-            pen += font.h_advance_unscaled(glyph) * scale;
-        }
     }
     curves
 }

@@ -26,9 +26,9 @@ pub struct Figure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Width {
-    /// One column of a two-column paper, 3.3 in; panels stand under each other.
+    /// One column of a two-column paper, 3.25 in; panels stand under each other.
     Column,
-    /// The text width, 6.8 in; up to three panels stand in a row.
+    /// The text width, 6.75 in; up to three panels stand in a row.
     Page,
 }
 

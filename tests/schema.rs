@@ -91,8 +91,10 @@ fn the_data_files_of_a_report_are_what_their_schemas_say() {
         }
     }
     assert!(seen > 0);
-    let verdicts = std::fs::read_to_string(folder.path().join("verdicts.json")).unwrap();
-    Validator::new("verify").check(&serde_json::from_str(&verdicts).unwrap());
+    for (name, schema) in [("verdicts.json", "verify"), ("provenance.json", "provenance")] {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        Validator::new(schema).check(&serde_json::from_str(&text).unwrap());
+    }
 }
 
 #[test]

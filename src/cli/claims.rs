@@ -5,6 +5,7 @@ use super::verify::{claim_value, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::sources::Source;
 use crate::claims::{Claim, Context, Outcome, REGISTRY, Verdict};
+use crate::report::bibliography;
 use crate::stats::{Cell, Kind, Table};
 use clap::Args;
 use serde_json::{Value, json};
@@ -127,6 +128,9 @@ fn described(claim: &Claim, outcome: &Outcome, seed: u64) -> String {
     part("Numbers", quantities.collect());
     part("Replay", replay(claim, outcome, seed));
     part("Sources", claim.sources.iter().map(Source::sentence).collect());
+    part("Cite", vec![bibliography::citation(claim)]);
+    let bibtex = bibliography::sources(claim);
+    part("BibTeX", bibtex.iter().flat_map(|source| source.bibtex.lines()).map(str::to_owned).collect());
     text
 }
 

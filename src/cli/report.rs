@@ -4,9 +4,12 @@ use super::names::choose;
 use super::verify::{answer, machine, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::Context;
+use crate::report::macros::Facts;
+use crate::report::provenance::{Provenance, checkout};
 use crate::report::{claims, page};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
 
 /// Reach every verdict and write a page with figures, tables and certificates
 #[derive(Debug, Args)]
@@ -25,20 +28,53 @@ Examples:
   sdlab report
   sdlab report thm-3.7 --out thm-3.7
 
-The folder then holds index.html, figures (SVG, PNG, and their data as JSON), tables (LaTeX, JSON), certificates, and
-verdicts.json. The same version and seed write the same bytes.";
+The folder then holds index.html, figures (SVG, PDF, PNG, and their data as CSV and JSON), tables (LaTeX, CSV, JSON),
+certificates, macros.tex, references.bib, an example article in paper, and verdicts.json. The same version and seed write the
+same bytes, except for provenance.json, which says when, where and how the report was made.";
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
+    let (started, clock) = (SystemTime::now(), Instant::now());
     let chosen = choose(&arguments.claims)?;
+    ensure_writable(&arguments.out)?;
     let runs = run_all(&chosen, Context { seed: session.seed }, &snapshot(None)?);
     let shown: Vec<_> = runs.iter().map(|run| (run.claim, &run.outcome)).collect();
-    page::write(&claims::page(&shown, session.seed), &arguments.out).map_err(|e| CliError::Request(e.to_string()))?;
+    let source = checkout();
+    let facts = Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        seed: session.seed,
+        commit: source.as_ref().map(|source| source.commit.clone()),
+    };
+    page::write(&claims::page(&shown, &facts), &arguments.out).map_err(|e| CliError::Request(e.to_string()))?;
     let index = arguments.out.join("index.html");
     // The file does not say where it lies, so that two folders compare equal.
     session.output.file(&arguments.out.join("verdicts.json"), format!("{:#}\n", machine(&runs, None)?).as_bytes())?;
+    let command = command(&arguments.claims, session.seed);
+    let provenance = Provenance::new(command, session.seed, source, started, clock.elapsed());
+    let provenance = serde_json::to_string_pretty(&provenance).map_err(|e| CliError::Request(e.to_string()))?;
+    session.output.file(&arguments.out.join("provenance.json"), (provenance + "\n").as_bytes())?;
     session.output.table(&verdicts(&runs))?;
     session.output.text(&format!("\nPage written: {}", index.display()))?;
     session.output.json(&machine(&runs, Some(&index))?)?;
     Ok(answer(&runs))
+}
+
+/// Tells at once, not after a minute of work, that the folder cannot be written.
+fn ensure_writable(folder: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| try_writing(folder))
+        .map_err(|error| CliError::Request(format!("{}: cannot be written: {error}", folder.display())))
+}
+
+/// Writes a file into the folder and removes it.
+fn try_writing(folder: &Path) -> std::io::Result<()> {
+    let trial = folder.join(".sdlab-trial");
+    crate::io::write_atomic(&trial, b"trial")?;
+    std::fs::remove_file(trial)
+}
+
+/// The command without the folder, which is not part of the result.
+fn command(claims: &[String], seed: u64) -> String {
+    let claims: String = claims.iter().map(|claim| format!(" {claim}")).collect();
+    format!("sdlab report{claims} --seed {seed}")
 }

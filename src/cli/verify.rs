@@ -6,6 +6,7 @@ use super::{Answer, CliError, Session, shown};
 use crate::claims::ledger::{self, Finished};
 use crate::claims::{Claim, Context, Outcome, Verdict};
 use crate::report::claims::tone;
+use crate::report::{bibliography, macros};
 use crate::stats::{Cell, Kind, Table};
 use clap::Args;
 use serde_json::{Value, json};
@@ -315,7 +316,10 @@ pub fn claim_value(run: &Run) -> Result<Value, CliError> {
     });
     let sources = run.claim.sources.iter().map(|source| json!({"key": source.key, "bibtex": source.bibtex}));
     let quantities = run.outcome.quantities.iter();
-    let quantities = quantities.map(|q| json!({"name": q.name, "meaning": q.meaning, "value": q.value}));
+    let quantities = quantities.map(|q| {
+        let name = macros::name(run.claim.id, q.name);
+        json!({"name": q.name, "meaning": q.meaning, "value": q.value, "text": q.value.text(), "macro": name})
+    });
     Ok(json!({
         "id": run.claim.id,
         "subject": run.claim.subject(),
@@ -332,6 +336,7 @@ pub fn claim_value(run: &Run) -> Result<Value, CliError> {
         "tables": run.outcome.tables,
         "figures": run.outcome.figures.iter().map(|f| &f.name).collect::<Vec<_>>(),
         "quantities": quantities.collect::<Vec<_>>(),
+        "cite": bibliography::citation(run.claim),
         "expected": run.expected,
     }))
 }

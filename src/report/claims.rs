@@ -1,6 +1,8 @@
 //! From the outcomes of claims to the page.
 
-use super::page::{Certificate, Correction, Evidence, Page, Section, Verdict};
+use super::macros::{self, Facts};
+use super::page::{Certificate, Correction, Evidence, Page, Part, Quoted, Section, Verdict};
+use super::{bibliography, ledger, paper};
 use crate::claims::{self, Claim, Outcome};
 use crate::stats::Tone;
 
@@ -14,9 +16,24 @@ pub fn tone(verdict: &claims::Verdict) -> Tone {
     }
 }
 
-/// The page of these claims, which were run with `seed`.
-pub fn page(outcomes: &[(&Claim, &Outcome)], seed: u64) -> Page {
-    let certificates = outcomes.iter().flat_map(|(_, o)| &o.evidence).filter(|e| e.proof.is_some()).count();
+/// The page of these claims.
+pub fn page(outcomes: &[(&Claim, &Outcome)], facts: &Facts) -> Page {
+    let overview = (ledger::figure(outcomes), ledger::table(outcomes));
+    let works = bibliography::file(outcomes.iter().map(|(claim, _)| *claim));
+    let files = vec![
+        ("macros.tex", "a LaTeX command for every number and verdict", macros::file(&macros::all(outcomes, facts))),
+        ("references.bib", "the paper and every work that the claims rest on, as BibTeX", works),
+        (
+            "paper/main.tex",
+            "an example article made of these pieces",
+            paper::article(outcomes, &overview.0, &overview.1),
+        ),
+    ];
+    let certificates = macros::certificates(outcomes);
+    let parts = ledger::parts(outcomes, |(claim, _)| claim).into_iter().map(|(title, run)| Part {
+        title: title.to_owned(),
+        sections: run.iter().map(|(claim, outcome)| section(claim, outcome, facts.seed)).collect(),
+    });
     Page {
         title: "The optimization theory of sparse dictionary learning: claims and verdicts".into(),
         introduction: vec![
@@ -30,12 +47,14 @@ pub fn page(outcomes: &[(&Claim, &Outcome)], seed: u64) -> Page {
              claim is refuted, the page says what is true instead and on how many instances that was tested."
                 .into(),
         ],
-        command: format!("sdlab report --seed {seed}"),
-        sections: outcomes.iter().map(|(claim, outcome)| section(claim, outcome)).collect(),
+        command: format!("sdlab report --seed {}", facts.seed),
+        overview,
+        parts: parts.collect(),
+        files: files.into_iter().map(|(path, about, text)| (path.to_owned(), about.to_owned(), text)).collect(),
     }
 }
 
-fn section(claim: &Claim, outcome: &Outcome) -> Section {
+fn section(claim: &Claim, outcome: &Outcome, seed: u64) -> Section {
     let detail = match &outcome.verdict {
         claims::Verdict::HoldsWith(text) | claims::Verdict::Undecided(text) => Some(text.clone()),
         claims::Verdict::Holds | claims::Verdict::Refuted => None,
@@ -53,8 +72,17 @@ fn section(claim: &Claim, outcome: &Outcome) -> Section {
         latex: correction.latex.clone(),
         checks: correction.checks.iter().map(|c| (c.what.clone(), c.trials, c.failures)).collect(),
     });
+    let quantities = outcome.quantities.iter().map(|quantity| Quoted {
+        meaning: quantity.meaning.clone(),
+        value: quantity.value.clone(),
+        command: macros::name(claim.id, quantity.name),
+    });
+    let bibtex: Vec<&str> = bibliography::sources(claim).iter().map(|source| source.bibtex.trim_end()).collect();
+    let test = claim.id.replace(['.', '-'], "_");
     Section {
         id: claim.id.into(),
+        title: claim.title.into(),
+        assumes: claim.assumes.into(),
         place: claim.place.into(),
         statement: claim.statement.into(),
         latex: claim.latex.into(),
@@ -63,6 +91,12 @@ fn section(claim: &Claim, outcome: &Outcome) -> Section {
         correction,
         figures: outcome.figures.clone(),
         tables: outcome.tables.clone(),
+        quantities: quantities.collect(),
+        citation: (bibliography::citation(claim), bibtex.join("\n\n")),
+        replay: vec![
+            format!("sdlab claims {} --seed {seed}", claim.id),
+            format!("cargo test --release --test claims {test}"),
+        ],
     }
 }
 

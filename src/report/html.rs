@@ -35,7 +35,7 @@ pub fn badge(tone: Tone, word: &str) -> Markup {
 pub fn table(table: &Table) -> Markup {
     html! {
         figure.table id={ "table-" (table.name) } {
-            figcaption { b { (inline(&table.title)) } @if !table.caption.is_empty() { " " (inline(&table.caption)) } }
+            figcaption { b { (inline(&table.title)) @if !table.caption.is_empty() && !table.title.is_empty() { "." } } @if !table.caption.is_empty() { " " (inline(&table.caption)) } }
             div.scroll {
                 table {
                     thead { tr { @for column in &table.columns { th scope="col" class=(class(column)) { (inline(&column.header)) } } } }

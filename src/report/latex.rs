@@ -5,11 +5,14 @@ use super::symbols;
 use crate::stats::{Cell, Kind, Table};
 use std::fmt::Write;
 
-/// The table as a `table` environment with a caption and a label; needs the packages booktabs and amssymb.
+/// The table as a `table` environment with a caption and a label, or `table*` where it is wider than a column; needs the packages
+/// array, booktabs and amssymb. Wide columns are broken into lines so that it fits the text width of 6.75 inches.
 pub fn table(table: &Table) -> String {
-    let layout: String = table.columns.iter().map(|c| if c.kind == Kind::Number { 'r' } else { 'l' }).collect();
+    let setting = Setting::of(table);
+    let environment = if setting.page_wide { "table*" } else { "table" };
     let mut text = format!(
-        "% needs \\usepackage{{booktabs,amssymb}}\n\\begin{{table}}\n\\centering\n\\begin{{tabular}}{{{layout}}}\n\\toprule\n"
+        "% needs \\usepackage{{array,booktabs,amssymb}}\n\\begin{{{environment}}}\n\\centering{}\n\\begin{{tabular}}{{{}}}\n\\toprule\n",
+        setting.size, setting.columns
     );
     let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
     text += &line(table.columns.iter().map(|c| inline(&c.header)).collect());
@@ -18,13 +21,92 @@ pub fn table(table: &Table) -> String {
         text += &line(row.iter().map(cell).collect());
     }
     text += "\\bottomrule\n\\end{tabular}\n";
-    for note in &table.notes {
-        let _ = writeln!(text, "\\par\\smallskip{{\\footnotesize {}}}", inline(note));
-    }
-    let caption =
-        [&table.title, &table.caption].into_iter().filter(|s| !s.is_empty()).map(|s| inline(s)).collect::<Vec<_>>();
-    let _ = writeln!(text, "\\caption{{{}}}\n\\label{{tab:{}}}\n\\end{{table}}", caption.join(". "), table.name);
+    let texts = [&table.title, &table.caption].into_iter().chain(&table.notes).filter(|s| !s.is_empty());
+    let caption = texts.map(|s| inline(s.trim_end_matches('.'))).collect::<Vec<_>>().join(". ");
+    let _ = writeln!(text, "\\caption{{{caption}}}\n\\label{{tab:{}}}\n\\end{{{environment}}}", table.name);
     text
+}
+
+/// How a table is set so that it fits.
+struct Setting {
+    page_wide: bool,
+    /// Commands for smaller type and narrower gaps.
+    size: &'static str,
+    /// The argument of `tabular`.
+    columns: String,
+}
+
+/// Width of a column and of the text in ems of 10-point type.
+const COLUMN_WIDTH: f64 = 3.25 * 7.2;
+const TEXT_WIDTH: f64 = 6.75 * 7.2;
+/// The sizes tried: the commands, an em, and the gap beside a column on each side, both in ems of 10-point type.
+const SIZES: [(&str, f64, f64); 3] = [
+    ("", 1.0, 0.6),
+    ("\\small\\setlength{\\tabcolsep}{4pt}", 0.9, 0.4),
+    ("\\footnotesize\\setlength{\\tabcolsep}{3pt}", 0.8, 0.3),
+];
+/// Widths of the embedded typeface against Computer Modern, with room to spare.
+const AGAINST_ROMAN: f64 = 0.9;
+
+impl Setting {
+    fn of(table: &Table) -> Self {
+        let natural: Vec<f64> = (0..table.columns.len()).map(|k| widest(table, k, &|text| width_of(text))).collect();
+        let word: Vec<f64> = (0..table.columns.len()).map(|k| widest(table, k, &longest_word)).collect();
+        let fits = |widths: &[f64], em: f64, gap: f64, room: f64| {
+            widths.iter().map(|w| w * em + 2.0 * gap).sum::<f64>() <= room
+        };
+        for (page_wide, room) in [(false, COLUMN_WIDTH), (true, TEXT_WIDTH)] {
+            if let Some((size, ..)) = SIZES.iter().take(2).find(|(_, em, gap)| fits(&natural, *em, *gap, room)) {
+                let columns = table.columns.iter().map(|c| if c.kind == Kind::Number { "r" } else { "l" }).collect();
+                return Self { page_wide, size, columns };
+            }
+        }
+        let last = SIZES[SIZES.len() - 1];
+        let (size, em, gap) = *SIZES.iter().find(|(_, em, gap)| fits(&word, *em, *gap, TEXT_WIDTH)).unwrap_or(&last);
+        let room = (TEXT_WIDTH - 2.0 * gap * natural.len() as f64) / em;
+        let cap = cap(&natural, &word, room);
+        let column = |(k, column): (usize, &crate::stats::Column)| {
+            if natural[k] <= cap {
+                return if column.kind == Kind::Number { "r" } else { "l" }.to_owned();
+            }
+            let side = if column.kind == Kind::Number { "left" } else { "right" };
+            format!(">{{\\ragged{side}\\arraybackslash}}p{{{:.2}em}}", cap.max(word[k]))
+        };
+        Self { page_wide: true, size, columns: table.columns.iter().enumerate().map(column).collect() }
+    }
+}
+
+/// The width above which columns are broken, so that all of them fill the room: found by halving.
+fn cap(natural: &[f64], word: &[f64], room: f64) -> f64 {
+    let total = |cap: f64| natural.iter().zip(word).map(|(n, w)| n.min(cap.max(*w))).sum::<f64>();
+    let (mut low, mut high) = (1.0, room.max(1.0));
+    for _ in 0..30 {
+        let middle = (low + high) / 2.0;
+        if total(middle) <= room { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// The greatest measure of header and cells of a column.
+fn widest(table: &Table, k: usize, measure: &dyn Fn(&str) -> f64) -> f64 {
+    let header = measure(&table.columns[k].header);
+    // Exact numbers are set in a typewriter face, whose letters are half an em wide.
+    let cell = |cell: &Cell| match cell {
+        Cell::Exact { text } if rational_parts(text).is_none() => measure(text).max(0.53 * text.chars().count() as f64),
+        Cell::Number { .. } | Cell::Interval { .. } => {
+            measure(&cell.text()) + if cell.text().contains('e') { 1.2 } else { 0.0 }
+        }
+        other => measure(&other.text()),
+    };
+    table.rows.iter().filter_map(|row| row.get(k)).map(cell).fold(header, f64::max)
+}
+
+fn width_of(text: &str) -> f64 {
+    AGAINST_ROMAN * super::typeface::width(text, false)
+}
+
+fn longest_word(text: &str) -> f64 {
+    text.split_whitespace().map(width_of).fold(0.0, f64::max)
 }
 
 fn cell(cell: &Cell) -> String {
@@ -34,6 +116,19 @@ fn cell(cell: &Cell) -> String {
         Cell::Verdict { text, .. } => format!("\\emph{{{}}}", inline(text)),
         Cell::Missing => "--".to_owned(),
         other => number_in_maths(&other.text()).unwrap_or_else(|| inline(&other.text())),
+    }
+}
+
+/// A value in a sentence or in maths.
+pub(super) fn value(cell: &Cell) -> String {
+    match cell {
+        Cell::Exact { text } if rational_parts(text).is_some() => format!("\\ensuremath{{{text}}}"),
+        Cell::Integer { .. } | Cell::Number { .. } => match number_in_maths(&cell.text()) {
+            Some(number) => format!("\\ensuremath{{{}}}", number.trim_matches('$')),
+            None => inline(&cell.text()),
+        },
+        Cell::Missing => "--".to_owned(),
+        other => inline(&other.text()),
     }
 }
 
@@ -89,6 +184,11 @@ fn escaped(text: &str) -> String {
                     let _ = write!(out, "${c}$");
                 }
                 '–' => out.push_str("--"),
+                '\u{a0}' => out.push('~'),
+                '“' => out.push_str("``"),
+                '”' => out.push_str("''"),
+                '‘' => out.push('`'),
+                '’' => out.push('\''),
                 c => out.push(*c),
             }
         }
@@ -119,10 +219,25 @@ mod tests {
             "size $|$F$|$ & $\\lambda$\\textsubscript{max} \\& more & $\\mu$ \\\\",
             "$3$ & \\emph{refuted} & $-6/5$ \\\\",
             "$1.5\\times10^{-9}$ & -- & \\texttt{thm\\_3.json} \\\\",
-            "\\caption{Prevalence. 100 \\% of $\\tilde{L}$}",
-            "{\\footnotesize a\\textsubscript{b}}",
+            "\\caption{Prevalence. 100 \\% of $\\tilde{L}$. a\\textsubscript{b}}",
         ] {
             assert!(text.contains(part), "{part} not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_wide_table_is_broken_into_lines_that_fit_the_text() {
+        let long = "a statement of many words that would run far beyond the edge of any page if nobody broke it into lines at all";
+        let mut data =
+            Table::new("wide", "test", [("claim", Kind::Text), ("statement", Kind::Text), ("n", Kind::Number)]);
+        data.push([Cell::from("thm-3.7"), Cell::from(long), Cell::from(12usize)]);
+        let text = super::table(&data);
+        assert!(text.contains("\\begin{table*}") && text.contains("\\raggedright"), "{text}");
+        let widths: f64 = text.split("p{").skip(1).map(|w| w.split("em").next().unwrap().parse::<f64>().unwrap()).sum();
+        // The text width in ems, of which gaps and narrow columns take some.
+        assert!(widths > 30.0 && widths < TEXT_WIDTH, "{widths}");
+        let mut narrow = Table::new("narrow", "test", [("n", Kind::Number)]);
+        narrow.push([Cell::from(1usize)]);
+        assert!(super::table(&narrow).contains("\\begin{table}\n\\centering\n\\begin{tabular}{r}"));
     }
 }

@@ -127,10 +127,15 @@ impl<'a> Measured<'a> {
         };
         let width = (cell - margins.left - margins.right).max(20.0);
         let x = Ruler::new(&panel.x, xs, (width / 36.0) as usize, padding);
-        let height = if panel.equal_units { width * y.span() / x.span() } else { width * ASPECT };
+        let height = match panel.frame_height {
+            Some(height) => height,
+            None if panel.equal_units => width * y.span() / x.span(),
+            None => width * ASPECT,
+        };
         let label_lines = LABEL.wrap(&panel.x.label, width).len() as f64;
+        let tick_height = if x.ticks().next().is_some() { tick_height } else { 0.0 };
         margins.bottom = tick_height + label_lines * LABEL.em * LINE_HEIGHT + 2.0;
-        let height = height.clamp(40.0, 2.0 * cell);
+        let height = height.clamp(40.0, 2.5 * cell);
         Self { panel, title, margins, x, y, bar, width, height }
     }
 

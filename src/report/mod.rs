@@ -1,16 +1,17 @@
 //! Draws figures, sets tables, and writes the page.
 //!
 //! A [`crate::stats::Figure`] becomes a `scene` (shapes in points, laid out with the metrics of the embedded font), and
-//! the scene becomes SVG through plotters' own backend or PNG through ours, so both show the same picture. A
-//! [`crate::stats::Table`] becomes terminal text, HTML or LaTeX.
+//! the scene becomes SVG through plotters' own backend, PNG through our raster, or PDF, so that all show the same picture. A
+//! [`crate::stats::Table`] becomes terminal text, HTML, LaTeX or CSV. The outcomes of claims become a page, LaTeX commands, a
+//! bibliography and an example article.
 
 mod axis;
 mod contour;
-pub mod csv;
 mod layer;
 mod layout;
 mod legend;
 mod markup;
+mod page_html;
 mod palette;
 mod pdf;
 mod raster;
@@ -20,12 +21,18 @@ mod symbol;
 mod symbols;
 mod typeface;
 
+pub mod bibliography;
 pub mod claims;
+pub mod csv;
 pub mod figure;
 pub mod html;
 pub mod latex;
+pub mod ledger;
+pub mod macros;
 pub mod mathml;
 pub mod page;
+pub mod paper;
+pub mod provenance;
 pub mod terminal;
 
 pub use figure::FigureError;

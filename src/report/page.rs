@@ -1,10 +1,13 @@
-//! The page: every claim with its verdict, evidence, correction, figures and tables, in one folder that needs nothing else.
+//! The report's folder: what a page shows, and the files that are written for it.
+//!
+//! The page itself is one file that loads nothing: its figures stand in it. Beside it lie the same figures and tables for other
+//! uses, and the certificates.
 
-use super::html::{badge, formula, inline, table};
-use super::{FigureError, csv, figure, latex};
+use super::figure::Drawing;
+use super::{FigureError, csv, latex, page_html};
 use crate::io::write_atomic;
-use crate::stats::{Figure, Table, Tone};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use crate::stats::{Cell, Figure, Table, Tone};
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
 /// What the page shows.
@@ -16,6 +19,19 @@ pub struct Page {
     pub introduction: Vec<String>,
     /// The command that made the page.
     pub command: String,
+    /// All verdicts in one figure and in one table.
+    pub overview: (Figure, Table),
+    /// The claims by part of the paper.
+    pub parts: Vec<Part>,
+    /// Files of text besides those of figures, tables and certificates: path in the folder, what it is, and content.
+    pub files: Vec<(String, String, String)>,
+}
+
+/// The claims of one part of the paper.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Heading.
+    pub title: String,
     /// One section per claim.
     pub sections: Vec<Section>,
 }
@@ -25,8 +41,12 @@ pub struct Page {
 pub struct Section {
     /// Name of the claim on the command line.
     pub id: String,
+    /// The statement in a few words.
+    pub title: String,
     /// Where it stands in the paper.
     pub place: String,
+    /// What it assumes, in words.
+    pub assumes: String,
     /// The statement in words.
     pub statement: String,
     /// The statement in LaTeX.
@@ -41,6 +61,23 @@ pub struct Section {
     pub figures: Vec<Figure>,
     /// Tables.
     pub tables: Vec<Table>,
+    /// Numbers that a text may quote.
+    pub quantities: Vec<Quoted>,
+    /// The LaTeX command that cites the claim, and the BibTeX of the works it rests on.
+    pub citation: (String, String),
+    /// Commands that reach the verdict again.
+    pub replay: Vec<String>,
+}
+
+/// A number with the LaTeX command that stands for it.
+#[derive(Debug, Clone)]
+pub struct Quoted {
+    /// What it is.
+    pub meaning: String,
+    /// The number.
+    pub value: Cell,
+    /// The LaTeX command, without its backslash.
+    pub command: String,
 }
 
 /// A verdict as shown.
@@ -101,44 +138,68 @@ pub enum PageError {
     },
 }
 
-const STYLE: &str = include_str!("page.css");
+impl Page {
+    /// All claims in order.
+    pub fn sections(&self) -> impl Iterator<Item = &Section> {
+        self.parts.iter().flat_map(|part| &part.sections)
+    }
 
-/// Writes `index.html`, `figures/` (SVG, PNG and the data as JSON), `tables/` (LaTeX) and `certificates/` under `folder`.
-/// Returns the paths in the order of writing; the page itself comes last.
+    /// All figures, the overview first.
+    fn figures(&self) -> Vec<&Figure> {
+        std::iter::once(&self.overview.0).chain(self.sections().flat_map(|s| &s.figures)).collect()
+    }
+
+    /// All tables, the overview first.
+    fn tables(&self) -> Vec<&Table> {
+        std::iter::once(&self.overview.1).chain(self.sections().flat_map(|s| &s.tables)).collect()
+    }
+}
+
+/// A file of the report: its path in the folder and its content.
+type File = (String, Vec<u8>);
+
+/// Writes `figures/` (SVG, PDF, PNG, and the data as CSV and JSON), `tables/` (LaTeX, CSV and JSON), `certificates/`, the other
+/// files and `index.html` under `folder`. Returns the paths in the order of writing; the page itself comes last.
 ///
 /// # Errors
 /// If a figure cannot be drawn or a file cannot be written.
 pub fn write(page: &Page, folder: &Path) -> Result<Vec<PathBuf>, PageError> {
-    let mut written = Vec::new();
-    let mut put = |relative: String, bytes: &[u8]| {
+    let figures = page.figures();
+    let drawings = figures.iter().map(|figure| Drawing::new(figure)).collect::<Result<Vec<_>, _>>()?;
+    // Each figure's files depend on nothing else, so that the order of the threads does not show.
+    let drawn = figures.par_iter().zip(&drawings).map(|(figure, drawing)| figure_files(figure, drawing));
+    let mut files: Vec<File> = drawn.collect::<Result<Vec<_>, FigureError>>()?.into_iter().flatten().collect();
+    for table in page.tables() {
+        files.push((format!("tables/{}.tex", table.name), latex::table(table).into_bytes()));
+        files.push((format!("tables/{}.csv", table.name), csv::table(table).into_bytes()));
+        files.push((format!("tables/{}.json", table.name), json(table).into_bytes()));
+    }
+    for section in page.sections() {
+        for certificate in section.evidence.iter().filter_map(|e| e.certificate.as_ref()) {
+            files.push((certificate_path(section, certificate), certificate.json.clone().into_bytes()));
+        }
+    }
+    files.extend(page.files.iter().map(|(path, _, text)| (path.clone(), text.clone().into_bytes())));
+    files.push(("index.html".into(), page_html::document(page, &drawings)?.into_bytes()));
+    let put = |(relative, bytes): File| {
         let path = folder.join(relative);
-        match write_atomic(&path, bytes) {
-            Ok(()) => {
-                written.push(path);
-                Ok(())
-            }
+        match write_atomic(&path, &bytes) {
+            Ok(()) => Ok(path),
             Err(error) => Err(PageError::Write { path, error }),
         }
     };
-    for section in &page.sections {
-        for figure in &section.figures {
-            put(format!("figures/{}.svg", figure.name), figure::svg(figure)?.as_bytes())?;
-            put(format!("figures/{}.png", figure.name), &figure::png(figure)?)?;
-            put(format!("figures/{}.pdf", figure.name), &figure::pdf(figure)?)?;
-            put(format!("figures/{}.csv", figure.name), csv::figure(figure).as_bytes())?;
-            put(format!("figures/{}.json", figure.name), json(figure).as_bytes())?;
-        }
-        for table in &section.tables {
-            put(format!("tables/{}.tex", table.name), latex::table(table).as_bytes())?;
-            put(format!("tables/{}.csv", table.name), csv::table(table).as_bytes())?;
-            put(format!("tables/{}.json", table.name), json(table).as_bytes())?;
-        }
-        for certificate in section.evidence.iter().filter_map(|e| e.certificate.as_ref()) {
-            put(certificate_path(section, certificate), certificate.json.as_bytes())?;
-        }
-    }
-    put("index.html".into(), page_markup(page).into_string().as_bytes())?;
-    Ok(written)
+    files.into_iter().map(put).collect()
+}
+
+fn figure_files(figure: &Figure, drawing: &Drawing) -> Result<Vec<File>, FigureError> {
+    let file = |ending: &str, bytes: Vec<u8>| (format!("figures/{}.{ending}", figure.name), bytes);
+    Ok(vec![
+        file("svg", drawing.svg()?.into_bytes()),
+        file("pdf", drawing.pdf()),
+        file("png", drawing.png()?),
+        file("csv", csv::figure(figure).into_bytes()),
+        file("json", json(figure).into_bytes()),
+    ])
 }
 
 fn json(data: &impl serde::Serialize) -> String {
@@ -150,134 +211,10 @@ pub fn certificate_path(section: &Section, certificate: &Certificate) -> String 
     format!("certificates/{}-{}.json", section.id, certificate.name)
 }
 
-fn page_markup(page: &Page) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (page.title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { (page.title) }
-                    @for paragraph in &page.introduction { p { (inline(paragraph)) } }
-                }
-                nav { (contents(page)) }
-                main { @for section in &page.sections { (section_markup(section)) } }
-                footer {
-                    p { "Made by " code { (page.command) } " with sdlab " (env!("CARGO_PKG_VERSION")) ". Replay all certificates with " code { "sdlab certify certificates" } " in this folder." }
-                }
-            }
-        }
-    }
-}
-
-/// The verdicts at a glance, which are the table of contents too.
-fn contents(page: &Page) -> Markup {
-    html! {
-        h2 { "Verdicts" }
-        div.scroll {
-            table {
-                thead { tr { th scope="col" { "Claim" } th scope="col" { "In the paper" } th scope="col" { "Verdict" } th.number scope="col" { "Certificates" } } }
-                tbody {
-                    @for section in &page.sections {
-                        tr {
-                            td { a href={ "#" (section.id) } { (section.id) } }
-                            td { (inline(&section.place)) }
-                            td { (badge(section.verdict.tone, &section.verdict.word)) }
-                            td.number { (section.evidence.iter().filter(|e| e.certificate.is_some()).count()) }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn section_markup(section: &Section) -> Markup {
-    html! {
-        section id=(section.id) {
-            h2 { (section.id) " " (badge(section.verdict.tone, &section.verdict.word)) }
-            p.place { (inline(&section.place)) }
-            h3 { "Claim" }
-            p { (inline(&section.statement)) }
-            (formula(&section.latex))
-            @if let Some(detail) = &section.verdict.detail {
-                h3 { "Verdict" }
-                p { b { (section.verdict.word) } ": " (inline(detail)) }
-            }
-            @if !section.evidence.is_empty() {
-                h3 { "Evidence" }
-                ol { @for evidence in &section.evidence { li { (evidence_markup(section, evidence)) } } }
-            }
-            @if let Some(correction) = &section.correction { (correction_markup(correction)) }
-            @for figure in &section.figures { (figure_markup(figure)) }
-            @for data in &section.tables { (table(data)) (links(&format!("tables/{}", data.name), &["tex", "csv", "json"])) }
-        }
-    }
-}
-
-fn evidence_markup(section: &Section, evidence: &Evidence) -> Markup {
-    html! {
-        (inline(&evidence.text))
-        @if let Some(certificate) = &evidence.certificate {
-            @let path = certificate_path(section, certificate);
-            div.certificate {
-                p { "Certificate " a href=(path) { (certificate.name) } ": " (inline(&certificate.statement)) }
-                pre { code { "sdlab certify " (path) } }
-            }
-        }
-    }
-}
-
-fn correction_markup(correction: &Correction) -> Markup {
-    html! {
-        h3 { "What is true" }
-        p { (inline(&correction.statement)) }
-        (formula(&correction.latex))
-        @if !correction.checks.is_empty() {
-            div.scroll {
-                table {
-                    thead { tr { th scope="col" { "Checked" } th.number scope="col" { "Instances" } th.number scope="col" { "Failures" } } }
-                    tbody {
-                        @for (what, trials, failures) in &correction.checks {
-                            tr { td { (inline(what)) } td.number { (trials) } td.number { (failures) } }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn figure_markup(figure: &Figure) -> Markup {
-    let width = match figure.width {
-        crate::stats::Width::Column => "column",
-        crate::stats::Width::Page => "wide",
-    };
-    html! {
-        figure id={ "figure-" (figure.name) } {
-            img class=(width) src={ "figures/" (figure.name) ".svg" } alt=(figure.title);
-            figcaption { b { (inline(&figure.title)) } " " (inline(&figure.caption)) }
-        }
-        (links(&format!("figures/{}", figure.name), &["svg", "pdf", "png", "csv", "json"]))
-    }
-}
-
-fn links(stem: &str, endings: &[&str]) -> Markup {
-    html! {
-        p.links { @for ending in endings { a href={ (stem) "." (ending) } { (ending) } " " } }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::{Axis, Cell, Kind, Layer, Panel, Width};
+    use crate::stats::{Axis, Kind, Layer, Panel, Width};
 
     fn page() -> Page {
         let line = Layer::Line { label: "L̃".into(), points: vec![(0.0, 1.0), (1.0, 0.0)] };
@@ -293,6 +230,8 @@ mod tests {
         };
         let section = Section {
             id: "thm-x".into(),
+            title: "All w are good".into(),
+            assumes: "Nothing.".into(),
             place: "Theorem X".into(),
             statement: "Every w_p is <good>.".into(),
             latex: r"\forall w".into(),
@@ -305,12 +244,23 @@ mod tests {
             }),
             figures: vec![figure],
             tables: vec![table],
+            quantities: vec![Quoted {
+                meaning: "share of w_p".into(),
+                value: Cell::number(0.25, 2),
+                command: "sdlabThmXShare".into(),
+            }],
+            citation: (r"\cite[Theorem X]{key}".into(), "@misc{key}".into()),
+            replay: vec!["sdlab verify thm-x".into()],
         };
+        let overview = Figure { name: "ledger".into(), ..section.figures[0].clone() };
+        let all = Table { name: "ledger".into(), ..section.tables[0].clone() };
         Page {
             title: "Report".into(),
             introduction: vec!["Of L̃.".into()],
             command: "sdlab report".into(),
-            sections: vec![section],
+            overview: (overview, all),
+            parts: vec![Part { title: "Theorem X".into(), sections: vec![section] }],
+            files: vec![("macros.tex".into(), "LaTeX commands".into(), "% none\n".into())],
         }
     }
 
@@ -329,8 +279,10 @@ mod tests {
                 }
             }
         }
-        assert!(links >= 7);
-        assert!(!text.contains("<script") && !text.contains("http"));
+        assert!(links >= 20);
+        let loads = ["<script", "<link", "<img", "@import", "url(http", "url(\"http"];
+        assert!(loads.iter().all(|tag| !text.contains(tag)));
+        assert_eq!(text.matches("<svg").count(), 2);
         assert!(text.contains("&lt;good&gt;") && text.contains("sdlab certify certificates/thm-x-found.json"));
     }
 
@@ -339,6 +291,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("figures"), "in the way").unwrap();
         let error = write(&page(), folder.path()).unwrap_err().to_string();
-        assert!(error.contains("figures/decline.svg") && error.contains("cannot be written"), "{error}");
+        assert!(error.contains("figures/ledger.svg") && error.contains("cannot be written"), "{error}");
     }
 }

@@ -13,7 +13,8 @@ type Faces = BTreeMap<Face, Subset>;
 
 /// The picture as a PDF 1.7 file with the figure's title. It has no date, so that the same scene gives the same bytes.
 pub(super) fn file(scene: &Scene, figure: &Figure) -> Vec<u8> {
-    let faces = faces(scene);
+    let subset = |(face, characters)| (face, Subset::new(face, characters));
+    let faces: Faces = scene.characters().into_iter().map(subset).collect();
     let opacities: BTreeSet<u32> = scene.shapes.iter().filter_map(opacity).collect();
     let mut file = File::new();
     let (catalog, pages, page, content, info) = (file.id(), file.id(), file.id(), file.id(), file.id());
@@ -39,16 +40,6 @@ pub(super) fn file(scene: &Scene, figure: &Figure) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     file.object(info, &format!("<< /Title {} /Producer (sdlab {version}) >>", text_string(&figure.title)));
     file.finish(catalog, info)
-}
-
-fn faces(scene: &Scene) -> Faces {
-    let mut characters: BTreeMap<Face, BTreeSet<char>> = BTreeMap::new();
-    for shape in &scene.shapes {
-        if let Shape::Text { text, font, .. } = shape {
-            characters.entry(Face::of(font.bold)).or_default().extend(text.chars());
-        }
-    }
-    characters.into_iter().map(|(face, characters)| (face, Subset::new(face, characters))).collect()
 }
 
 fn resource(face: Face) -> &'static str {

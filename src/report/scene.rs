@@ -2,7 +2,8 @@
 
 use super::markup::{Level, runs};
 use super::palette::Rgb;
-use super::typeface;
+use super::typeface::{self, Face};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A place in points.
 pub(super) type Place = (f64, f64);
@@ -144,6 +145,17 @@ impl Scene {
             self.shapes.push(Shape::Text { text: text.to_owned(), at: along(start, drop), font, align, upward });
             pen += width(&run.text);
         }
+    }
+
+    /// The characters of all texts in each face.
+    pub fn characters(&self) -> BTreeMap<Face, BTreeSet<char>> {
+        let mut characters: BTreeMap<Face, BTreeSet<char>> = BTreeMap::new();
+        for shape in &self.shapes {
+            if let Shape::Text { text, font, .. } = shape {
+                characters.entry(Face::of(font.bold)).or_default().extend(text.chars());
+            }
+        }
+        characters
     }
 
     /// Left, top, right and bottom of a shape.

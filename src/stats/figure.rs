@@ -43,6 +43,8 @@ pub struct Panel {
     pub y: Axis,
     /// True if one unit is equally long on both axes (both must be linear).
     pub equal_units: bool,
+    /// Height of the frame in points; computed from its width when absent.
+    pub frame_height: Option<f64>,
     /// What is drawn, from back to front.
     pub layers: Vec<Layer>,
 }
@@ -209,12 +211,18 @@ impl Figure {
 impl Panel {
     /// A panel without layers yet.
     pub fn new(title: &str, x: Axis, y: Axis) -> Self {
-        Self { title: title.to_owned(), x, y, equal_units: false, layers: Vec::new() }
+        Self { title: title.to_owned(), x, y, equal_units: false, frame_height: None, layers: Vec::new() }
     }
 
     /// Draws one unit equally long on both axes.
     pub fn equal_units(mut self) -> Self {
         self.equal_units = true;
+        self
+    }
+
+    /// Fixes the height of the frame in points, for panels whose rows need so much.
+    pub fn frame_height(mut self, points: f64) -> Self {
+        self.frame_height = Some(points);
         self
     }
 

@@ -1,0 +1,191 @@
+//! The page as HTML: one file with its style, its typeface and its figures in it, and no script.
+
+use super::FigureError;
+use super::figure::{Drawing, web_fonts};
+use super::html::{badge, formula, inline, table};
+use super::page::{Correction, Evidence, Page, Section, certificate_path};
+use crate::stats::{Figure, Width};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::collections::BTreeMap;
+
+const STYLE: &str = include_str!("page.css");
+
+/// The SVG element of each figure by its name.
+type Pictures<'a> = BTreeMap<&'a str, String>;
+
+/// The whole page. `drawings` are the figures in any order.
+pub(super) fn document(page: &Page, drawings: &[Drawing]) -> Result<String, FigureError> {
+    let pictures = drawings
+        .iter()
+        .map(|drawing| Ok((drawing.figure().name.as_str(), drawing.inline()?)))
+        .collect::<Result<Pictures, FigureError>>()?;
+    let style = format!("{}\n{STYLE}", web_fonts(drawings));
+    Ok(html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (page.title) }
+                style { (PreEscaped(style)) }
+            }
+            body {
+                header {
+                    h1 { (page.title) }
+                    @for paragraph in &page.introduction { p { (inline(paragraph)) } }
+                }
+                (figure_markup(&page.overview.0, &pictures))
+                nav #contents { (contents(page)) }
+                main {
+                    @for part in &page.parts {
+                        h2.part { (part.title) }
+                        @for section in &part.sections { (section_markup(section, &pictures)) }
+                    }
+                }
+                footer { (closing(page)) }
+            }
+        }
+    }
+    .into_string())
+}
+
+/// The claims by part of the paper, each with its verdict.
+fn contents(page: &Page) -> Markup {
+    html! {
+        h2 { "Contents" }
+        div.contents {
+            @for part in &page.parts {
+                div {
+                    h3 { (part.title) }
+                    ul {
+                        @for section in &part.sections {
+                            li {
+                                (badge(section.verdict.tone, &section.verdict.word)) " "
+                                a href={ "#" (section.id) } { (section.id) } " "
+                                span.about { (inline(&section.title)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn section_markup(section: &Section, pictures: &Pictures) -> Markup {
+    html! {
+        section id=(section.id) {
+            h3.claim { (section.id) " " (badge(section.verdict.tone, &section.verdict.word)) }
+            p.title { (inline(&section.title)) }
+            p.place { (inline(&section.place)) }
+            h4 { "Claim" }
+            p { (inline(&section.statement)) }
+            (formula(&section.latex))
+            p { b { "Assumes: " } (inline(&section.assumes)) }
+            @if let Some(detail) = &section.verdict.detail {
+                h4 { "Verdict" }
+                p { b { (section.verdict.word) } ": " (inline(detail)) }
+            }
+            @if !section.evidence.is_empty() {
+                h4 { "Evidence" }
+                ol { @for evidence in &section.evidence { li { (evidence_markup(section, evidence)) } } }
+            }
+            @if let Some(correction) = &section.correction { (correction_markup(correction)) }
+            @for figure in &section.figures { (figure_markup(figure, pictures)) }
+            @for data in &section.tables { (table(data)) (links(&format!("tables/{}", data.name), &["tex", "csv", "json"])) }
+            @if !section.quantities.is_empty() { (quantities(section)) }
+            h4 { "Cite" }
+            pre { code { (section.citation.0) } }
+            details { summary { "BibTeX" } pre { code { (section.citation.1.trim_end()) } } }
+            h4 { "Replay" }
+            pre { code { (section.replay.join("\n")) } }
+            p.up { a href="#contents" { "Contents" } }
+        }
+    }
+}
+
+fn evidence_markup(section: &Section, evidence: &Evidence) -> Markup {
+    html! {
+        (inline(&evidence.text))
+        @if let Some(certificate) = &evidence.certificate {
+            @let path = certificate_path(section, certificate);
+            div.certificate {
+                p { "Certificate " a href=(path) { (certificate.name) } ": " (inline(&certificate.statement)) }
+                pre { code { "sdlab certify " (path) } }
+            }
+        }
+    }
+}
+
+fn correction_markup(correction: &Correction) -> Markup {
+    html! {
+        h4 { "What is true" }
+        p { (inline(&correction.statement)) }
+        (formula(&correction.latex))
+        @if !correction.checks.is_empty() {
+            div.scroll {
+                table {
+                    thead { tr { th scope="col" { "Checked" } th.number scope="col" { "Instances" } th.number scope="col" { "Failures" } } }
+                    tbody {
+                        @for (what, trials, failures) in &correction.checks {
+                            tr { td { (inline(what)) } td.number { (trials) } td.number { (failures) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn quantities(section: &Section) -> Markup {
+    html! {
+        h4 { "Numbers to quote" }
+        div.scroll {
+            table {
+                thead { tr { th scope="col" { "What" } th.number scope="col" { "Value" } th scope="col" { "In macros.tex" } } }
+                tbody {
+                    @for quoted in &section.quantities {
+                        tr { td { (inline(&quoted.meaning)) } td.number { (quoted.value.text()) } td { code { "\\" (quoted.command) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn figure_markup(figure: &Figure, pictures: &Pictures) -> Markup {
+    let width = match figure.width {
+        Width::Column => "column",
+        Width::Page => "wide",
+    };
+    let picture = pictures.get(figure.name.as_str()).map_or("", String::as_str);
+    html! {
+        figure id={ "figure-" (figure.name) } {
+            div.picture.scroll { div class=(width) { (PreEscaped(picture)) } }
+            figcaption { b { (inline(&sentence(&figure.title))) } " " (inline(&figure.caption)) }
+        }
+        (links(&format!("figures/{}", figure.name), &["svg", "pdf", "png", "csv", "json"]))
+    }
+}
+
+/// The heading with a full stop, where more text follows it.
+fn sentence(title: &str) -> String {
+    if title.is_empty() || title.ends_with(['.', '?', '!']) { title.to_owned() } else { format!("{title}.") }
+}
+
+fn links(stem: &str, endings: &[&str]) -> Markup {
+    html! {
+        p.links { @for ending in endings { a href={ (stem) "." (ending) } { (ending) } " " } }
+    }
+}
+
+fn closing(page: &Page) -> Markup {
+    html! {
+        (table(&page.overview.1))
+        (links(&format!("tables/{}", page.overview.1.name), &["tex", "csv", "json"]))
+        h2 { "Files" }
+        ul { @for (path, about, _) in &page.files { li { a href=(path) { (path) } ": " (about) } } }
+        p { "Made by " code { (page.command) } " with sdlab " (env!("CARGO_PKG_VERSION")) ". Replay all certificates with " code { "sdlab certify certificates" } " in this folder." }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::palette::Rgb;
 use super::raster::Raster;
-use super::scene::{Align, Scene, Shape};
+use super::scene::{Align, Scene, Shape, joined};
 use super::subset::Subset;
 use super::typeface::Face;
 use super::{layout, pdf, typeface};
@@ -163,8 +163,8 @@ fn paint<DB: DrawingBackend>(scene: &Scene, backend: &mut DB, figure: &Figure) -
                 let style = color(*ink, 1.0).stroke_width(units(*width) as u32);
                 backend.draw_path(points.iter().map(place), &style)
             }
-            Shape::Fill { corners, color: ink, opacity } => {
-                backend.fill_polygon(corners.iter().map(place), &color(*ink, *opacity).filled())
+            Shape::Fill { loops, color: ink, opacity } => {
+                backend.fill_polygon(joined(loops).iter().map(place), &color(*ink, *opacity).filled())
             }
             Shape::Text { text, at, font, align, upward } => {
                 let style = if font.bold { FontStyle::Bold } else { FontStyle::Normal };

@@ -82,10 +82,13 @@ fn painted(scene: &Scene, faces: &Faces) -> String {
             Shape::Stroke { points, width, color } => {
                 write!(out, "{} RG {} w\n{}S\n", ink(*color), Decimal(*width), path(points))
             }
-            Shape::Fill { corners, color, .. } => match opacity(shape) {
-                Some(o) => write!(out, "q /O{o} gs {} rg\n{}h f Q\n", ink(*color), path(corners)),
-                None => write!(out, "{} rg\n{}h f\n", ink(*color), path(corners)),
-            },
+            Shape::Fill { loops, color, .. } => {
+                let paths: String = loops.iter().map(|corners| path(corners) + "h\n").collect();
+                match opacity(shape) {
+                    Some(o) => write!(out, "q /O{o} gs {} rg\n{paths}f Q\n", ink(*color)),
+                    None => write!(out, "{} rg\n{paths}f\n", ink(*color)),
+                }
+            }
             Shape::Text { text, at, font, align, upward } => {
                 out.write_str(&shown(text, (at.0, scene.height - at.1), *font, *align, *upward, faces))
             }

@@ -21,8 +21,8 @@ pub(super) struct Scene {
 pub(super) enum Shape {
     /// A solid polyline with round joints.
     Stroke { points: Vec<Place>, width: f64, color: Rgb },
-    /// A polygon.
-    Fill { corners: Vec<Place>, color: Rgb, opacity: f64 },
+    /// A region bounded by loops, outer ones turning one way and holes the other.
+    Fill { loops: Vec<Vec<Place>>, color: Rgb, opacity: f64 },
     /// One run of text.
     Text { text: String, at: Place, font: Font, align: Align, upward: bool },
 }
@@ -98,10 +98,13 @@ impl Scene {
     /// Paints a polygon.
     pub fn fill(&mut self, corners: Vec<Place>, color: Rgb, opacity: f64) {
         if corners.len() >= 3 {
-            let fewer = simplified(&corners);
-            // A thin polygon is no line yet.
-            let corners = if fewer.len() >= 3 { fewer } else { corners };
-            self.shapes.push(Shape::Fill { corners, color, opacity });
+            let shorter = |corners: Vec<Place>| {
+                let fewer = simplified(&corners);
+                // A thin polygon is no line yet.
+                if fewer.len() >= 3 { fewer } else { corners }
+            };
+            let loops = loops(corners).into_iter().map(shorter).collect();
+            self.shapes.push(Shape::Fill { loops, color, opacity });
         }
     }
 
@@ -168,7 +171,7 @@ impl Scene {
         };
         match shape {
             Shape::Stroke { points, width, .. } => hull(points, width / 2.0),
-            Shape::Fill { corners, .. } => hull(corners, 0.0),
+            Shape::Fill { loops, .. } => hull(&loops.concat(), 0.0),
             Shape::Text { text, at, font, align, upward } => {
                 let width = typeface::width(text, font.bold) * font.em;
                 let start = match align {
@@ -204,6 +207,36 @@ fn simplified(points: &[Place]) -> Vec<Place> {
         from = to;
     }
     kept
+}
+
+/// The loops of a polygon that were joined by bridges from its first corner ([`super::contour`]). Some viewers draw a bridge
+/// as a faint line although it has no width.
+fn loops(mut corners: Vec<Place>) -> Vec<Vec<Place>> {
+    corners.dedup();
+    let home = corners[0];
+    let mut loops = Vec::new();
+    let mut at = 0;
+    while at < corners.len() {
+        match (at + 1..corners.len()).find(|k| corners[*k] == corners[at]) {
+            Some(end) if end >= at + 3 => {
+                loops.push(corners[at..end].to_vec());
+                at = end + 1 + usize::from(corners.get(end + 1) == Some(&home));
+            }
+            // A plain polygon, or one that touches itself.
+            _ => return vec![corners],
+        }
+    }
+    loops
+}
+
+/// The loops as one polygon again, for what can paint nothing else.
+pub(super) fn joined(loops: &[Vec<Place>]) -> Vec<Place> {
+    let home = loops.iter().flatten().next().copied();
+    let bridge = |k: usize| home.filter(|_| k > 0);
+    let closed = |(k, corners): (usize, &Vec<Place>)| {
+        corners.iter().copied().chain(corners.first().copied()).chain(bridge(k)).collect::<Vec<_>>()
+    };
+    if let [one] = loops { one.clone() } else { loops.iter().enumerate().flat_map(closed).collect() }
 }
 
 /// Distance of `p` from the segment a–b.
@@ -255,6 +288,17 @@ mod tests {
     fn dashes_run_on_across_the_corners_of_a_polyline() {
         let pieces = dashed(&[(0.0, 0.0), (5.0, 0.0), (5.0, 5.0)], &[4.0, 2.0]);
         assert_eq!(pieces, [vec![(0.0, 0.0), (4.0, 0.0)], vec![(5.0, 1.0), (5.0, 5.0)]]);
+    }
+
+    #[test]
+    fn bridged_loops_are_parted_and_joined_again() {
+        let outer = vec![(0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0)];
+        let hole = vec![(3.0, 3.0), (3.0, 6.0), (6.0, 6.0), (6.0, 3.0)];
+        let bridged = joined(&[outer.clone(), hole.clone()]);
+        assert_eq!(bridged.len(), 11);
+        assert_eq!(loops(bridged), [outer.clone(), hole]);
+        assert_eq!(loops(outer.clone()), [outer.clone()]);
+        assert_eq!(joined(&[outer.clone()]), outer);
     }
 
     #[test]

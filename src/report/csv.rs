@@ -1,6 +1,6 @@
 //! Figures and tables as CSV (RFC 4180), one observation in a row.
 
-use crate::stats::{Cell, Figure, HeatMap, Layer, Table};
+use crate::stats::{Cell, Figure, HeatMap, Layer, Panel, Scale, Table};
 
 /// Columns of a figure's data. What a layer does not have is empty.
 const COLUMNS: [&str; 12] = ["panel", "layer", "kind", "label", "x", "y", "low", "high", "dx", "dy", "value", "text"];
@@ -30,7 +30,7 @@ pub fn figure(figure: &Figure) -> String {
     let mut text = line(COLUMNS.map(str::to_owned));
     for (p, panel) in figure.panels.iter().enumerate() {
         for (l, layer) in panel.layers.iter().enumerate() {
-            let (kind, label, rows) = rows(layer);
+            let (kind, label, rows) = rows(layer, panel);
             for row in rows {
                 let numbers = [row.x, row.y, row.low, row.high, row.dx, row.dy, row.value].map(number);
                 let head = [(p + 1).to_string(), (l + 1).to_string(), kind.to_owned(), label.clone()];
@@ -42,10 +42,19 @@ pub fn figure(figure: &Figure) -> String {
 }
 
 /// Kind, label and rows of a layer.
-fn rows(layer: &Layer) -> (&'static str, String, Vec<Row>) {
+fn rows(layer: &Layer, panel: &Panel) -> (&'static str, String, Vec<Row>) {
     match layer {
         Layer::Line { label, points } => ("line", label.clone(), points.iter().map(Row::at).collect()),
         Layer::Reference { label, points } => ("reference", label.clone(), points.iter().map(Row::at).collect()),
+        Layer::Band { label, points } => {
+            let row = |&(x, low, high): &(f64, f64, f64)| Row {
+                x: Some(x),
+                low: Some(low),
+                high: Some(high),
+                ..Row::default()
+            };
+            ("band", label.clone(), points.iter().map(row).collect())
+        }
         Layer::Points { label, points, intervals } => {
             let row = |(k, point): (usize, &(f64, f64))| {
                 let interval = intervals.get(k);
@@ -53,7 +62,7 @@ fn rows(layer: &Layer) -> (&'static str, String, Vec<Row>) {
             };
             ("points", label.clone(), points.iter().enumerate().map(row).collect())
         }
-        Layer::Heat(map) => ("heat", map.label.clone(), grid(map)),
+        Layer::Heat(map) => ("heat", map.label.clone(), grid(map, panel)),
         Layer::Arrows { label, arrows } => {
             let row = |&(x, y, dx, dy): &(f64, f64, f64, f64)| Row { dx: Some(dx), dy: Some(dy), ..Row::at(&(x, y)) };
             ("arrows", label.clone(), arrows.iter().map(row).collect())
@@ -64,11 +73,26 @@ fn rows(layer: &Layer) -> (&'static str, String, Vec<Row>) {
     }
 }
 
-fn grid(map: &HeatMap) -> Vec<Row> {
+/// The grid is regular on paper, so that its places depend on the axes.
+fn grid(map: &HeatMap, panel: &Panel) -> Vec<Row> {
     let rows = map.values.len() / map.columns.max(1);
-    let along = |(low, high): (f64, f64), k: usize, n: usize| low + (high - low) * k as f64 / (n.max(2) - 1) as f64;
-    let place = |k: usize| (along(map.x, k % map.columns, map.columns), along(map.y, k / map.columns, rows));
-    map.values.iter().enumerate().map(|(k, value)| Row { value: Some(*value), ..Row::at(&place(k)) }).collect()
+    let along = |scale: Scale, (low, high): (f64, f64), k: usize, n: usize| {
+        let t = k as f64 / (n.max(2) - 1) as f64;
+        match scale {
+            // The ends stay as they are.
+            _ if k == 0 => low,
+            _ if k + 1 == n => high,
+            Scale::Linear => low + (high - low) * t,
+            Scale::Log => 10f64.powf(low.log10() + (high.log10() - low.log10()) * t),
+        }
+    };
+    let row = |(k, value): (usize, &f64)| Row {
+        x: Some(along(panel.x.scale, map.x, k % map.columns, map.columns)),
+        y: Some(along(panel.y.scale, map.y, k / map.columns, rows)),
+        value: Some(*value),
+        ..Row::default()
+    };
+    map.values.iter().enumerate().map(row).collect()
 }
 
 /// The data of a table: its headers, then its rows. A column with intervals has its ends in two more columns.
@@ -119,7 +143,7 @@ fn line(fields: impl IntoIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::{Axis, Kind, Panel, Width};
+    use crate::stats::{Axis, Kind, Width};
 
     #[test]
     fn every_point_of_a_figure_is_a_row_with_its_exact_numbers() {
@@ -139,6 +163,15 @@ mod tests {
              1,2,heat,,0.0,2.0,,,,,2.0,\n1,2,heat,,1.0,2.0,,,,,3.0,\n\
              1,2,heat,,0.0,4.0,,,,,4.0,\n1,2,heat,,1.0,4.0,,,,,5.0,\n"
         );
+    }
+
+    #[test]
+    fn a_heat_map_on_logarithmic_axes_has_its_places_regular_in_the_logarithm() {
+        let map = HeatMap::sample_log((1.0, 100.0), (0.1, 10.0), (3, 3), |x, y| x * y);
+        let panel = Panel::new("", Axis::log("x"), Axis::log("y")).layer(Layer::Heat(map));
+        let data = figure(&Figure::new("f", "test", Width::Column).panel(panel));
+        let middle = data.lines().nth(5).unwrap();
+        assert_eq!(middle, "1,1,heat,,10.0,1.0,,,,,10.0,");
     }
 
     #[test]

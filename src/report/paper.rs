@@ -89,7 +89,7 @@ fn chosen<'a>(outcomes: &'a [(&'a Claim, &'a Outcome)]) -> impl Iterator<Item = 
 fn paragraph(claim: &Claim, outcome: &Outcome) -> String {
     let command = |quantity: &str| format!("\\{}", macros::name(claim.id, quantity));
     let mut text = format!(
-        "\\paragraph{{{}.}} The verdict on this claim {} is: {}.\n",
+        "\\paragraph{{{}.}} The verdict on this claim {}{{}} is: {}.\n",
         latex::inline(claim.title.trim_end_matches('.')),
         command("cite"),
         command("verdict")

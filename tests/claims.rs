@@ -51,9 +51,13 @@ macro_rules! claims {
 claims! {
     thm_3_1_two_active: "thm-3.1-two-active", certified by ["arithmetic"];
     thm_3_2_hessian: "thm-3.2-hessian", certified by ["not-separable"];
-    ex_3_5: "ex-3.5", certified by ["local-min"];
+    ex_3_5: "ex-3.5", certified by ["local-min", "loss-value"];
     thm_3_7_construction: "thm-3.7-construction", certified by ["not-partial-optimum"];
     thm_3_7: "thm-3.7", certified by ["pattern-witness", "no-partial-optimum"];
+    thm_3_7_prevalence: "thm-3.7-prevalence", certified by ["no-partial-optimum"];
+    thm_3_7_matchings: "thm-3.7-matchings", certified by ["local-min", "strict-saddle", "arithmetic"];
+    thm_3_7_epsilon: "thm-3.7-epsilon", certified by ["no-partial-optimum", "epsilon-partial-optimum", "not-partial-optimum"];
+    escape: "escape", certified by ["loss-value", "arithmetic", "local-min"];
 }
 
 #[test]

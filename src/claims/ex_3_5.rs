@@ -3,17 +3,16 @@
 //! Holds in its cell. It needs M_1 = M_2, it is not isolated, and under plain ReLU it is no local minimum, because the dead
 //! neuron can leave the cell and lower the loss.
 
+use super::ex_3_5_activations;
 use super::sources::GORSKI_2007;
 use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape};
 use crate::bench::features::stream;
 use crate::exact::Rational;
-use crate::theory::certificate_body::{certificate, number, point as point_json};
 use crate::theory::partial_optimum::{Class, classify};
 use crate::theory::pattern::Pattern;
 use crate::theory::point::Point;
 use crate::theory::problem::{Activation, Feature, Problem};
 use rand::RngExt;
-use serde_json::json;
 
 /// The claim.
 pub const CLAIM: Claim = Claim {
@@ -32,14 +31,19 @@ const TRIALS: usize = 200;
 
 /// Eq. 17 with the given masses. The cell of the example is that of ReLU; Top-1∘ReLU fires the same neurons near the point.
 fn problem(masses: [Rational; 2]) -> Problem {
+    problem_with(masses, Activation::Threshold(Rational::ZERO))
+}
+
+/// Eq. 17 with any activation.
+pub(super) fn problem_with(masses: [Rational; 2], activation: Activation) -> Problem {
     let axis = |k: usize| (0..2).map(|j| Rational::from(u8::from(j == k))).collect::<Vec<_>>();
     let features =
         masses.into_iter().enumerate().map(|(d, mass)| Feature { w_p: axis(d), w_r: axis(d), mass }).collect();
-    Problem::new(features, Activation::Threshold(Rational::ZERO)).expect("masses are positive")
+    Problem::new(features, activation).expect("masses are positive")
 }
 
 /// Eq. 18.
-fn printed() -> Point {
+pub(super) fn printed() -> Point {
     let half = || Rational::ONE / Rational::from(2);
     Point {
         w_e: vec![vec![Rational::ONE, Rational::ONE], vec![Rational::ZERO, Rational::ZERO]],
@@ -70,51 +74,28 @@ fn run(context: &Context) -> Outcome {
         Ok(item) => evidence.push(item),
         Err(refusal) => return Outcome::undecided(refusal.to_string()),
     }
-    match escape(context, &example, &loss) {
-        Ok(items) => evidence.extend(items),
+    let activations = match ex_3_5_activations::rows(context) {
+        Ok((rows, items)) => {
+            evidence.extend(items);
+            rows
+        }
         Err(why) => return Outcome::undecided(why),
-    }
-    let verdict = if is_partial_optimum && loss > Rational::ZERO { Verdict::Holds } else { Verdict::Refuted };
+    };
+    // The paper's activation is the first row.
+    let under_sigma = activations.first().is_some_and(|row| row.partial_optimum);
+    let verdict =
+        if is_partial_optimum && under_sigma && loss > Rational::ZERO { Verdict::Holds } else { Verdict::Refuted };
     let mut outcome = Outcome::new(verdict, evidence).with_correction(Correction {
         statement: "True as printed, and only for M_1 = M_2. The point is a non-strict local minimum in its cell: all rows with \
-                    positive activations have loss 1. For plain ReLU it is not a local minimum of L̃, as the dead row \
-                    can leave the cell downhill."
+                    positive activations have loss 1. It is a local minimum of L̃ itself for Top-1∘ReLU (the paper's σ), Top-1 and \
+                    thresholds 0 < c < 1; for plain ReLU it is not, as the dead row can leave the cell downhill."
             .into(),
         latex: r"w_E^2=t\,(1,-1),\ w_D^2=t\,(\tfrac12,-\tfrac12):\quad \tilde{\mathcal L}=\tfrac12+\tfrac12(1-t^2)^2<1\quad(0<t\le 1)".into(),
         checks: vec![masses_check(context)],
     });
     outcome.figures.push(landscape::example(&example, CLAIM.id));
+    outcome.tables.push(ex_3_5_activations::table(&activations, CLAIM.id));
     outcome
-}
-
-/// Points arbitrarily near the printed one with lower loss under plain ReLU, found by a seeded search over the dead
-/// neuron's parameters at shrinking distances.
-fn escape(context: &Context, example: &Problem, loss: &Rational) -> Result<Vec<Evidence>, String> {
-    let mut rng = stream(context.seed, "ex-3.5 escape");
-    let mut items = Vec::new();
-    for exponent in [3_u32, 10, 20] {
-        let distance = Rational::ONE / Rational::from(1_u64 << exponent);
-        let lower = (0..1000).find_map(|_| {
-            let mut near = printed();
-            for x in near.w_e[1].iter_mut().chain(near.w_d[1].iter_mut()) {
-                *x = &distance * Rational::from(rng.random_range(-2..=2_i32)) / Rational::from(2);
-            }
-            let value = near.loss(example);
-            (value < *loss).then_some((near, value))
-        });
-        let (near, value) = lower.ok_or("no lower loss was found near the printed point")?;
-        let body = json!({"point": point_json(&near), "loss": number(&value)});
-        let pattern = Pattern::of_encoder(example, &near.w_e);
-        let text = format!(
-            "ReLU, at distance at most 2^-{} in each entry: pattern {pattern}, 1 − L̃ = {}.",
-            exponent,
-            Rational::ONE - &value
-        );
-        let item = Evidence::certified(text, &format!("escape-{exponent}"), certificate(example, "loss-value", body))
-            .map_err(|refusal| refusal.to_string())?;
-        items.push(item);
-    }
-    Ok(items)
 }
 
 /// With the printed encoder and the decoder of eq. 76 the point is a partial optimum iff M_1 = M_2.

@@ -7,17 +7,30 @@
 //! | `ex-3.5` | Example 3.5 | `ex_3_5` |
 //! | `thm-3.7-construction` | App. I.5, eqs. 76–88 | `thm_3_7_construction` |
 //! | `thm-3.7` | Theorem 3.7 | `thm_3_7` |
+//! | `thm-3.7-prevalence` | Section 3.4, after Theorem 3.7 | `thm_3_7_prevalence` |
+//! | `thm-3.7-matchings` | Theorem 3.7, our repair | `thm_3_7_matchings` |
+//! | `thm-3.7-epsilon` | Theorem 3.7, a numerical check of it | `thm_3_7_epsilon` |
+//! | `escape` | Section 5.3, our lemma | `escape` |
 //!
 //! A claim's file has the same parts everywhere: [`Claim`] (statement and place), hypotheses as code, a seeded search or
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
 
+mod epsilon_protocol;
+pub mod escape;
+mod escape_hypotheses;
 pub mod ex_3_5;
+mod ex_3_5_activations;
 pub mod thm_3_1_two_active;
 pub mod thm_3_2_hessian;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
+pub mod thm_3_7_epsilon;
+pub mod thm_3_7_matchings;
+mod thm_3_7_partitions;
+pub mod thm_3_7_prevalence;
 
 // What several claims share.
+pub mod block_draws;
 pub mod landscape;
 pub mod ledger;
 pub mod relations;
@@ -58,8 +71,17 @@ pub struct Claim {
 }
 
 /// All claims, in the order of the paper.
-pub const REGISTRY: &[Claim] =
-    &[thm_3_1_two_active::CLAIM, thm_3_2_hessian::CLAIM, ex_3_5::CLAIM, thm_3_7_construction::CLAIM, thm_3_7::CLAIM];
+pub const REGISTRY: &[Claim] = &[
+    thm_3_1_two_active::CLAIM,
+    thm_3_2_hessian::CLAIM,
+    ex_3_5::CLAIM,
+    thm_3_7_construction::CLAIM,
+    thm_3_7::CLAIM,
+    thm_3_7_prevalence::CLAIM,
+    thm_3_7_matchings::CLAIM,
+    thm_3_7_epsilon::CLAIM,
+    escape::CLAIM,
+];
 
 /// The claim of this name.
 pub fn find(id: &str) -> Option<&'static Claim> {

@@ -56,6 +56,32 @@ pub const GORSKI_2007: Source = Source {
 ",
 };
 
+/// Resampling of dead neurons.
+pub const BRICKEN_2023: Source = Source {
+    key: "bricken2023monosemanticity",
+    bibtex: "@article{bricken2023monosemanticity,
+  author = {Bricken, Trenton and Templeton, Adly and Batson, Joshua and Chen, Brian and Jermyn, Adam and Conerly, Tom and Turner, Nick and Anil, Cem and Denison, Carson and Askell, Amanda and Lasenby, Robert and Wu, Yifan and Kravec, Shauna and Schiefer, Nicholas and Maxwell, Tim and Joseph, Nicholas and Hatfield-Dodds, Zac and Tamkin, Alex and Nguyen, Karina and McLean, Brayden and Burke, Josiah E. and Hume, Tristan and Carter, Shan and Henighan, Tom and Olah, Christopher},
+  title = {Towards Monosemanticity: Decomposing Language Models With Dictionary Learning},
+  journal = {Transformer Circuits Thread},
+  year = {2023},
+  url = {https://transformer-circuits.pub/2023/monosemantic-features/index.html}
+}
+",
+};
+
+/// Exponential generating functions of set partitions.
+pub const FLAJOLET_2009: Source = Source {
+    key: "flajolet2009analytic",
+    bibtex: "@book{flajolet2009analytic,
+  author = {Flajolet, Philippe and Sedgewick, Robert},
+  title = {Analytic Combinatorics},
+  publisher = {Cambridge University Press},
+  year = {2009},
+  doi = {10.1017/CBO9780511801655}
+}
+",
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 //! would have noticed.
 
 use super::table::rounded;
-use statrs::distribution::{Binomial, DiscreteCDF};
+use statrs::distribution::{Beta, Binomial, ContinuousCDF, DiscreteCDF};
 use std::ops::RangeInclusive;
 
 /// A predicted probability against a count of independent draws.
@@ -56,6 +56,21 @@ impl Proportion {
             return None;
         }
         Some(bisect(MOST, enough))
+    }
+
+    /// The measured share.
+    pub fn share(&self) -> f64 {
+        self.successes as f64 / self.trials as f64
+    }
+
+    /// The interval of Clopper and Pearson (1934) for the probability, at confidence `level`: no probability outside it makes a
+    /// count this far out more likely than (1 − level)/2.
+    pub fn interval(&self, level: f64) -> (f64, f64) {
+        let tail = (1.0 - level) / 2.0;
+        let (k, rest) = (self.successes as f64, (self.trials - self.successes.min(self.trials)) as f64);
+        let low = Beta::new(k, rest + 1.0).map_or(0.0, |beta| beta.inverse_cdf(tail));
+        let high = Beta::new(k + 1.0, rest).map_or(1.0, |beta| beta.inverse_cdf(1.0 - tail));
+        (low, high)
     }
 
     /// "0.1253 of 40000, law 0.125; accepted 0.117 to 0.133; power 0.999 against 0.14".
@@ -188,6 +203,17 @@ mod tests {
         assert!(test(1_250).agrees() && !test(1_500).agrees() && !test(1_000).agrees());
         assert!(test(0).power() > 0.99);
         assert!(test(1_250).sentence().starts_with("0.1250 of 10000, law 0.1250; accepted 0.10"));
+    }
+
+    #[test]
+    fn the_ends_of_the_interval_make_the_count_just_unlikely_enough() {
+        let test = Proportion { trials: 50, successes: 12, law: 0.25, wrong: 0.5 };
+        let (low, high) = test.interval(0.95);
+        // statrs inverts to about 1e-8
+        assert!((cdf(50, high, 12) - 0.025).abs() < 1e-6);
+        assert!((1.0 - cdf(50, low, 11) - 0.025).abs() < 1e-6);
+        assert_eq!(Proportion { successes: 0, ..test }.interval(0.95).0, 0.0);
+        assert_eq!(Proportion { successes: 50, ..test }.interval(0.95).1, 1.0);
     }
 
     #[test]

@@ -54,6 +54,10 @@ claims! {
     ex_3_5: "ex-3.5", certified by ["local-min"];
     thm_3_7_construction: "thm-3.7-construction", certified by ["not-partial-optimum"];
     thm_3_7: "thm-3.7", certified by ["pattern-witness", "no-partial-optimum"];
+    hierarchy_independence: "hierarchy-independence", certified by ["arithmetic", "exact-loss"];
+    thm_3_10_relu: "thm-3.10-relu", certified by ["absorption"];
+    thm_3_10_threshold: "thm-3.10-threshold", certified by ["absorption", "pattern-witness"];
+    thm_3_10_top1: "thm-3.10-top1", certified by ["absorption"];
 }
 
 #[test]

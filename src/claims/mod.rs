@@ -7,12 +7,20 @@
 //! | `ex-3.5` | Example 3.5 | `ex_3_5` |
 //! | `thm-3.7-construction` | App. I.5, eqs. 76–88 | `thm_3_7_construction` |
 //! | `thm-3.7` | Theorem 3.7 | `thm_3_7` |
+//! | `hierarchy-independence` | Def. 3.9 with Asm. 2.4 | `hierarchy_independence` |
+//! | `thm-3.10-relu` | Theorem 3.10, c = 0 | `thm_3_10_relu` |
+//! | `thm-3.10-threshold` | Theorem 3.10, fixed c > 0 | `thm_3_10_threshold` |
+//! | `thm-3.10-top1` | Theorem 3.10, Top-1∘ReLU | `thm_3_10_top1` |
 //!
 //! A claim's file has the same parts everywhere: [`Claim`] (statement and place), hypotheses as code, a seeded search or
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
 
 pub mod ex_3_5;
+pub mod hierarchy_independence;
 pub mod thm_3_1_two_active;
+pub mod thm_3_10_relu;
+pub mod thm_3_10_threshold;
+pub mod thm_3_10_top1;
 pub mod thm_3_2_hessian;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
@@ -22,6 +30,7 @@ pub mod landscape;
 pub mod relations;
 pub mod search;
 pub mod sources;
+pub mod splits;
 
 use crate::stats::{Cell, Figure, Mean, Proportion, Table};
 use crate::theory::problem::Problem;
@@ -54,8 +63,17 @@ pub struct Claim {
 }
 
 /// All claims, in the order of the paper.
-pub const REGISTRY: &[Claim] =
-    &[thm_3_1_two_active::CLAIM, thm_3_2_hessian::CLAIM, ex_3_5::CLAIM, thm_3_7_construction::CLAIM, thm_3_7::CLAIM];
+pub const REGISTRY: &[Claim] = &[
+    thm_3_1_two_active::CLAIM,
+    thm_3_2_hessian::CLAIM,
+    ex_3_5::CLAIM,
+    thm_3_7_construction::CLAIM,
+    thm_3_7::CLAIM,
+    hierarchy_independence::CLAIM,
+    thm_3_10_relu::CLAIM,
+    thm_3_10_threshold::CLAIM,
+    thm_3_10_top1::CLAIM,
+];
 
 /// The claim of this name.
 pub fn find(id: &str) -> Option<&'static Claim> {

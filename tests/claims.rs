@@ -57,6 +57,10 @@ claims! {
     thm_3_7_prevalence: "thm-3.7-prevalence", certified by ["no-partial-optimum"];
     thm_3_7_matchings: "thm-3.7-matchings", certified by ["local-min", "strict-saddle", "arithmetic"];
     thm_3_7_epsilon: "thm-3.7-epsilon", certified by ["no-partial-optimum", "epsilon-partial-optimum", "not-partial-optimum"];
+    hierarchy_independence: "hierarchy-independence", certified by ["arithmetic", "exact-loss"];
+    thm_3_10_relu: "thm-3.10-relu", certified by ["absorption"];
+    thm_3_10_threshold: "thm-3.10-threshold", certified by ["absorption", "pattern-witness"];
+    thm_3_10_top1: "thm-3.10-top1", certified by ["absorption"];
     escape: "escape", certified by ["loss-value", "arithmetic", "local-min"];
 }
 

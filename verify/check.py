@@ -1123,7 +1123,6 @@ def absorption(problem, body):
         rows = mat(w_e, len(pattern) + 1, problem.n_p)
         need(firing(problem, rows)[1] == without(index(d, problem.n)), "the encoder does not realize the split")
         return "realizable"
-    threshold_only(problem)
     proofs = [obj(proof, "feature farkas") for proof in arr(obj(split, "none")[0])]
     features = [index(d, problem.n) for d, _ in proofs]
     need(len(features) == len(F) and set(features) == F, "the features are not those of the neuron, once each")

@@ -253,6 +253,14 @@ def accepted():
         "absorption", FAN, pattern=[[0, 1]], w_e=[q("1 0")], neuron=0,
         split={"none": [{"feature": 1, "farkas": {"neuron": 1, **alone}},
                         {"feature": 0, "farkas": {"neuron": 0, **alone}}]})
+    c["not absorbed under top-1"] = certificate(
+        "absorption", problem([q("4/5 3/5"), q("4/5 -3/5"), q("0 1"), q("0 -1")], [["1"]] * 4, ["1"] * 4,
+                              {"k": 1, "kind": "top-k-relu"}),
+        pattern=[[0, 1]], w_e=[q("1 0")], neuron=0,
+        split={"none": [{"feature": 0, "farkas": {"comparisons": [[0, 1, 0, "1"], [1, 0, 1, "1"]], "positives": [],
+                                                  "nonpositives": [[2, 1, "6/5"], [3, 0, "6/5"]]}},
+                        {"feature": 1, "farkas": {"comparisons": [[1, 1, 0, "1"], [0, 0, 1, "1"]], "positives": [],
+                                                  "nonpositives": [[2, 0, "6/5"], [3, 1, "6/5"]]}}]})
     c["arithmetic"] = certificate("arithmetic", None, steps=[
         {"left": {"pow": [{"div": ["1", "3"]}, 2]}, "relation": "=", "right": {"mul": ["1/9", "1"]}},
         {"left": {"binomial": [5, 2]}, "relation": ">", "right": {"add": ["1", "2", {"sub": ["7", "1/2"]}]}},
@@ -541,6 +549,9 @@ MUTATIONS = [
     ("absorbed", (B, "split", "realizable", "w_e"), [q("0 1"), q("1 0")], "realize the split"),
     ("absorbed", (B, "split", "realizable", "w_e"), [q("1 0")], "wrong length"),
     ("absorbed", (B, "split", "realizable", "feature"), 2, "out of range"),
+    ("not absorbed under top-1", (B, "split", "none", 1), GONE, "once each"),
+    ("not absorbed under top-1", (B, "split", "none", 0, "farkas", "nonpositives"), [[2, 1, "6/5"], [3, 0, "1"]], "not zero"),
+    ("not absorbed under top-1", (B, "split", "none", 0, "farkas"), {"neuron": 0, "on": [], "off": []}, "is missing"),
     ("not absorbed", (B, "split", "none", 1), GONE, "once each"),
     ("not absorbed", (B, "split", "none", 1, "feature"), 1, "once each"),
     ("not absorbed", (B, "split", "none", 1, "feature"), 2, "once each"),

@@ -10,6 +10,10 @@
 //! | `thm-3.7-prevalence` | Section 3.4, after Theorem 3.7 | `thm_3_7_prevalence` |
 //! | `thm-3.7-matchings` | Theorem 3.7, our repair | `thm_3_7_matchings` |
 //! | `thm-3.7-epsilon` | Theorem 3.7, a numerical check of it | `thm_3_7_epsilon` |
+//! | `hierarchy-independence` | Def. 3.9 with Asm. 2.4 | `hierarchy_independence` |
+//! | `thm-3.10-relu` | Theorem 3.10, c = 0 | `thm_3_10_relu` |
+//! | `thm-3.10-threshold` | Theorem 3.10, fixed c > 0 | `thm_3_10_threshold` |
+//! | `thm-3.10-top1` | Theorem 3.10, Top-1∘ReLU | `thm_3_10_top1` |
 //! | `escape` | Section 5.3, our lemma | `escape` |
 //!
 //! A claim's file has the same parts everywhere: [`Claim`] (statement and place), hypotheses as code, a seeded search or
@@ -20,7 +24,11 @@ pub mod escape;
 mod escape_hypotheses;
 pub mod ex_3_5;
 mod ex_3_5_activations;
+pub mod hierarchy_independence;
 pub mod thm_3_1_two_active;
+pub mod thm_3_10_relu;
+pub mod thm_3_10_threshold;
+pub mod thm_3_10_top1;
 pub mod thm_3_2_hessian;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
@@ -36,6 +44,7 @@ pub mod ledger;
 pub mod relations;
 pub mod search;
 pub mod sources;
+pub mod splits;
 
 #[cfg(test)]
 mod mutation_tests;
@@ -80,6 +89,10 @@ pub const REGISTRY: &[Claim] = &[
     thm_3_7_prevalence::CLAIM,
     thm_3_7_matchings::CLAIM,
     thm_3_7_epsilon::CLAIM,
+    hierarchy_independence::CLAIM,
+    thm_3_10_relu::CLAIM,
+    thm_3_10_threshold::CLAIM,
+    thm_3_10_top1::CLAIM,
     escape::CLAIM,
 ];
 

@@ -82,6 +82,50 @@ pub const FLAJOLET_2009: Source = Source {
 ",
 };
 
+/// Counts of the cells of hyperplane arrangements.
+pub const COVER_1965: Source = Source {
+    key: "cover1965geometrical",
+    bibtex: "@article{cover1965geometrical,
+  author = {Cover, Thomas M.},
+  title = {Geometrical and Statistical Properties of Systems of Linear Inequalities with Applications in Pattern Recognition},
+  journal = {IEEE Transactions on Electronic Computers},
+  volume = {EC-14},
+  number = {3},
+  pages = {326--334},
+  year = {1965},
+  doi = {10.1109/PGEC.1965.264137}
+}
+",
+};
+
+/// The probability that random directions lie in one half-space.
+pub const WENDEL_1962: Source = Source {
+    key: "wendel1962problem",
+    bibtex: "@article{wendel1962problem,
+  author = {Wendel, J. G.},
+  title = {A Problem in Geometric Probability},
+  journal = {Mathematica Scandinavica},
+  volume = {11},
+  pages = {109--111},
+  year = {1962},
+  doi = {10.7146/math.scand.a-10655}
+}
+",
+};
+
+/// Feature absorption.
+pub const CHANIN_2025: Source = Source {
+    key: "chanin2025absorption",
+    bibtex: "@misc{chanin2025absorption,
+  author = {Chanin, David and Wilken-Smith, James and Dulka, Tom{\\'a}{\\v{s}} and Bhatnagar, Hardik and Golechha, Satvik and Bloom, Joseph},
+  title = {A is for Absorption: Studying Feature Splitting and Absorption in Sparse Autoencoders},
+  year = {2024},
+  eprint = {2409.14507},
+  archiveprefix = {arXiv}
+}
+",
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

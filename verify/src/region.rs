@@ -44,7 +44,6 @@ pub(crate) fn absorption(instance: &Instance, body: &Absorption) -> Result<Claim
             Ok(Claim::new(format!("neuron {neuron} of {} can be split at feature {feature}", firing.shown())))
         }
         Split::None(splits) => {
-            instance.threshold()?;
             let mut covered: Vec<usize> = splits.iter().map(|split| split.feature).collect();
             covered.sort_unstable();
             require(covered == features, || format!("the splits are not those of neuron {neuron}, each once"))?;

@@ -94,33 +94,24 @@ pub enum Absorption {
 }
 
 impl Absorption {
-    /// The certificates of the answer to [`absorb`] with these arguments: one of kind `absorption` (or `pattern-empty` for an
-    /// unrealizable pattern). That kind has no place for empty splits under Top-k, so there a `pattern-witness` and one `pattern-empty`
-    /// for each split together prove the same.
-    pub fn certificates(&self, problem: &Problem, pattern: &Pattern, neuron: usize) -> Vec<Certificate> {
+    /// The certificate of the answer to [`absorb`] with these arguments: `absorption`, or `pattern-empty` for an unrealizable
+    /// pattern.
+    pub fn certificate(&self, problem: &Problem, pattern: &Pattern, neuron: usize) -> Certificate {
         let absorption = |w_e: &[Vec<Rational>], split: Split| {
             let body = format::Absorption { pattern: pattern.lists(), w_e: rows(w_e), neuron, split };
-            vec![Certificate::new(instance(problem), body)]
+            Certificate::new(instance(problem), body)
         };
         match self {
             Self::NotRealizable { farkas } => {
-                vec![Realizability::Empty { farkas: farkas.clone() }.certificate(problem, pattern)]
+                Realizability::Empty { farkas: farkas.clone() }.certificate(problem, pattern)
             }
             Self::Possible { w_e, feature, split, .. } => {
                 absorption(w_e, Split::Realizable { feature: *feature, w_e: rows(split) })
             }
-            Self::Impossible { w_e, splits } if problem.threshold().is_some() => {
+            Self::Impossible { w_e, splits } => {
                 let empty =
                     |(feature, farkas): &(usize, Farkas)| EmptySplit { feature: *feature, farkas: farkas.clone() };
                 absorption(w_e, Split::None(splits.iter().map(empty).collect()))
-            }
-            Self::Impossible { w_e, splits } => {
-                let witness = Realizability::Realizable { w_e: w_e.clone() }.certificate(problem, pattern);
-                let empty = splits.iter().map(|(feature, farkas)| {
-                    Realizability::Empty { farkas: farkas.clone() }
-                        .certificate(problem, &pattern.split(neuron, *feature))
-                });
-                std::iter::once(witness).chain(empty).collect()
             }
         }
     }

@@ -54,6 +54,7 @@ claims! {
     ex_3_5: "ex-3.5", certified by ["local-min"];
     thm_3_7_construction: "thm-3.7-construction", certified by ["not-partial-optimum"];
     thm_3_7: "thm-3.7", certified by ["pattern-witness", "no-partial-optimum"];
+    table_1: "table-1", certified by ["arithmetic"];
 }
 
 #[test]

@@ -7,18 +7,23 @@
 //! | `ex-3.5` | Example 3.5 | `ex_3_5` |
 //! | `thm-3.7-construction` | App. I.5, eqs. 76–88 | `thm_3_7_construction` |
 //! | `thm-3.7` | Theorem 3.7 | `thm_3_7` |
+//! | `table-1` | Table 1 | `table_1` |
 //!
 //! A claim's file has the same parts everywhere: [`Claim`] (statement and place), hypotheses as code, a seeded search or
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
 
 pub mod ex_3_5;
+pub mod table_1;
 pub mod thm_3_1_two_active;
 pub mod thm_3_2_hessian;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
 
 // What several claims share.
+pub mod audit;
 pub mod landscape;
+pub mod printed;
+pub mod published;
 pub mod relations;
 pub mod search;
 pub mod sources;
@@ -54,8 +59,14 @@ pub struct Claim {
 }
 
 /// All claims, in the order of the paper.
-pub const REGISTRY: &[Claim] =
-    &[thm_3_1_two_active::CLAIM, thm_3_2_hessian::CLAIM, ex_3_5::CLAIM, thm_3_7_construction::CLAIM, thm_3_7::CLAIM];
+pub const REGISTRY: &[Claim] = &[
+    thm_3_1_two_active::CLAIM,
+    thm_3_2_hessian::CLAIM,
+    ex_3_5::CLAIM,
+    thm_3_7_construction::CLAIM,
+    thm_3_7::CLAIM,
+    table_1::CLAIM,
+];
 
 /// The claim of this name.
 pub fn find(id: &str) -> Option<&'static Claim> {

@@ -62,6 +62,7 @@ claims! {
     thm_3_10_threshold: "thm-3.10-threshold", certified by ["absorption", "pattern-witness"];
     thm_3_10_top1: "thm-3.10-top1", certified by ["absorption"];
     escape: "escape", certified by ["loss-value", "arithmetic", "local-min"];
+    table_1: "table-1", certified by ["arithmetic"];
 }
 
 #[test]

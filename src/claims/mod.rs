@@ -15,6 +15,7 @@
 //! | `thm-3.10-threshold` | Theorem 3.10, fixed c > 0 | `thm_3_10_threshold` |
 //! | `thm-3.10-top1` | Theorem 3.10, Top-1∘ReLU | `thm_3_10_top1` |
 //! | `escape` | Section 5.3, our lemma | `escape` |
+//! | `table-1` | Table 1 | `table_1` |
 //!
 //! A claim's file has the same parts everywhere: [`Claim`] (statement and place), hypotheses as code, a seeded search or
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
@@ -25,6 +26,7 @@ mod escape_hypotheses;
 pub mod ex_3_5;
 mod ex_3_5_activations;
 pub mod hierarchy_independence;
+pub mod table_1;
 pub mod thm_3_1_two_active;
 pub mod thm_3_10_relu;
 pub mod thm_3_10_threshold;
@@ -41,6 +43,10 @@ pub mod thm_3_7_prevalence;
 pub mod block_draws;
 pub mod landscape;
 pub mod ledger;
+pub mod audit;
+pub mod landscape;
+pub mod printed;
+pub mod published;
 pub mod relations;
 pub mod search;
 pub mod sources;
@@ -94,6 +100,7 @@ pub const REGISTRY: &[Claim] = &[
     thm_3_10_threshold::CLAIM,
     thm_3_10_top1::CLAIM,
     escape::CLAIM,
+    table_1::CLAIM,
 ];
 
 /// The claim of this name.

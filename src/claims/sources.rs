@@ -126,6 +126,38 @@ pub const CHANIN_2025: Source = Source {
 ",
 };
 
+/// The bound on the largest absolute inner product of unit vectors.
+pub const WELCH_1974: Source = Source {
+    key: "welch1974lower",
+    bibtex: "@article{welch1974lower,
+  author = {Welch, Lloyd R.},
+  title = {Lower bounds on the maximum cross correlation of signals},
+  journal = {IEEE Transactions on Information Theory},
+  volume = {20},
+  number = {3},
+  pages = {397--399},
+  year = {1974},
+  doi = {10.1109/TIT.1974.1055219}
+}
+",
+};
+
+/// The largest inner product of up to 2n_p unit vectors.
+pub const RANKIN_1955: Source = Source {
+    key: "rankin1955closest",
+    bibtex: "@article{rankin1955closest,
+  author = {Rankin, R. A.},
+  title = {The closest packing of spherical caps in n dimensions},
+  journal = {Proceedings of the Glasgow Mathematical Association},
+  volume = {2},
+  number = {3},
+  pages = {139--144},
+  year = {1955},
+  doi = {10.1017/S2040618500033219}
+}
+",
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

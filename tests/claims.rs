@@ -51,6 +51,11 @@ macro_rules! claims {
 claims! {
     thm_3_1_two_active: "thm-3.1-two-active", certified by ["arithmetic"];
     thm_3_2_hessian: "thm-3.2-hessian", certified by ["not-separable"];
+    thm_3_3: "thm-3.3", certified by ["loss-value"];
+    thm_3_3_global: "thm-3.3-global", certified by ["loss-value", "zero-loss"];
+    thm_3_4: "thm-3.4", certified by ["exact-loss"];
+    thm_3_4_dimension: "thm-3.4-dimension", certified by ["zero-loss", "jacobian-rank", "arithmetic"];
+    thm_3_4_anchored: "thm-3.4-anchored", certified by ["zero-loss", "jacobian-rank", "arithmetic"];
     ex_3_5: "ex-3.5", certified by ["local-min", "loss-value"];
     thm_3_7_construction: "thm-3.7-construction", certified by ["not-partial-optimum"];
     thm_3_7: "thm-3.7", certified by ["pattern-witness", "no-partial-optimum"];

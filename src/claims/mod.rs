@@ -4,6 +4,11 @@
 //! |---|---|---|
 //! | `thm-3.1-two-active` | App. I.1, after eq. 38 | `thm_3_1_two_active` |
 //! | `thm-3.2-hessian` | App. I.2, eq. 50 | `thm_3_2_hessian` |
+//! | `thm-3.3` | Theorem 3.3 | `thm_3_3` |
+//! | `thm-3.3-global` | Section 3.3 | `thm_3_3_global` |
+//! | `thm-3.4` | Theorem 3.4 | `thm_3_4` |
+//! | `thm-3.4-dimension` | App. G | `thm_3_4_dimension` |
+//! | `thm-3.4-anchored` | Abstract, App. G | `thm_3_4_anchored` |
 //! | `ex-3.5` | Example 3.5 | `ex_3_5` |
 //! | `thm-3.7-construction` | App. I.5, eqs. 76–88 | `thm_3_7_construction` |
 //! | `thm-3.7` | Theorem 3.7 | `thm_3_7` |
@@ -32,6 +37,11 @@ pub mod thm_3_10_relu;
 pub mod thm_3_10_threshold;
 pub mod thm_3_10_top1;
 pub mod thm_3_2_hessian;
+pub mod thm_3_3;
+pub mod thm_3_3_global;
+pub mod thm_3_4;
+pub mod thm_3_4_anchored;
+pub mod thm_3_4_dimension;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
 pub mod thm_3_7_epsilon;
@@ -47,6 +57,7 @@ pub mod audit;
 pub mod landscape;
 pub mod printed;
 pub mod published;
+pub mod recovery;
 pub mod relations;
 pub mod search;
 pub mod sources;
@@ -89,6 +100,11 @@ pub struct Claim {
 pub const REGISTRY: &[Claim] = &[
     thm_3_1_two_active::CLAIM,
     thm_3_2_hessian::CLAIM,
+    thm_3_3::CLAIM,
+    thm_3_3_global::CLAIM,
+    thm_3_4::CLAIM,
+    thm_3_4_dimension::CLAIM,
+    thm_3_4_anchored::CLAIM,
     ex_3_5::CLAIM,
     thm_3_7_construction::CLAIM,
     thm_3_7::CLAIM,

@@ -12,3 +12,4 @@ pub mod pattern;
 pub mod point;
 pub mod problem;
 pub mod region;
+pub mod zero_loss;

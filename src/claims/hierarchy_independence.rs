@@ -114,7 +114,8 @@ fn box_of_laws() -> Result<Evidence, String> {
          p_0(1 − p_1)(1 − p_2) + (1 − p_0)(1 − (1 − p_1)(1 − p_2)) ≥ {least}. It is affine in each p, so its value at the 8 \
          corners of the box decides."
     );
-    let note = "At each corner of the box: the probability that Def. 3.9 fails is at least the bound, which is positive.";
+    let note =
+        "At each corner of the box: the probability that Def. 3.9 fails is at least the bound, which is positive.";
     let certificate = relations::certificate(steps, note);
     Evidence::certified(text, "box-of-independent-laws", certificate).map_err(|refusal| refusal.to_string())
 }

@@ -32,10 +32,10 @@ pub mod ex_3_5;
 mod ex_3_5_activations;
 pub mod hierarchy_independence;
 pub mod table_1;
-pub mod thm_3_1_two_active;
 pub mod thm_3_10_relu;
 pub mod thm_3_10_threshold;
 pub mod thm_3_10_top1;
+pub mod thm_3_1_two_active;
 pub mod thm_3_2_hessian;
 pub mod thm_3_3;
 pub mod thm_3_3_global;
@@ -50,11 +50,10 @@ mod thm_3_7_partitions;
 pub mod thm_3_7_prevalence;
 
 // What several claims share.
+pub mod audit;
 pub mod block_draws;
 pub mod landscape;
 pub mod ledger;
-pub mod audit;
-pub mod landscape;
 pub mod printed;
 pub mod published;
 pub mod recovery;

@@ -74,7 +74,7 @@ impl Printed {
         let n_exact = Rational::from(n);
         let (low, high) = ((self.low() * &n_exact).ceil(), (self.high() * &n_exact).floor());
         let end = |x: dashu::integer::IBig| u32::try_from(x).unwrap_or(u32::MAX);
-        (low <= high).then(|| (end(low)..=end(high)).collect()).unwrap_or_default()
+        if low <= high { (end(low)..=end(high)).collect() } else { Vec::new() }
     }
 }
 

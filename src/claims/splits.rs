@@ -159,7 +159,9 @@ pub fn relation(farkas: &Farkas) -> Option<String> {
 
 /// A pattern with neurons and features counted from 1, such as "F_1 = {1, 2}, F_2 = {}".
 pub fn shown(pattern: &Pattern) -> String {
-    let set = |(i, set): (usize, &std::collections::BTreeSet<usize>)| format!("F_{} = {}", i + 1, listed(set.iter().copied()));
+    let set = |(i, set): (usize, &std::collections::BTreeSet<usize>)| {
+        format!("F_{} = {}", i + 1, listed(set.iter().copied()))
+    };
     pattern.sets().iter().enumerate().map(set).collect::<Vec<_>>().join(", ")
 }
 
@@ -204,11 +206,9 @@ pub fn picture(without: &Found, with: &Problem, source: &str) -> Option<Figure> 
         .layer(half_plane(NEURON, &w_e[without.neuron], &zero))
         .layer(Layer::Region { label: cone.clone(), corners });
     let second = plane(problem, "c > 0: before the split").layer(half_plane(NEURON, &before[without.neuron], c));
-    let third = plane(problem, &format!("c > 0: p_{} splits off", feature + 1)).layer(half_plane(NEURON, &split[without.neuron], c)).layer(half_plane(
-        NEW,
-        split.last()?,
-        c,
-    ));
+    let third = plane(problem, &format!("c > 0: p_{} splits off", feature + 1))
+        .layer(half_plane(NEURON, &split[without.neuron], c))
+        .layer(half_plane(NEW, split.last()?, c));
     let panels = [first, second, third].map(|panel| with_features(panel, problem));
     let figure = Figure::new("absorption-splits", source, Width::Page)
         .title("A split that fails and one that works")

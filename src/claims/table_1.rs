@@ -3,9 +3,7 @@
 //! Refuted by its own digits: ReLU and JumpReLU recover no feature with anchors either. What the gains of the other methods
 //! mean depends on whether the anchored features are scored, which is not printed.
 
-use super::audit::{
-    Answer, Finding, common, greater, honest_tables, interval, invariants, outcome, published_table,
-};
+use super::audit::{Answer, Finding, common, greater, honest_tables, interval, invariants, outcome, published_table};
 use super::printed::{decimal, points};
 use super::published::{Pair, Tables, audited};
 use super::relations::{integer, rational, step};
@@ -188,7 +186,8 @@ mod tests {
     fn the_verdict_is_read_off_the_digits() {
         let verdict = |changes: &[(usize, &str, &str)]| audit(&Tables::altered(changes), &Context::default()).verdict;
         let row = |recovery: &str, mip: &str| format!(r#"["+ Feature Anchoring", "{recovery}", "{mip}""#);
-        let (relu, jump) = ([row("0.00%", "0.246"), row("0.10%", "0.246")], [row("0.00%", "0.333"), row("0.10%", "0.333")]);
+        let (relu, jump) =
+            ([row("0.00%", "0.246"), row("0.10%", "0.246")], [row("0.00%", "0.333"), row("0.10%", "0.333")]);
         let transcoder = (1, "\"25.05%\", \"0.838\"", "\"25.05%\", \"0.839\"");
         // One row at zero gains a feature, then both do: nothing is left that does not improve.
         assert_eq!(verdict(&[(1, &relu[0], &relu[1])]), Verdict::Refuted);

@@ -3,7 +3,9 @@
 //! Refuted: a half-plane through the origin cannot cut off a feature that lies in the cone of others.
 
 use super::sources::{CHANIN_2025, COVER_1965, WENDEL_1962};
-use super::splits::{Found, Search, Shape, WIDE, listed, picture, polysemantic, propose, relation, search, shown, splits};
+use super::splits::{
+    Found, Search, Shape, WIDE, listed, picture, polysemantic, propose, relation, search, shown, splits,
+};
 use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape, splits, thm_3_10_top1};
 use crate::bench::features::stream;
 use crate::claims::search::Instance;

@@ -286,8 +286,7 @@ fn equal_features(context: &Context) -> Result<Option<Evidence>, String> {
         proposals: PROPOSALS,
         hypotheses: unit_norm,
     };
-    let Some(found) = search(context.seed, &equal)
-    else {
+    let Some(found) = search(context.seed, &equal) else {
         return Ok(None);
     };
     let Instance { problem, pattern } = &found.instance;

@@ -41,7 +41,7 @@ pub fn figure(outcomes: &[(&Claim, &Outcome)]) -> Figure {
     let groups: Vec<Vec<Line>> = parts(outcomes, |(claim, _)| claim)
         .into_iter()
         .map(|(part, run)| {
-            let claims = run.iter().map(|(claim, outcome)| Line::Claim(claim, &outcome.verdict));
+            let claims = run.into_iter().map(|(claim, outcome)| Line::Claim(claim, &outcome.verdict));
             std::iter::once(Line::Part(part)).chain(claims).collect()
         })
         .collect();

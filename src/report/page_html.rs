@@ -39,7 +39,7 @@ pub(super) fn document(page: &Page, drawings: &[Drawing]) -> Result<String, Figu
                 nav #contents { (contents(page)) }
                 main {
                     @for part in &page.parts {
-                        h2.part { (part.title) }
+                        h2.part { (inline(&part.title)) }
                         @for section in &part.sections { (section_markup(section, &pictures)) }
                     }
                 }
@@ -57,7 +57,7 @@ fn contents(page: &Page) -> Markup {
         div.contents {
             @for part in &page.parts {
                 div {
-                    h3 { (part.title) }
+                    h3 { (inline(&part.title)) }
                     ul {
                         @for section in &part.sections {
                             li {

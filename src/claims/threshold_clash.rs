@@ -184,11 +184,15 @@ impl Clash {
 
 /// "(2, 1)", or "[(2, 1), (0, 1)]" for a batch.
 fn shown(batch: &[Vec<Rational>]) -> String {
-    let vector = |z: &Vec<Rational>| format!("({})", z.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     match batch {
         [z] => vector(z),
-        _ => format!("[{}]", batch.iter().map(vector).collect::<Vec<_>>().join(", ")),
+        _ => format!("[{}]", batch.iter().map(|z| vector(z)).collect::<Vec<_>>().join(", ")),
     }
+}
+
+/// "(2, 1)".
+pub(super) fn vector(z: &[Rational]) -> String {
+    format!("({})", z.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// The thresholds t ≥ 0 with which σ_t equals Top-k (with ReLU after it or without) at z, from

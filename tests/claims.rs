@@ -49,7 +49,12 @@ macro_rules! claims {
 }
 
 claims! {
+    eq_10: "eq-10", certified by ["arithmetic"];
+    eq_10_jump: "eq-10-jump", certified by ["arithmetic", "pattern-witness", "pattern-empty"];
+    thm_3_1: "thm-3.1", certified by ["exact-loss"];
+    thm_3_1_threshold: "thm-3.1-threshold", certified by ["exact-loss"];
     thm_3_1_two_active: "thm-3.1-two-active", certified by ["arithmetic"];
+    regime: "regime", certified by ["arithmetic"];
     thm_3_2_hessian: "thm-3.2-hessian", certified by ["not-separable"];
     thm_3_3: "thm-3.3", certified by ["loss-value"];
     thm_3_3_global: "thm-3.3-global", certified by ["loss-value", "zero-loss"];

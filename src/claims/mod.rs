@@ -2,7 +2,12 @@
 //!
 //! | id | place | file |
 //! |---|---|---|
+//! | `eq-10` | Sec. 2.4, eq. 10 | `eq_10` |
+//! | `eq-10-jump` | Sec. 2.4, after eq. 10 | `eq_10_jump` |
+//! | `thm-3.1` | Theorem 3.1, eqs. 11, 12 | `thm_3_1` |
+//! | `thm-3.1-threshold` | Theorem 3.1 with c > 0 | `thm_3_1_threshold` |
 //! | `thm-3.1-two-active` | App. I.1, after eq. 38 | `thm_3_1_two_active` |
+//! | `regime` | App. I.1, Table 3 | `regime` |
 //! | `thm-3.2-hessian` | App. I.2, eq. 50 | `thm_3_2_hessian` |
 //! | `thm-3.3` | Theorem 3.3 | `thm_3_3` |
 //! | `thm-3.3-global` | Section 3.3 | `thm_3_3_global` |
@@ -26,15 +31,20 @@
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
 
 mod epsilon_protocol;
+pub mod eq_10;
+pub mod eq_10_jump;
 pub mod escape;
 mod escape_hypotheses;
 pub mod ex_3_5;
 mod ex_3_5_activations;
 pub mod hierarchy_independence;
+pub mod regime;
 pub mod table_1;
 pub mod thm_3_10_relu;
 pub mod thm_3_10_threshold;
 pub mod thm_3_10_top1;
+pub mod thm_3_1;
+pub mod thm_3_1_threshold;
 pub mod thm_3_1_two_active;
 pub mod thm_3_2_hessian;
 pub mod thm_3_3;
@@ -52,6 +62,8 @@ pub mod thm_3_7_prevalence;
 // What several claims share.
 pub mod audit;
 pub mod block_draws;
+mod exact_models;
+mod gap_slopes;
 pub mod landscape;
 pub mod ledger;
 pub mod printed;
@@ -61,6 +73,7 @@ pub mod relations;
 pub mod search;
 pub mod sources;
 pub mod splits;
+mod threshold_clash;
 
 #[cfg(test)]
 mod mutation_tests;
@@ -97,7 +110,12 @@ pub struct Claim {
 
 /// All claims, in the order of the paper.
 pub const REGISTRY: &[Claim] = &[
+    eq_10::CLAIM,
+    eq_10_jump::CLAIM,
+    thm_3_1::CLAIM,
+    thm_3_1_threshold::CLAIM,
     thm_3_1_two_active::CLAIM,
+    regime::CLAIM,
     thm_3_2_hessian::CLAIM,
     thm_3_3::CLAIM,
     thm_3_3_global::CLAIM,

@@ -158,6 +158,78 @@ pub const RANKIN_1955: Source = Source {
 ",
 };
 
+/// Top-k∘ReLU autoencoders.
+pub const GAO_2024: Source = Source {
+    key: "gao2024scaling",
+    bibtex: "@misc{gao2024scaling,
+  author = {Gao, Leo and la Tour, Tom Dupr{\\'e} and Tillman, Henk and Goh, Gabriel and Troll, Rajan and Radford, Alec and Sutskever, Ilya and Leike, Jan and Wu, Jeffrey},
+  title = {Scaling and evaluating sparse autoencoders},
+  year = {2024},
+  eprint = {2406.04093},
+  archiveprefix = {arXiv},
+  doi = {10.48550/arXiv.2406.04093}
+}
+",
+};
+
+/// Batch-top-k.
+pub const BUSSMANN_2024: Source = Source {
+    key: "bussmann2024batchtopk",
+    bibtex: "@misc{bussmann2024batchtopk,
+  author = {Bussmann, Bart and Leask, Patrick and Nanda, Neel},
+  title = {BatchTopK Sparse Autoencoders},
+  year = {2024},
+  eprint = {2412.06410},
+  archiveprefix = {arXiv},
+  doi = {10.48550/arXiv.2412.06410}
+}
+",
+};
+
+/// Gated encoders.
+pub const RAJAMANOHARAN_2024_GATED: Source = Source {
+    key: "rajamanoharan2024gated",
+    bibtex: "@misc{rajamanoharan2024gated,
+  author = {Rajamanoharan, Senthooran and Conmy, Arthur and Smith, Lewis and Lieberum, Tom and Varma, Vikrant and Kram{\\'a}r, J{\\'a}nos and Shah, Rohin and Nanda, Neel},
+  title = {Improving Dictionary Learning with Gated Sparse Autoencoders},
+  year = {2024},
+  eprint = {2404.16014},
+  archiveprefix = {arXiv},
+  doi = {10.48550/arXiv.2404.16014}
+}
+",
+};
+
+/// JumpReLU with one threshold for each neuron.
+pub const RAJAMANOHARAN_2024_JUMP: Source = Source {
+    key: "rajamanoharan2024jumping",
+    bibtex: "@misc{rajamanoharan2024jumping,
+  author = {Rajamanoharan, Senthooran and Lieberum, Tom and Sonnerat, Nicolas and Conmy, Arthur and Varma, Vikrant and Kram{\\'a}r, J{\\'a}nos and Nanda, Neel},
+  title = {Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders},
+  year = {2024},
+  eprint = {2407.14435},
+  archiveprefix = {arXiv},
+  doi = {10.48550/arXiv.2407.14435}
+}
+",
+};
+
+/// The interval around a mean of bounded draws.
+pub const HOEFFDING_1963: Source = Source {
+    key: "hoeffding1963inequalities",
+    bibtex: "@article{hoeffding1963inequalities,
+  author = {Hoeffding, Wassily},
+  title = {Probability Inequalities for Sums of Bounded Random Variables},
+  journal = {Journal of the American Statistical Association},
+  volume = {58},
+  number = {301},
+  pages = {13--30},
+  year = {1963},
+  doi = {10.1080/01621459.1963.10500830}
+}
+",
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,7 +55,10 @@ claims! {
     thm_3_1_threshold: "thm-3.1-threshold", certified by ["exact-loss"];
     thm_3_1_two_active: "thm-3.1-two-active", certified by ["arithmetic"];
     regime: "regime", certified by ["arithmetic"];
+    thm_3_2: "thm-3.2", certified by ["not-convex"];
     thm_3_2_hessian: "thm-3.2-hessian", certified by ["not-separable"];
+    thm_3_2_topk: "thm-3.2-topk", certified by ["not-convex"];
+    thm_3_2_empirical: "thm-3.2-empirical", certified by ["pattern-witness", "exact-loss", "arithmetic"];
     thm_3_3: "thm-3.3", certified by ["loss-value"];
     thm_3_3_global: "thm-3.3-global", certified by ["loss-value", "zero-loss"];
     thm_3_4: "thm-3.4", certified by ["exact-loss"];

@@ -8,7 +8,10 @@
 //! | `thm-3.1-threshold` | Theorem 3.1 with c > 0 | `thm_3_1_threshold` |
 //! | `thm-3.1-two-active` | App. I.1, after eq. 38 | `thm_3_1_two_active` |
 //! | `regime` | App. I.1, Table 3 | `regime` |
+//! | `thm-3.2` | Theorem 3.2 | `thm_3_2` |
 //! | `thm-3.2-hessian` | App. I.2, eq. 50 | `thm_3_2_hessian` |
+//! | `thm-3.2-topk` | Theorem 3.2 for Top-k | `thm_3_2_topk` |
+//! | `thm-3.2-empirical` | Theorem 3.2 for L | `thm_3_2_empirical` |
 //! | `thm-3.3` | Theorem 3.3 | `thm_3_3` |
 //! | `thm-3.3-global` | Section 3.3 | `thm_3_3_global` |
 //! | `thm-3.4` | Theorem 3.4 | `thm_3_4` |
@@ -46,12 +49,15 @@ pub mod thm_3_10_top1;
 pub mod thm_3_1;
 pub mod thm_3_1_threshold;
 pub mod thm_3_1_two_active;
+pub mod thm_3_2;
+pub mod thm_3_2_empirical;
 pub mod thm_3_2_hessian;
 pub mod thm_3_3;
 pub mod thm_3_3_global;
 pub mod thm_3_4;
 pub mod thm_3_4_anchored;
 pub mod thm_3_4_dimension;
+pub mod thm_3_2_topk;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
 pub mod thm_3_7_epsilon;
@@ -64,6 +70,7 @@ pub mod audit;
 pub mod block_draws;
 mod exact_models;
 mod gap_slopes;
+pub mod chord;
 pub mod landscape;
 pub mod ledger;
 pub mod printed;
@@ -116,7 +123,10 @@ pub const REGISTRY: &[Claim] = &[
     thm_3_1_threshold::CLAIM,
     thm_3_1_two_active::CLAIM,
     regime::CLAIM,
+    thm_3_2::CLAIM,
     thm_3_2_hessian::CLAIM,
+    thm_3_2_topk::CLAIM,
+    thm_3_2_empirical::CLAIM,
     thm_3_3::CLAIM,
     thm_3_3_global::CLAIM,
     thm_3_4::CLAIM,

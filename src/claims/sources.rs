@@ -126,6 +126,20 @@ pub const CHANIN_2025: Source = Source {
 ",
 };
 
+/// Top-k activations.
+pub const MAKHZANI_2014: Source = Source {
+    key: "makhzani2014ksparse",
+    bibtex: "@inproceedings{makhzani2014ksparse,
+  author = {Makhzani, Alireza and Frey, Brendan},
+  title = {k-Sparse Autoencoders},
+  booktitle = {International Conference on Learning Representations},
+  year = {2014},
+  eprint = {1312.5663},
+  archiveprefix = {arXiv}
+}
+",
+};
+
 /// The bound on the largest absolute inner product of unit vectors.
 pub const WELCH_1974: Source = Source {
     key: "welch1974lower",

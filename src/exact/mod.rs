@@ -4,7 +4,7 @@
 
 pub mod algebraic;
 mod charpoly;
-mod definite;
+pub mod definite;
 pub mod domain;
 mod elimination;
 pub mod field;

@@ -20,6 +20,10 @@ pub(super) struct Frame {
 
 /// Bands of a filled heat map.
 const BANDS: usize = 24;
+/// Width of the lines between the blocks of a matrix.
+const BLOCK_LINE: f64 = 2.0;
+/// How far a square of a matrix reaches under the next ones, in points.
+const UNDERLAP: f64 = 0.4;
 const NOTE: Font = Font { em: 7.0, bold: false, color: BLACK };
 
 impl Frame {
@@ -180,6 +184,9 @@ fn heat(scene: &mut Scene, frame: &Frame, map: &HeatMap, bar: Option<&Ruler>) {
     );
     let grid = Grid { columns: map.columns, values };
     let rows = grid.values.len() / map.columns;
+    if let Some(block) = map.blocks {
+        return matrix(scene, frame, map, &grid.values, block);
+    }
     // The grid is regular between the places of its ends, whatever the scale of the axis.
     let (first, last) = (frame.place((map.x.0, map.y.0)), frame.place((map.x.1, map.y.1)));
     let place = |(column, row): (f64, f64)| {
@@ -202,6 +209,35 @@ fn heat(scene: &mut Scene, frame: &Frame, map: &HeatMap, bar: Option<&Ruler>) {
                 scene.stroke(&piece, 0.4, WHITE, &[]);
             }
         }
+    }
+}
+
+/// A square for every value, in the colours of the bar, and white lines between blocks.
+fn matrix(scene: &mut Scene, frame: &Frame, map: &HeatMap, values: &[f64], block: usize) {
+    let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |e, v| (e.0.min(*v), e.1.max(*v)));
+    let rows = values.len() / map.columns;
+    let step = |(a, b): (f64, f64), count: usize| (b - a) / (count - 1) as f64;
+    let (dx, dy) = (step(map.x, map.columns), step(map.y, rows));
+    // Corner (k, l) of the squares, counted from the lower left.
+    let corner = |k: usize, l: usize| frame.place((map.x.0 + (l as f64 - 0.5) * dx, map.y.0 + (k as f64 - 0.5) * dy));
+    for k in 0..rows {
+        for l in 0..map.columns {
+            let share = if high > low { (values[k * map.columns + l] - low) / (high - low) } else { 0.0 };
+            let band = (share * BANDS as f64).floor().min(BANDS as f64 - 1.0);
+            // Each square reaches a little under its right and upper neighbours, so that no seam shows.
+            let (start, end) = (corner(k, l), corner(k + 1, l + 1));
+            let (right, upper) = (end.0 + UNDERLAP, end.1 - UNDERLAP);
+            let corners = vec![start, (right, start.1), (right, upper), (start.0, upper)];
+            scene.fill(frame.cut(corners), palette::viridis((band + 0.5) / BANDS as f64), 1.0);
+        }
+    }
+    let block = block.max(1);
+    for l in (block..map.columns).step_by(block) {
+        scene.stroke(&[corner(0, l), corner(rows, l)], BLOCK_LINE, WHITE, &[]);
+    }
+    // Rows are counted from above.
+    for k in (block..rows).step_by(block) {
+        scene.stroke(&[corner(rows - k, 0), corner(rows - k, map.columns)], BLOCK_LINE, WHITE, &[]);
     }
 }
 

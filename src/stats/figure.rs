@@ -174,6 +174,9 @@ pub struct HeatMap {
     pub floor: f64,
     /// Label of the colour bar.
     pub label: String,
+    /// Absent for a surface. `k` for a matrix of k×k blocks: every value is a square of its own around its grid point, without contour
+    /// lines, and white lines separate the blocks.
+    pub blocks: Option<usize>,
 }
 
 impl Figure {
@@ -269,7 +272,16 @@ impl HeatMap {
         let (columns, rows) = (columns.max(2), rows.max(2));
         let values =
             (0..rows * columns).map(|k| f(place(x, k % columns, columns), place(y, k / columns, rows))).collect();
-        Self { x, y, columns, values, scale: Scale::Linear, floor: f64::NEG_INFINITY, label: String::new() }
+        Self {
+            x,
+            y,
+            columns,
+            values,
+            scale: Scale::Linear,
+            floor: f64::NEG_INFINITY,
+            label: String::new(),
+            blocks: None,
+        }
     }
 
     /// Evaluates `f` on a grid for two logarithmic axes; all ends are > 0.
@@ -284,6 +296,18 @@ impl HeatMap {
         self.scale = Scale::Log;
         self.floor = floor;
         self
+    }
+
+    /// A matrix instead of a surface: entry (k, l) of `rows` stands at x = l + 1 and, since rows run downwards, y = (number of rows) − k.
+    /// White lines separate blocks of `block` rows and columns.
+    pub fn matrix(rows: &[Vec<f64>], block: usize) -> Self {
+        let (height, width) = (rows.len().max(2), rows.first().map_or(0, Vec::len).max(2));
+        let entry = |x: f64, y: f64| {
+            let row = rows.get(height - y.round() as usize);
+            row.and_then(|row| row.get(x.round() as usize - 1)).copied().unwrap_or(f64::NAN)
+        };
+        let map = Self::sample((1.0, width as f64), (1.0, height as f64), (width, height), entry);
+        Self { blocks: Some(block), ..map }
     }
 
     /// Sets the label of the colour bar.
@@ -322,5 +346,12 @@ mod tests {
         let heat = HeatMap::sample_log((1.0, 100.0), (0.1, 10.0), (3, 3), |x, y| (x * y).log10().round());
         assert_eq!(heat.values, [-1.0, 0.0, 1.0, 0.0, 1.0, 2.0, 1.0, 2.0, 3.0]);
         assert_eq!((heat.x, heat.y), ((1.0, 100.0), (0.1, 10.0)));
+    }
+
+    #[test]
+    fn the_first_row_of_a_matrix_is_its_highest() {
+        let heat = HeatMap::matrix(&[vec![1.0, 2.0, 3.0], vec![4.0, 5.0, 6.0]], 1);
+        assert_eq!((heat.x, heat.y, heat.columns), ((1.0, 3.0), (1.0, 2.0), 3));
+        assert_eq!(heat.values, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
     }
 }

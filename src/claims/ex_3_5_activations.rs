@@ -172,11 +172,12 @@ pub(super) fn table(rows: &[Row], source: &str) -> Table {
         ("local minimum of L̃", Kind::Verdict),
         ("because", Kind::Text),
     ];
+    let dead = printed().loss(&problem_with([Rational::ONE, Rational::ONE], Activation::Threshold(Rational::ONE)));
     let verdict = |yes: bool| if yes { Cell::verdict(Tone::Good, "yes") } else { Cell::verdict(Tone::Bad, "no") };
     let mut table = Table::new("ex-3-5-activations", source, columns)
         .title("Example 3.5 by activation")
         .caption("What the point of eq. 18 is; a local minimum is never strict, as all rows with positive activations share its loss.")
-        .note("For a threshold c ≥ 1 neuron 1 does not fire at the printed point, and L̃ = 2.");
+        .note(&format!("For a threshold c ≥ 1 neuron 1 does not fire at the printed point, and L̃ = {dead}."));
     for row in rows {
         table.push([
             row.name.into(),

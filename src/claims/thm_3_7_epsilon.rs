@@ -354,7 +354,7 @@ impl Shares {
                 "Share of random blocks of four features whose printed point (eq. 76, activations 1) passes the gradient check at tolerance \
                  ε. With equal masses every block passes as soon as ε exceeds the interference M, although half of them have no \
                  partial optimum (dashed); at M ≈ 0.001 a tolerance of 10^{-2} confirms Theorem 3.7 on all of them. With spread \
-                 masses nothing passes below ε ≈ 1.",
+                 masses nothing passes below ε ≈ 5.",
             )
             .panel(panel)
     }

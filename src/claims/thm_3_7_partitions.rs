@@ -156,11 +156,18 @@ pub(super) fn checks(measured: &[Measured]) -> Vec<Check> {
         .collect()
 }
 
-/// The share of partitions against n.
+/// The share of partitions against n, down to `LOWEST`.
 pub(super) fn panel(measured: &[Measured]) -> Panel {
+    const LOWEST: f64 = 1e-3;
     let curve = |law: Vec<f64>| Layer::Reference {
         label: "law".into(),
-        points: law.into_iter().enumerate().skip(2).map(|(n, share)| (n as f64, share)).collect(),
+        points: law
+            .into_iter()
+            .enumerate()
+            .skip(2)
+            .filter(|(_, share)| *share >= LOWEST)
+            .map(|(n, share)| (n as f64, share))
+            .collect(),
     };
     let points = |label: &str, of: fn(&Measured) -> Option<Proportion>| {
         let tests: Vec<(f64, Proportion)> = measured.iter().filter_map(|x| Some((x.n as f64, of(x)?))).collect();
@@ -170,7 +177,8 @@ pub(super) fn panel(measured: &[Measured]) -> Panel {
             intervals: tests.iter().map(|(_, test)| test.interval(0.99)).collect(),
         }
     };
-    Panel::new("uniform partitions", Axis::linear("features n").range(0.0, 31.0), Axis::log("share of partitions"))
+    let n = Axis::linear("features n").range(0.0, 31.0).ticks([0, 10, 20, 30].map(|n| (f64::from(n), n.to_string())));
+    Panel::new("uniform partitions", n, Axis::log("share of partitions").range(LOWEST, 1.3))
         .layer(curve(PartitionLaw::interior(LARGEST)))
         .layer(curve(PartitionLaw::local(LARGEST)))
         .layer(points("partitions with a partial optimum", |x| Some(x.interior)))

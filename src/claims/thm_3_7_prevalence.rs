@@ -39,15 +39,20 @@ const EXACT: usize = 40;
 /// Largest mass over smallest mass.
 const SPREADS: [f64; 3] = [1.0, 16.0, 256.0];
 
-/// Independent unit features, equal masses, a realizable polysemantic pattern, and no partial optimum in its cell.
+/// The remark's hypotheses, realizability excepted.
+fn hypotheses(instance: &Instance) -> bool {
+    let unit = |f: &Feature| dot(&f.w_p, &f.w_p) == Rational::ONE;
+    instance.problem.features().iter().all(unit) && instance.pattern.is_polysemantic()
+}
+
+/// No partial optimum in the realizable cell, although the features are independent and the masses equal.
 fn refutes(instance: &Instance) -> bool {
     let (problem, pattern) = (&instance.problem, &instance.pattern);
     let p: Vec<Vec<Rational>> = problem.features().iter().map(|f| f.w_p.clone()).collect();
-    let unit = problem.features().iter().all(|f| dot(&f.w_p, &f.w_p) == Rational::ONE);
     let equal = problem.features().iter().all(|f| f.mass == problem.features()[0].mass);
-    unit && equal
+    hypotheses(instance)
+        && equal
         && matrix::rank(&Rationals, &p) == p.len()
-        && pattern.is_polysemantic()
         && decide(problem, pattern).is_ok_and(|d| d.realizable && d.exists == Some(false))
 }
 

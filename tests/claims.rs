@@ -76,6 +76,14 @@ claims! {
     thm_3_10_top1: "thm-3.10-top1", certified by ["absorption"];
     escape: "escape", certified by ["loss-value", "arithmetic", "local-min"];
     table_1: "table-1", certified by ["arithmetic"];
+    table_1_vs_4: "table-1-vs-4", certified by ["arithmetic"];
+    table_1_counts: "table-1-counts", certified by ["arithmetic"];
+    table_2: "table-2", certified by [];
+    table_3: "table-3", certified by ["arithmetic"];
+    table_4: "table-4", certified by ["arithmetic"];
+    table_5: "table-5", certified by ["arithmetic"];
+    table_6: "table-6", certified by ["arithmetic"];
+    table_7: "table-7", certified by [];
 }
 
 #[test]

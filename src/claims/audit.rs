@@ -90,7 +90,7 @@ pub struct Common<'a> {
 
 /// The common window of rows; `None` of none.
 pub fn common<'a>(rows: impl IntoIterator<Item = &'a Measurement>, unit_norm: bool) -> Option<Common<'a>> {
-    rows.into_iter().fold(None, |so_far: Option<Common>, row| {
+    rows.into_iter().fold(None, |so_far: Option<Common<'a>>, row| {
         let window = Window::of(row, unit_norm);
         let Some(mut so_far) = so_far else {
             let high_row = window.high.is_some().then_some(row);

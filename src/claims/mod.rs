@@ -29,6 +29,14 @@
 //! | `thm-3.10-top1` | Theorem 3.10, Top-1∘ReLU | `thm_3_10_top1` |
 //! | `escape` | Section 5.3, our lemma | `escape` |
 //! | `table-1` | Table 1 | `table_1` |
+//! | `table-1-vs-4` | Table 1, Table 4 | `table_1_vs_4` |
+//! | `table-1-counts` | Table 1, Sect. 5.1 | `table_1_counts` |
+//! | `table-2` | Table 2 | `table_2` |
+//! | `table-3` | Table 3 | `table_3` |
+//! | `table-4` | Table 4 | `table_4` |
+//! | `table-5` | Table 5 | `table_5` |
+//! | `table-6` | Table 6 | `table_6` |
+//! | `table-7` | Table 7 | `table_7` |
 //!
 //! A claim's file has the same parts everywhere: [`Claim`] (statement and place), hypotheses as code, a seeded search or
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
@@ -43,6 +51,14 @@ mod ex_3_5_activations;
 pub mod hierarchy_independence;
 pub mod regime;
 pub mod table_1;
+pub mod table_1_counts;
+pub mod table_1_vs_4;
+pub mod table_2;
+pub mod table_3;
+pub mod table_4;
+pub mod table_5;
+pub mod table_6;
+pub mod table_7;
 pub mod thm_3_10_relu;
 pub mod thm_3_10_threshold;
 pub mod thm_3_10_top1;
@@ -144,6 +160,14 @@ pub const REGISTRY: &[Claim] = &[
     thm_3_10_top1::CLAIM,
     escape::CLAIM,
     table_1::CLAIM,
+    table_1_vs_4::CLAIM,
+    table_1_counts::CLAIM,
+    table_2::CLAIM,
+    table_3::CLAIM,
+    table_4::CLAIM,
+    table_5::CLAIM,
+    table_6::CLAIM,
+    table_7::CLAIM,
 ];
 
 /// The claim of this name.

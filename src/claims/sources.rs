@@ -244,6 +244,19 @@ pub const HOEFFDING_1963: Source = Source {
 ",
 };
 
+/// The law of the inner product of random unit vectors.
+pub const MUIRHEAD_1982: Source = Source {
+    key: "muirhead1982aspects",
+    bibtex: "@book{muirhead1982aspects,
+  author = {Muirhead, Robb J.},
+  title = {Aspects of Multivariate Statistical Theory},
+  publisher = {Wiley},
+  year = {1982},
+  doi = {10.1002/9780470316559}
+}
+",
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -74,13 +74,20 @@ fn printable(n: u32) -> usize {
 
 fn audit(tables: &Tables) -> Outcome {
     let table = tables.table(1);
-    let Some(n) = table.measurements.iter().find_map(|m| m.n) else { return Outcome::undecided("Table 1 does not print n") };
+    let Some(n) = table.measurements.iter().find_map(|m| m.n) else {
+        return Outcome::undecided("Table 1 does not print n");
+    };
     let nonzero: Vec<&Measurement> = table.measurements.iter().filter(|m| !m.none_recovered()).collect();
     let findings: Vec<Finding> = nonzero
         .iter()
         .map(|m| {
             let slug = m.name().to_lowercase().replace(" + ", "-").replace(' ', "-");
-            Finding::new(&slug, &format!("{}: M_GT is a count out of {n}", m.name()), m.recovery.to_string(), no_count(&m.recovery, n))
+            Finding::new(
+                &slug,
+                &format!("{}: M_GT is a count out of {n}", m.name()),
+                m.recovery.to_string(),
+                no_count(&m.recovery, n),
+            )
         })
         .collect();
     let anchored: Vec<&Measurement> = nonzero.iter().copied().filter(|m| m.anchored).collect();
@@ -140,14 +147,30 @@ fn audit(tables: &Tables) -> Outcome {
             anchored.len(),
             n - few
         ),
-        latex: r"c/1000<\underline{M}_{\mathrm{GT}}\ \text{and}\ (c+1)/1000>\overline{M}_{\mathrm{GT}}\ \Rightarrow\ \text{no count out of }1000".into(),
+        latex: r"c\in\{0,\dots,n\}:\quad c/n\notin[M_{\mathrm{GT}}-\tfrac12 10^{-4},\,M_{\mathrm{GT}}+\tfrac12 10^{-4}]".into(),
         checks: [n, few, many].map(every_count).into(),
     });
     result = result
-        .with_quantity("anchored-fit-n", "anchored rows of Table 1 that are counts out of 1000", Cell::from(fit(&anchored, n)))
-        .with_quantity("anchored-fit-held-out", "anchored rows of Table 1 that are counts out of 970", Cell::from(fit(&anchored, few)))
-        .with_quantity("denominators-by-chance", "denominators up to 1000 that would fit as many random percentages", Cell::number(to_f64(&chance), 2));
-    result.tables = vec![counts_table(&nonzero, [n, few, many]), denominators_table(&plain, &anchored), findings_table("shares-of-n", CLAIM.id, &findings)];
+        .with_quantity(
+            "anchored-fit-n",
+            "anchored rows of Table 1 that are counts out of 1000",
+            Cell::from(fit(&anchored, n)),
+        )
+        .with_quantity(
+            "anchored-fit-held-out",
+            "anchored rows of Table 1 that are counts out of 970",
+            Cell::from(fit(&anchored, few)),
+        )
+        .with_quantity(
+            "denominators-by-chance",
+            "denominators up to 1000 that would fit as many random percentages",
+            Cell::number(to_f64(&chance), 2),
+        );
+    result.tables = vec![
+        counts_table(&nonzero, [n, few, many]),
+        denominators_table(&plain, &anchored),
+        findings_table("shares-of-n", CLAIM.id, &findings),
+    ];
     result
 }
 
@@ -173,7 +196,11 @@ fn every_count(n: u32) -> Check {
         let text = format!("{}.{:02}%", hundredths / 100, hundredths % 100);
         !Printed::parse(&text).is_ok_and(|printed| printed.counts(n).contains(&count))
     });
-    Check { what: format!("every count out of {n}, printed with two decimals, is recognised as one"), trials: n as usize + 1, failures: misses.count() }
+    Check {
+        what: format!("every count out of {n}, printed with two decimals, is recognised as one"),
+        trials: n as usize + 1,
+        failures: misses.count(),
+    }
 }
 
 fn names(rows: &[&Measurement]) -> String {
@@ -190,7 +217,9 @@ fn list(numbers: &[u32]) -> String {
 
 fn counts_table(rows: &[&Measurement], denominators: [u32; 3]) -> Table {
     let headers = denominators.map(|n| format!("out of {n}"));
-    let columns = [("row", Kind::Text), ("M_GT", Kind::Number)].into_iter().chain(headers.iter().map(|h| (h.as_str(), Kind::Number)));
+    let columns = [("row", Kind::Text), ("M_GT", Kind::Number)]
+        .into_iter()
+        .chain(headers.iter().map(|h| (h.as_str(), Kind::Number)));
     let mut table = Table::new("counts", CLAIM.id, columns)
         .title("Which M_GT of Table 1 is a whole number of features")
         .caption("The count that is printed so, out of all features and out of those that are left when 30 or 100 anchored ones are held out; – where there is none.");
@@ -205,17 +234,29 @@ fn counts_table(rows: &[&Measurement], denominators: [u32; 3]) -> Table {
 }
 
 fn denominators_table(plain: &[&Measurement], anchored: &[&Measurement]) -> Table {
-    let mut table = Table::new("denominators", CLAIM.id, [("rows", Kind::Text), ("denominators up to 1000 that fit all", Kind::Text)])
-        .title("All denominators that fit")
-        .caption("For sets of rows of Table 1 with non-zero M_GT: every N for which all percentages are counts out of N.");
-    let without = |rows: &[&Measurement], left_out: &str| fitting(&rows.iter().copied().filter(|m| m.method != left_out).collect::<Vec<_>>());
+    let mut table = Table::new(
+        "denominators",
+        CLAIM.id,
+        [("rows", Kind::Text), ("denominators up to 1000 that fit all", Kind::Text)],
+    )
+    .title("All denominators that fit")
+    .caption("For sets of rows of Table 1 with non-zero M_GT: every N for which all percentages are counts out of N.");
+    let without = |rows: &[&Measurement], left_out: &str| {
+        fitting(&rows.iter().copied().filter(|m| m.method != left_out).collect::<Vec<_>>())
+    };
     table.push([Cell::from("all without anchors"), Cell::from(list(&fitting(plain)))]);
     for m in plain {
-        table.push([Cell::from(format!("without anchors, less the {}", m.method)), Cell::from(list(&without(plain, &m.method)))]);
+        table.push([
+            Cell::from(format!("without anchors, less the {}", m.method)),
+            Cell::from(list(&without(plain, &m.method))),
+        ]);
     }
     table.push([Cell::from("all with anchors"), Cell::from(list(&fitting(anchored)))]);
     for m in anchored {
-        table.push([Cell::from(format!("with anchors, less the {}", m.method)), Cell::from(list(&without(anchored, &m.method)))]);
+        table.push([
+            Cell::from(format!("with anchors, less the {}", m.method)),
+            Cell::from(list(&without(anchored, &m.method))),
+        ]);
     }
     table
 }
@@ -236,8 +277,15 @@ mod tests {
 
     #[test]
     fn digits_that_are_counts_would_hold() {
-        let changes = [("87.63%", "87.60%"), ("89.38%", "89.40%"), ("87.32%", "87.30%"), ("25.05%", "25.10%"), ("57.71%", "57.70%"), ("56.42%", "56.40%")]
-            .map(|(from, to)| (1, from, to));
+        let changes = [
+            ("87.63%", "87.60%"),
+            ("89.38%", "89.40%"),
+            ("87.32%", "87.30%"),
+            ("25.05%", "25.10%"),
+            ("57.71%", "57.70%"),
+            ("56.42%", "56.40%"),
+        ]
+        .map(|(from, to)| (1, from, to));
         assert_eq!(audit(&Tables::altered(&changes[1..])).verdict, Verdict::Refuted);
         assert_eq!(audit(&Tables::altered(&changes)).verdict, Verdict::Holds);
     }

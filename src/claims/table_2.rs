@@ -3,11 +3,14 @@
 //! True of the printed digits: both metrics grow in all rows, and one threshold allows all of them. But the percentages are no
 //! counts out of the 1000 classes of ImageNet-1K, so that the number of ground-truth features must be another one.
 
-use super::audit::{Finding, all, common, findings_table, greater, honest_tables, interval, invariants, outcome, published_table, same};
+use super::audit::{
+    Finding, all, common, findings_table, greater, honest_tables, interval, invariants, outcome, published_table, same,
+};
 use super::printed::points;
 use super::published::{Tables, audited};
 use super::{Claim, Context, Correction, Evidence, Outcome};
 use crate::bench::features::stream;
+use crate::exact::Rational;
 use crate::exact::rational::to_f64;
 use crate::stats::Cell;
 
@@ -48,14 +51,19 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
         .chain(pairs.iter().filter_map(|pair| {
             let (b, a) = (pair.before.l0.as_ref()?, pair.after.l0.as_ref()?);
             let name = format!("l0-{}", pair.before.method.to_lowercase().replace(' ', "-"));
-            Some(Finding::new(&name, &format!("L0 of the {} stays", pair.before.method), format!("{b} → {a}"), same(a, b)))
+            Some(Finding::new(
+                &name,
+                &format!("L0 of the {} stays", pair.before.method),
+                format!("{b} → {a}"),
+                same(a, b),
+            ))
         }))
         .collect();
     let Some(shared) = common(&table.measurements, true) else { return Outcome::undecided("Table 2 has no rows") };
     if !shared.window.is_open() {
         return Outcome::undecided("no threshold fits all rows of Table 2");
     }
-    let nonzero: Vec<_> = table.measurements.iter().filter(|m| *m.recovery.value() > crate::exact::Rational::ZERO).collect();
+    let nonzero: Vec<_> = table.measurements.iter().filter(|m| *m.recovery.value() > Rational::ZERO).collect();
     let fits = |n: u32| nonzero.iter().all(|m| !m.recovery.counts(n).is_empty());
     let classes = table.quote("classes").values[0].parse::<u32>().unwrap_or(DENOMINATORS);
     let fitting: Vec<String> = (1..=DENOMINATORS).filter(|&n| fits(n)).map(|n| n.to_string()).collect();
@@ -67,7 +75,7 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
             "Smallest gain in M_GT: {} points, more than the {anchors} anchored classes give (their share of {classes} is {} points). One threshold fits \
              all rows: τ ∈ {} if s ≤ 1.",
             points(&smallest),
-            points(&(crate::exact::Rational::from(anchors) / crate::exact::Rational::from(classes))),
+            points(&(Rational::from(anchors) / Rational::from(classes))),
             interval(&shared.window),
         )),
         Evidence::computed(format!(
@@ -94,7 +102,11 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
         latex: r"\tau M_{\mathrm{GT}}\le\mathrm{MIP}\le M_{\mathrm{GT}}+\tau(1-M_{\mathrm{GT}})".into(),
         checks: vec![invariants(rng), honest_tables(rng)],
     });
-    result = result.with_quantity("tau-low", "smallest τ that all rows of Table 2 allow", Cell::number(to_f64(&shared.window.low), 4));
+    result = result.with_quantity(
+        "tau-low",
+        "smallest τ that all rows of Table 2 allow",
+        Cell::number(to_f64(&shared.window.low), 4),
+    );
     result.tables = vec![findings_table("clip-findings", CLAIM.id, &findings), published_table(table, CLAIM.id)];
     result
 }

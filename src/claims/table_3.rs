@@ -40,11 +40,14 @@ fn run(context: &Context) -> Outcome {
 fn audit(tables: &Tables, context: &Context) -> Outcome {
     let table = tables.table(3);
     let value = |symbol: &str| table.default_value(symbol);
-    let (Some(n), Some(n_p), Some(ratio), Some(s), Some(m)) = (value("n"), value("n_p"), value("n/n_p"), value("S"), value("M")) else {
+    let (Some(n), Some(n_p), Some(ratio), Some(s), Some(m)) =
+        (value("n"), value("n_p"), value("n/n_p"), value("S"), value("M"))
+    else {
         return Outcome::undecided("Table 3 lacks a parameter");
     };
     let whole = |x: &Rational| x.to_string().parse::<u32>().ok();
-    let (Some(n), Some(n_p), s, m) = (whole(n.value()), whole(n_p.value()), s.value().clone(), m.value().clone()) else {
+    let (Some(n), Some(n_p), s, m) = (whole(n.value()), whole(n_p.value()), s.value().clone(), m.value().clone())
+    else {
         return Outcome::undecided("n or n_p of Table 3 is no whole number");
     };
     let (n_exact, n_p_exact, p) = (Rational::from(n), Rational::from(n_p), Rational::ONE - &s);
@@ -66,13 +69,33 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
     let welch = (&n_exact - &n_p_exact).max(Rational::ZERO) / (&n_p_exact * (&n_exact - Rational::ONE));
     let two_sided = if &m * &m >= welch { Answer::Yes } else { Answer::No(vec![less(&(&m * &m), &welch)]) };
     let findings = [
-        Finding::new("ratio", "the superposition ratio is n/n_p", format!("{n}/{n_p} = {}, {ratio}", decimal(&(&n_exact / &n_p_exact))), printed_as(&(&n_exact / &n_p_exact), &ratio)),
-        Finding::new("feasible", "n unit vectors in R^{n_p} can have all products ≤ M", format!("{n} ≤ 2·{n_p}, M = {}", decimal(&m)), feasible),
-        Finding::new("welch", "and all absolute products ≤ M is not excluded by the Welch bound", format!("M^2 = {}, bound {}", decimal(&(&m * &m)), decimal(&welch)), two_sided),
+        Finding::new(
+            "ratio",
+            "the superposition ratio is n/n_p",
+            format!("{n}/{n_p} = {}, {ratio}", decimal(&(&n_exact / &n_p_exact))),
+            printed_as(&(&n_exact / &n_p_exact), &ratio),
+        ),
+        Finding::new(
+            "feasible",
+            "n unit vectors in R^{n_p} can have all products ≤ M",
+            format!("{n} ≤ 2·{n_p}, M = {}", decimal(&m)),
+            feasible,
+        ),
+        Finding::new(
+            "welch",
+            "and all absolute products ≤ M is not excluded by the Welch bound",
+            format!("M^2 = {}, bound {}", decimal(&(&m * &m)), decimal(&welch)),
+            two_sided,
+        ),
         Finding::new(
             "two-active",
             table.quote("two-active").text.as_str(),
-            format!("n = {n}, S = {}: Pr(‖x‖_0 ≥ 2) = {}, (1−S)^2 = {}", decimal(&s), decimal(&crowded), decimal(&allowed)),
+            format!(
+                "n = {n}, S = {}: Pr(‖x‖_0 ≥ 2) = {}, (1−S)^2 = {}",
+                decimal(&s),
+                decimal(&crowded),
+                decimal(&allowed)
+            ),
             extreme,
         ),
     ];
@@ -105,9 +128,18 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
         ],
     });
     result = result
-        .with_quantity("two-active", "probability that at least two features are active at the default configuration", Cell::number(to_f64(&crowded), 4))
-        .with_quantity("active-mean", "mean number of active features at the default configuration", Cell::number(to_f64(&mean), 3));
-    result.tables = vec![findings_table("default-configuration", CLAIM.id, &findings), published_table(table, CLAIM.id)];
+        .with_quantity(
+            "two-active",
+            "probability that at least two features are active at the default configuration",
+            Cell::number(to_f64(&crowded), 4),
+        )
+        .with_quantity(
+            "active-mean",
+            "mean number of active features at the default configuration",
+            Cell::number(to_f64(&mean), 3),
+        );
+    result.tables =
+        vec![findings_table("default-configuration", CLAIM.id, &findings), published_table(table, CLAIM.id)];
     result
 }
 
@@ -121,7 +153,11 @@ fn union_bound() -> Check {
         let few = s.pow(*n as isize) + Rational::from(*n) * p * s.pow(*n as isize - 1);
         Rational::ONE - few > Rational::from(n * (n - 1) / 2) * p * p
     });
-    Check { what: "Pr(‖x‖_0 ≥ 2) ≤ C(n,2)(1−S)² for n ≤ 20 and six S, exactly".into(), trials: cases.len(), failures: failures.count() }
+    Check {
+        what: "Pr(‖x‖_0 ≥ 2) ≤ C(n,2)(1−S)² for n ≤ 20 and six S, exactly".into(),
+        trials: cases.len(),
+        failures: failures.count(),
+    }
 }
 
 #[cfg(test)]

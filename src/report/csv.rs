@@ -68,6 +68,15 @@ fn rows(layer: &Layer, panel: &Panel) -> (&'static str, String, Vec<Row>) {
             ("arrows", label.clone(), arrows.iter().map(row).collect())
         }
         Layer::Region { label, corners } => ("region", label.clone(), corners.iter().map(Row::at).collect()),
+        Layer::Bars { label, bars, .. } => {
+            let row = |&(y, from, to): &(f64, f64, f64)| Row {
+                y: Some(y),
+                low: Some(from),
+                high: Some(to),
+                ..Row::default()
+            };
+            ("bars", label.clone(), bars.iter().map(row).collect())
+        }
         Layer::Marks { mark, points } => ("marks", mark.name().to_owned(), points.iter().map(Row::at).collect()),
         Layer::Note { at, text } => ("note", String::new(), vec![Row { text: text.clone(), ..Row::at(at) }]),
     }

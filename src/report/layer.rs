@@ -158,6 +158,14 @@ pub(super) fn paint(scene: &mut Scene, frame: &Frame, layer: &Layer, legend: &Le
                 .cut(corners.iter().map(|p| frame.place(*p)).filter(|p| p.0.is_finite() && p.1.is_finite()).collect());
             region(scene, &places, legend.region(label));
         }
+        Layer::Bars { label, bars, thickness } => {
+            let k = legend.series(label);
+            for &(y, from, to) in bars {
+                let (low, high) = (y - thickness / 2.0, y + thickness / 2.0);
+                let corners = [(from, low), (to, low), (to, high), (from, high)].map(|p| frame.place(p));
+                horizontal_bar(scene, frame.cut(corners.into()), k);
+            }
+        }
         Layer::Marks { mark, points } => {
             for place in points.iter().map(|p| frame.place(*p)).filter(|p| frame.holds(*p)) {
                 symbol::mark(scene, *mark, place);
@@ -317,6 +325,17 @@ pub(super) fn band(scene: &mut Scene, corners: Vec<Place>, color: Rgb) {
     let border: Vec<Place> = corners.iter().chain(corners.first()).copied().collect();
     scene.fill(corners, color, 0.2);
     scene.stroke(&border, 0.3, color, &[]);
+}
+
+/// Paints a bar of the k-th series: full for even k, empty with a border for odd k.
+pub(super) fn horizontal_bar(scene: &mut Scene, corners: Vec<Place>, k: usize) {
+    if corners.len() < 3 {
+        return;
+    }
+    let color = palette::series(k).0;
+    let border: Vec<Place> = corners.iter().chain(corners.first()).copied().collect();
+    scene.fill(corners, if k % 2 == 0 { color } else { WHITE }, 1.0);
+    scene.stroke(&border, 0.5, color, &[]);
 }
 
 /// Writes a note beside its place, on the side where it fits, on a light ground.

@@ -255,6 +255,11 @@ fn extent(panel: &Panel) -> (Vec<f64>, Vec<f64>) {
             Layer::Heat(map) => places.extend([(map.x.0, map.y.0), (map.x.1, map.y.1)]),
             Layer::Arrows { arrows, .. } => places.extend(arrows.iter().map(|a| (a.0, a.1))),
             Layer::Region { corners, .. } => places.extend(corners),
+            Layer::Bars { bars, thickness, .. } => {
+                let corners =
+                    |&(y, from, to): &(f64, f64, f64)| [(from, y - thickness / 2.0), (to, y + thickness / 2.0)];
+                places.extend(bars.iter().flat_map(corners));
+            }
             Layer::Note { at, .. } => places.push(*at),
         }
     }
@@ -286,6 +291,7 @@ mod tests {
             .layer(Layer::Heat(bowl))
             .layer(Layer::Arrows { label: "−∇L̃ (normalised)".into(), arrows })
             .layer(Layer::Region { label: "Ω_A".into(), corners: vec![(-3.0, -3.0), (0.0, 1.0), (5.0, -1.0)] })
+            .layer(Layer::Bars { label: "bars".into(), bars: vec![(-1.0, -3.0, 0.5), (1.0, 0.5, 1.5)], thickness: 0.2 })
             .layer(Layer::Note { at: (1.9, 1.9), text: "corner".into() });
         let landscape = marks.into_iter().enumerate().fold(landscape, |panel, (k, mark)| {
             panel.layer(Layer::Marks { mark, points: vec![(0.3 * k as f64, -0.5)] })

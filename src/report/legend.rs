@@ -25,6 +25,7 @@ enum Sample {
     Reference,
     Arrow,
     Region(usize),
+    Bar(usize),
     Mark(Mark),
 }
 
@@ -68,6 +69,10 @@ impl Legend {
                 Layer::Region { label, .. } => {
                     let k = index(&mut legend.regions, label);
                     legend.add(label, Sample::Region(k));
+                }
+                Layer::Bars { label, .. } => {
+                    let k = index(&mut legend.series, label);
+                    legend.add(label, Sample::Bar(k));
                 }
                 Layer::Marks { mark, .. } => legend.add(mark.name(), Sample::Mark(*mark)),
                 Layer::Heat(_) | Layer::Note { .. } => {}
@@ -167,6 +172,10 @@ fn paint_sample(scene: &mut Scene, sample: Sample, (x, y): Place, width: f64) {
         Sample::Region(k) => {
             let (left, right) = (x + 3.0, x + width - 3.0);
             layer::region(scene, &[(left, y - 3.5), (right, y - 3.5), (right, y + 3.5), (left, y + 3.5)], k);
+        }
+        Sample::Bar(k) => {
+            let (left, right) = (x + 1.0, x + width - 1.0);
+            layer::horizontal_bar(scene, vec![(left, y - 2.5), (right, y - 2.5), (right, y + 2.5), (left, y + 2.5)], k);
         }
         Sample::Mark(mark) => symbol::mark(scene, mark, middle),
     }

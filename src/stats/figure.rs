@@ -122,6 +122,15 @@ pub enum Layer {
         /// Corners (x, y) in order.
         corners: Vec<(f64, f64)>,
     },
+    /// Horizontal bars of the series `label`, filled or empty by turns of the series, so that two series differ in black and white.
+    Bars {
+        /// Name in the legend.
+        label: String,
+        /// (y, from x, to x).
+        bars: Vec<(f64, f64, f64)>,
+        /// Their height in units of the vertical axis.
+        thickness: f64,
+    },
     /// Points of the parameter space with a meaning.
     Marks {
         /// The meaning, which decides the symbol.

@@ -41,13 +41,10 @@
 //! A claim's file has the same parts everywhere: [`Claim`] (statement and place), hypotheses as code, a seeded search or
 //! experiment, and the [`Outcome`] with its evidence. To add one, copy a file, and add its line to [`REGISTRY`].
 
-mod epsilon_protocol;
 pub mod eq_10;
 pub mod eq_10_jump;
 pub mod escape;
-mod escape_hypotheses;
 pub mod ex_3_5;
-mod ex_3_5_activations;
 pub mod hierarchy_independence;
 pub mod regime;
 pub mod table_1;
@@ -59,34 +56,36 @@ pub mod table_4;
 pub mod table_5;
 pub mod table_6;
 pub mod table_7;
+pub mod thm_3_1;
 pub mod thm_3_10_relu;
 pub mod thm_3_10_threshold;
 pub mod thm_3_10_top1;
-pub mod thm_3_1;
 pub mod thm_3_1_threshold;
 pub mod thm_3_1_two_active;
 pub mod thm_3_2;
 pub mod thm_3_2_empirical;
 pub mod thm_3_2_hessian;
+pub mod thm_3_2_topk;
 pub mod thm_3_3;
 pub mod thm_3_3_global;
 pub mod thm_3_4;
 pub mod thm_3_4_anchored;
 pub mod thm_3_4_dimension;
-pub mod thm_3_2_topk;
 pub mod thm_3_7;
 pub mod thm_3_7_construction;
 pub mod thm_3_7_epsilon;
 pub mod thm_3_7_matchings;
-mod thm_3_7_partitions;
 pub mod thm_3_7_prevalence;
 
-// What several claims share.
+// What several claims share, or parts of one.
 pub mod audit;
 pub mod block_draws;
+pub mod chord;
+mod epsilon_protocol;
+mod escape_hypotheses;
+mod ex_3_5_activations;
 mod exact_models;
 mod gap_slopes;
-pub mod chord;
 pub mod landscape;
 pub mod ledger;
 pub mod printed;
@@ -96,6 +95,7 @@ pub mod relations;
 pub mod search;
 pub mod sources;
 pub mod splits;
+mod thm_3_7_partitions;
 mod threshold_clash;
 
 #[cfg(test)]

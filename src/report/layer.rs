@@ -334,7 +334,7 @@ pub(super) fn horizontal_bar(scene: &mut Scene, corners: Vec<Place>, k: usize) {
     }
     let color = palette::series(k).0;
     let border: Vec<Place> = corners.iter().chain(corners.first()).copied().collect();
-    scene.fill(corners, if k % 2 == 0 { color } else { WHITE }, 1.0);
+    scene.fill(corners, if k.is_multiple_of(2) { color } else { WHITE }, 1.0);
     scene.stroke(&border, 0.5, color, &[]);
 }
 

@@ -26,6 +26,7 @@
 //! | eq. 11: L̃, its gradients, Hessian, line searches | [`theory::loss`] |
 //! | eqs. 3, 4: the exact loss L, Thm 3.1 | [`theory::exact_loss`] |
 //! | Def. 3.6: patterns; Ω_A of Thm 3.2 | [`theory::pattern`], [`theory::region`] |
+//! | Thm 3.4, eq. 16: the set without loss and its dimension | [`theory::zero_loss`] |
 //! | Ex. 3.5, Thm 3.7, eq. 76: partial optima | [`theory::partial_optimum`] |
 //! | Def. 3.9, Thm 3.10, eq. 20: absorption | [`theory::absorption`] |
 //! | every claim, with its verdict | [`claims`] |

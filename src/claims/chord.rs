@@ -393,3 +393,62 @@ fn candidates(chord: &Chord) -> Vec<Chord> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(values: &[i32]) -> Vec<Rational> {
+        values.iter().map(|&x| Rational::from(x)).collect()
+    }
+
+    /// One feature p = r = 1, and two neurons with v = (2, 1).
+    fn example(activation: Activation, from: [i32; 2], to: [i32; 2]) -> Chord {
+        let one = numbers(&[1]);
+        let feature = Feature { w_p: one.clone(), w_r: one, mass: Rational::ONE };
+        let problem = Problem::new(vec![feature], activation).unwrap();
+        let point = |w: [i32; 2]| Point {
+            w_e: vec![numbers(&w[..1]), numbers(&w[1..])],
+            w_d: vec![numbers(&[2]), numbers(&[1])],
+        };
+        Chord { problem, from: point(from), to: point(to), t: Rational::ONE / Rational::from(2) }
+    }
+
+    #[test]
+    fn events_are_crossings_of_the_threshold_or_exchanges_of_ranks() {
+        let thirds = |k: i32| Rational::from(k) / Rational::from(3);
+        let at = |activation| example(activation, [-1, 3], [2, 0]).events();
+        // z = (−1 + 3t, 3 − 3t): neuron 1 crosses 0 at 1/3, the ranks change at 2/3.
+        assert_eq!(at(Activation::Threshold(Rational::ZERO)), [thirds(1)]);
+        assert_eq!(at(Activation::TopK(1)), [thirds(2)]);
+        assert_eq!(at(Activation::TopKRelu(1)), [thirds(1), thirds(2)]);
+    }
+
+    #[test]
+    fn the_excess_inside_a_cell_is_minus_the_sum_of_squares_and_jumps_of_top_k_exceed_it() {
+        let inside = example(Activation::Threshold(Rational::ZERO), [1, 3], [2, 1]);
+        // V Δz = 2·1 + 1·(−2) = 0: the loss is flat.
+        assert_eq!((inside.excess(), inside.sum_of_squares()), (Rational::ZERO, Rational::ZERO));
+        let apart = example(Activation::TopK(1), [2, 1], [1, 2]);
+        assert!(apart.cell().is_none() && apart.printed_cell(&Rational::ZERO).is_some());
+        assert_ne!(apart.excess(), -apart.sum_of_squares());
+    }
+
+    #[test]
+    fn a_shrunk_chord_keeps_its_property_and_is_not_larger() {
+        let mut rng = crate::bench::features::stream(0, "chord tests");
+        let shape = Shape { n: 3, n_p: 2, n_r: 2, n_q: 3 };
+        let relu = || Activation::Threshold(Rational::ZERO);
+        let draw = |rng: &mut ChaCha20Rng| Chord {
+            problem: problem(rng, shape, relu()),
+            from: point(rng, shape, 3),
+            to: point(rng, shape, 3),
+            t: place(rng),
+        };
+        let rises = |chord: &Chord| chord.excess() > Rational::ZERO;
+        let found = (0..1000).map(|_| draw(&mut rng)).find(rises).unwrap();
+        let smaller = shrink(found.clone(), rises);
+        assert!(rises(&smaller) && size(&smaller) < size(&found));
+        assert_eq!((smaller.problem.n(), smaller.from.w_e.len()), (1, 1));
+    }
+}

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 /// Claims that rest on the place of the fault, and must notice it. Others may.
 fn resting(fault: Fault) -> &'static [&'static str] {
     match fault {
-        Fault::Loss => &["thm-3.2-hessian", "ex-3.5", "escape"],
+        Fault::Loss => &["thm-3.2", "thm-3.2-hessian", "thm-3.2-topk", "thm-3.2-empirical", "ex-3.5", "escape"],
         Fault::Gradient => &["ex-3.5", "thm-3.7-construction", "thm-3.7-epsilon"],
-        Fault::Cell => &["thm-3.2-hessian", "ex-3.5", "thm-3.7"],
+        Fault::Cell => &["thm-3.2", "thm-3.2-hessian", "ex-3.5", "thm-3.7"],
         Fault::Class => &["thm-3.7", "thm-3.7-prevalence", "thm-3.7-matchings"],
     }
 }

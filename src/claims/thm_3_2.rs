@@ -81,6 +81,8 @@ struct Survey {
     strict: [usize; 2],
     /// Chords whose gap is not the sum of squares.
     unequal: [usize; 2],
+    /// Encoders whose firing sets are not {d : ⟨w_i,p_d⟩ > c}.
+    other_cell: usize,
     /// Hessians in W that are not the Gram matrix of W ↦ V Z, or not positive semidefinite.
     not_gram: usize,
 }
@@ -114,6 +116,7 @@ fn run(context: &Context) -> Outcome {
             survey.strict[block] += usize::from(excess < Rational::ZERO);
             survey.unequal[block] += usize::from(excess != -squares);
         }
+        survey.other_cell += usize::from(!is_printed_cell(&chords[1], &c));
         survey.not_gram += usize::from(!gram_holds(&chords[1]));
         survey.cells += 1;
     }
@@ -121,6 +124,14 @@ fn run(context: &Context) -> Outcome {
         return Outcome::undecided("chords on which L̃ is not convex were expected outside the theorem, and not found");
     };
     outcome(&survey, &limits).unwrap_or_else(|refusal| Outcome::undecided(refusal.to_string()))
+}
+
+/// Neuron i fires on d iff ⟨w_i,p_d⟩ > c, so that the cell of the chord is the printed Ω_A. Small integers meet the border often.
+fn is_printed_cell(chord: &Chord, c: &Rational) -> bool {
+    let pattern = Pattern::of_encoder(&chord.problem, &chord.from.w_e);
+    pattern.sets().iter().zip(&chord.from.w_e).all(|(set, w)| {
+        chord.problem.features().iter().enumerate().all(|(d, f)| set.contains(&d) == (dot(w, &f.w_p) > *c))
+    })
 }
 
 /// The Hessian in W_E with the corrected blocks of eq. 50, along the chord's step δ: half of δᵀHδ is the sum of squares, and H is
@@ -207,6 +218,7 @@ fn outcome(survey: &Survey, limits: &[Chord; 2]) -> Result<Outcome, sdlab_verify
             .into(),
         latex: r"(1-t)\tilde{\mathcal L}(W_0)+t\,\tilde{\mathcal L}(W_1)-\tilde{\mathcal L}(W_t)=t(1-t)\sum_d M_d\Bigl\|\sum_{i\in A(d)}\langle\Delta w_E^i,w_p^d\rangle w_D^i\Bigr\|^2\ge 0".into(),
         checks: vec![
+            check("neuron i fires on d iff ⟨w_i,p_d⟩ > c, on the border of the cell too", survey.other_cell),
             check("chords in W_D: the gap is the sum of squares, exactly", survey.unequal[0]),
             check("chords in W_E within the cell: the gap is the sum of squares, exactly", survey.unequal[1]),
             check("the Hessian in W_E is the Gram matrix of W ↦ VZ, and positive semidefinite by exact elimination", survey.not_gram),

@@ -216,7 +216,7 @@ pub fn picture(without: &Found, with: &Problem, source: &str) -> Option<Figure> 
             "The smallest features found on which Thm 3.10 fails under ReLU. A neuron fires on the features in its half-plane \
              ⟨w, p⟩ > c. (a) c = 0: its border passes through the origin. Every such half-plane with p_{} contains p_{} or p_{}, as \
              p_{} lies in their cone ({}), so that neither split of {} is realizable. (b), (c) c = {c}, the same features: the \
-             border of neuron 1 moves outwards until p_{} drops out, and a new neuron cuts p_{} off alone.",
+             border of neuron 1 moves outwards until p_{} lies on it and no longer fires, and a new neuron cuts p_{} off alone.",
             inner + 1,
             sides[0] + 1,
             sides[1] + 1,

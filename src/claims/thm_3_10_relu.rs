@@ -129,9 +129,9 @@ fn correction(context: &Context) -> Correction {
             plane_check(context),
             independent_check(context),
             pair_in_the_plane(context, 3, 0.5),
-            pair_in_the_plane(context, 4, 0.25),
+            pair_in_the_plane(context, 4, 1.0 / 3.0),
             one_feature_more(context, 4, 0.125),
-            one_feature_more(context, 5, 0.0625),
+            one_feature_more(context, 5, 0.25),
         ],
     }
 }
@@ -264,12 +264,12 @@ fn one_feature_more(context: &Context, n: usize, wrong: f64) -> Check {
 
 /// Share of random rows with two features or more that can be split, over n/n_p.
 fn prevalence(context: &Context) -> Figure {
-    const ROWS: usize = 40;
+    const ROWS: usize = 36;
     let mut rng = stream(context.seed, "thm-3.10-relu prevalence");
     let mut panel =
         Panel::new("", Axis::linear("n/n_p").range(1.0, 4.0), Axis::linear("share with some split").range(-0.03, 1.05))
             .layer(Layer::Reference { label: "c > 0 (always)".into(), points: vec![(1.0, 1.0), (4.0, 1.0)] });
-    for n_p in [2, 3, 5] {
+    for n_p in [2, 3, 4] {
         let (mut points, mut intervals) = (Vec::new(), Vec::new());
         for n in (2 * n_p..=8 * n_p).step_by(n_p).map(|twice| twice / 2) {
             let (mut drawn, mut successes) = (0, 0);

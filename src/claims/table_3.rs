@@ -169,10 +169,15 @@ mod tests {
     fn the_verdict_is_read_off_the_parameters() {
         let verdict = |changes: &[(usize, &str, &str)]| audit(&Tables::altered(changes), &Context::default()).verdict;
         assert_eq!(verdict(&[(3, "1.30×", "1.31×")]), Verdict::Refuted);
-        // Two features: Pr(both) = (1−S)², and in R^2 they can be orthogonal.
-        let small = [(3, "\"n\", \"1000\"", "\"n\", \"2\""), (3, "768", "2"), (3, "1.30×", "1.00×")];
-        assert!(!matches!(verdict(&small), Verdict::Refuted));
-        // 0.01² is below the Welch bound 0.0174².
-        assert_eq!(verdict(&[(3, "\"0.1\"", "\"0.01\""), (3, "0.99", "0.9999999")]), Verdict::Refuted);
+        // Two features: Pr(both) = (1−S)^2, and in R^2 they can be orthogonal.
+        let small = [(3, "\"n\", \"1000\"", "\"n\", \"2\""), (3, "768", "2"), (3, "1.30×", "1.00×"), (3, "0.99", "0.5")];
+        assert_eq!(verdict(&small), Verdict::Holds);
+        // 0.01^2 is below the Welch bound 0.0174^2.
+        let proofs = |changes: &[(usize, &str, &str)]| {
+            let outcome = audit(&Tables::altered(changes), &Context::default());
+            outcome.evidence.iter().filter_map(|e| e.proof.as_ref()).map(|p| p.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(proofs(&[(3, "\"0.1\"", "\"0.01\"")]), ["welch", "two-active"]);
+        assert_eq!(proofs(&[(3, "\"0.1\"", "\"0.02\"")]), ["two-active"]);
     }
 }

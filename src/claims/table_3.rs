@@ -170,7 +170,8 @@ mod tests {
         let verdict = |changes: &[(usize, &str, &str)]| audit(&Tables::altered(changes), &Context::default()).verdict;
         assert_eq!(verdict(&[(3, "1.30×", "1.31×")]), Verdict::Refuted);
         // Two features: Pr(both) = (1−S)^2, and in R^2 they can be orthogonal.
-        let small = [(3, "\"n\", \"1000\"", "\"n\", \"2\""), (3, "768", "2"), (3, "1.30×", "1.00×"), (3, "0.99", "0.5")];
+        let small =
+            [(3, "\"n\", \"1000\"", "\"n\", \"2\""), (3, "768", "2"), (3, "1.30×", "1.00×"), (3, "0.99", "0.5")];
         assert_eq!(verdict(&small), Verdict::Holds);
         // 0.01^2 is below the Welch bound 0.0174^2.
         let proofs = |changes: &[(usize, &str, &str)]| {

@@ -81,7 +81,9 @@ fn tallies(context: &Context) -> Result<Vec<Tally>, ActivationError> {
     let mut rng = stream(context.seed, CLAIM.id);
     let mut all: Vec<Tally> = Vec::new();
     let mut add = |name, chain: &[Sigma], batches: &[Batch]| -> Result<(), ActivationError> {
-        debug_assert!(hypotheses(chain));
+        if !hypotheses(chain) {
+            return Ok(());
+        }
         if !all.iter().any(|tally| tally.name == name) {
             all.push(Tally { name, tried: 0, violations: 0 });
         }

@@ -57,8 +57,8 @@ impl Setting {
         let fits = |widths: &[f64], em: f64, gap: f64, room: f64| {
             widths.iter().map(|w| w * em + 2.0 * gap).sum::<f64>() <= room
         };
-        for (page_wide, room) in [(false, COLUMN_WIDTH), (true, TEXT_WIDTH)] {
-            if let Some((size, ..)) = SIZES.iter().take(2).find(|(_, em, gap)| fits(&natural, *em, *gap, room)) {
+        for (page_wide, room, sizes) in [(false, COLUMN_WIDTH, 2), (true, TEXT_WIDTH, SIZES.len())] {
+            if let Some((size, ..)) = SIZES.iter().take(sizes).find(|(_, em, gap)| fits(&natural, *em, *gap, room)) {
                 let columns = table.columns.iter().map(|c| if c.kind == Kind::Number { "r" } else { "l" }).collect();
                 return Self { page_wide, size, columns };
             }
@@ -227,10 +227,10 @@ mod tests {
 
     #[test]
     fn a_wide_table_is_broken_into_lines_that_fit_the_text() {
-        let long = "a statement of many words that would run far beyond the edge of any page if nobody broke it into lines at all";
+        let long = "a statement of many words that would run far beyond the edge of any page ".repeat(3);
         let mut data =
             Table::new("wide", "test", [("claim", Kind::Text), ("statement", Kind::Text), ("n", Kind::Number)]);
-        data.push([Cell::from("thm-3.7"), Cell::from(long), Cell::from(12usize)]);
+        data.push([Cell::from("thm-3.7"), Cell::from(long.as_str()), Cell::from(12usize)]);
         let text = super::table(&data);
         assert!(text.contains("\\begin{table*}") && text.contains("\\raggedright"), "{text}");
         let widths: f64 = text.split("p{").skip(1).map(|w| w.split("em").next().unwrap().parse::<f64>().unwrap()).sum();

@@ -18,7 +18,7 @@ def rows_of(layer):
     """How many rows a layer of a figure has in its CSV."""
     if layer["kind"] == "note":
         return 1
-    return next(len(layer[key]) for key in ("points", "values", "arrows", "corners") if key in layer)
+    return next(len(layer[key]) for key in ("points", "values", "arrows", "corners", "bars") if key in layer)
 
 
 def disagreements(folder):

@@ -60,7 +60,7 @@ def compiled(folder, stem):
     # Log lines are broken after 79 characters.
     log = (folder / f"{stem}.log").read_text(encoding="utf-8", errors="replace").replace("\r", "")
     wrong = [f"{stem}: {line}" for line in log.splitlines()
-             if re.search(r"undefined|multiply defined|Missing character|Rerun to get|Font shape .* not available", line)]
+             if re.search(r"undefined|multiply defined|Missing character|Rerun to get|Float too large|Font Warning", line)]
     for match in re.finditer(r"Overfull \\hbox \(([\d.]+)pt too wide\)[^\n]*\n?[^\n]*", log):
         if float(match[1]) > OVERFULL:
             wrong.append(f"{stem}: {match[0]}")

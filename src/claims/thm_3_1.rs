@@ -229,7 +229,7 @@ fn sampled_check(context: &Context) -> Result<Check, String> {
     let (contrast, model, test) = best.ok_or("no model was proposed")?;
     // Hoeffding: the tolerance, and the spare that power .99 needs, must fit between the two laws.
     let roots = (2.0 / Proportion::FALSE_ALARM).ln().sqrt() + (1.0 / (1.0 - Proportion::POWER)).ln().sqrt();
-    let trials = (roots.powi(2) / (2.0 * contrast * contrast)).ceil().max(1000.0) as u64 + 1;
+    let trials = (roots.powi(2) / (2.0 * contrast * contrast)).ceil().max(50_000.0) as u64 + 1;
     let response = Response::of_model(&model)?;
     let law: Vec<(f64, f64)> = model.magnitudes.iter().map(|(y, q)| (to_f64(y), to_f64(q))).collect();
     let magnitudes = Magnitudes::Finite(law);

@@ -47,16 +47,18 @@ const SIZES: [(&str, f64, f64); 3] = [
 ];
 /// Widths of the embedded typeface against Computer Modern, with room to spare.
 const AGAINST_ROMAN: f64 = 0.9;
+/// Width of a letter of the typewriter face, in which exact numbers are set, in ems.
+const TYPEWRITER: f64 = 0.53;
 
 impl Setting {
     fn of(table: &Table) -> Self {
-        let natural: Vec<f64> = (0..table.columns.len()).map(|k| widest(table, k, &|text| width_of(text))).collect();
-        let word: Vec<f64> = (0..table.columns.len()).map(|k| widest(table, k, &longest_word)).collect();
+        let natural: Vec<f64> = (0..table.columns.len()).map(|k| widest(table, k, false)).collect();
+        let word: Vec<f64> = (0..table.columns.len()).map(|k| widest(table, k, true)).collect();
         let fits = |widths: &[f64], em: f64, gap: f64, room: f64| {
             widths.iter().map(|w| w * em + 2.0 * gap).sum::<f64>() <= room
         };
-        for (page_wide, room) in [(false, COLUMN_WIDTH), (true, TEXT_WIDTH)] {
-            if let Some((size, ..)) = SIZES.iter().take(2).find(|(_, em, gap)| fits(&natural, *em, *gap, room)) {
+        for (page_wide, room, sizes) in [(false, COLUMN_WIDTH, 2), (true, TEXT_WIDTH, SIZES.len())] {
+            if let Some((size, ..)) = SIZES.iter().take(sizes).find(|(_, em, gap)| fits(&natural, *em, *gap, room)) {
                 let columns = table.columns.iter().map(|c| if c.kind == Kind::Number { "r" } else { "l" }).collect();
                 return Self { page_wide, size, columns };
             }
@@ -87,26 +89,24 @@ fn cap(natural: &[f64], word: &[f64], room: f64) -> f64 {
     low
 }
 
-/// The greatest measure of header and cells of a column.
-fn widest(table: &Table, k: usize, measure: &dyn Fn(&str) -> f64) -> f64 {
-    let header = measure(&table.columns[k].header);
-    // Exact numbers are set in a typewriter face, whose letters are half an em wide.
-    let cell = |cell: &Cell| match cell {
-        Cell::Exact { text } if rational_parts(text).is_none() => measure(text).max(0.53 * text.chars().count() as f64),
-        Cell::Number { .. } | Cell::Interval { .. } => {
-            measure(&cell.text()) + if cell.text().contains('e') { 1.2 } else { 0.0 }
-        }
-        other => measure(&other.text()),
+/// The greatest width of header and cells of a column, or of their words.
+fn widest(table: &Table, k: usize, words: bool) -> f64 {
+    let measure = |text: &str, width: &dyn Fn(&str) -> f64| {
+        if words { text.split_whitespace().map(width).fold(0.0, f64::max) } else { width(text) }
     };
+    let roman = |text: &str| AGAINST_ROMAN * super::typeface::width(text, false);
+    let cell = |cell: &Cell| match cell {
+        Cell::Exact { text } if rational_parts(text).is_none() => {
+            measure(text, &|text: &str| TYPEWRITER * text.chars().count() as f64)
+        }
+        // A power of ten is longer than its `e`.
+        Cell::Number { .. } | Cell::Interval { .. } => {
+            measure(&cell.text(), &roman) + if cell.text().contains('e') { 1.2 } else { 0.0 }
+        }
+        other => measure(&other.text(), &roman),
+    };
+    let header = measure(&table.columns[k].header, &roman);
     table.rows.iter().filter_map(|row| row.get(k)).map(cell).fold(header, f64::max)
-}
-
-fn width_of(text: &str) -> f64 {
-    AGAINST_ROMAN * super::typeface::width(text, false)
-}
-
-fn longest_word(text: &str) -> f64 {
-    text.split_whitespace().map(width_of).fold(0.0, f64::max)
 }
 
 fn cell(cell: &Cell) -> String {
@@ -227,10 +227,10 @@ mod tests {
 
     #[test]
     fn a_wide_table_is_broken_into_lines_that_fit_the_text() {
-        let long = "a statement of many words that would run far beyond the edge of any page if nobody broke it into lines at all";
+        let long = "a statement of many words that would run far beyond the edge of any page ".repeat(3);
         let mut data =
             Table::new("wide", "test", [("claim", Kind::Text), ("statement", Kind::Text), ("n", Kind::Number)]);
-        data.push([Cell::from("thm-3.7"), Cell::from(long), Cell::from(12usize)]);
+        data.push([Cell::from("thm-3.7"), Cell::from(long.as_str()), Cell::from(12usize)]);
         let text = super::table(&data);
         assert!(text.contains("\\begin{table*}") && text.contains("\\raggedright"), "{text}");
         let widths: f64 = text.split("p{").skip(1).map(|w| w.split("em").next().unwrap().parse::<f64>().unwrap()).sum();

@@ -111,7 +111,7 @@ pub fn table(outcomes: &[(&Claim, &Outcome)]) -> Table {
         ("statement", Kind::Text),
         ("verdict", Kind::Verdict),
         ("certificates", Kind::Number),
-        ("instances checked", Kind::Number),
+        ("checked", Kind::Number),
     ];
     let mut table = Table::new("ledger", "ledger", columns)
         .title("The ledger")

@@ -113,14 +113,43 @@ fn the_smallest_counterexample_to_thm_3_7_has_two_features_and_two_dimensions() 
     }
 }
 
+/// Features e_1, e_2 of these masses.
+fn axes(masses: [&str; 2]) -> Problem {
+    let [first, second] = masses;
+    let text = format!(
+        r#"{{"format":1,"features":[{{"w_p":["1","0"],"mass":"{first}"}},{{"w_p":["0","1"],"mass":"{second}"}}]}}"#
+    );
+    Problem::from_json(&text).unwrap()
+}
+
+fn on_instance(id: &str, problem: &Problem) -> Result<Outcome, String> {
+    find(id).unwrap().on_instance.unwrap()(problem, &Context::default())
+}
+
+#[test]
+fn thm_3_10_on_a_users_instance_names_the_sets_that_cannot_be_split() {
+    let cone = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p":["3/5","4/5"],"mass":"1"},
+        {"w_p":["-3/5","4/5"],"mass":"1"}]}"#;
+    let relu = Problem::from_json(cone).unwrap();
+    let refuted = on_instance("thm-3.10-relu", &relu).unwrap();
+    assert_eq!(refuted.verdict, Verdict::Refuted);
+    let kinds: Vec<&str> =
+        refuted.evidence.iter().filter_map(|e| e.proof.as_ref()).map(|p| p.certified.kind()).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == "absorption"), "{kinds:?}");
+    assert_eq!(on_instance("thm-3.10-relu", &axes(["1", "2"])).unwrap().verdict, Verdict::Holds);
+    assert!(on_instance("thm-3.10-threshold", &relu).is_err());
+    let raised = cone.replace("}]}", r#"}],"activation":{"kind":"threshold","c":"1/2"}}"#);
+    let raised = Problem::from_json(&raised).unwrap();
+    assert_eq!(on_instance("thm-3.10-threshold", &raised).unwrap().verdict, Verdict::Holds);
+}
+
+#[test]
+fn the_printed_point_on_a_users_instance_is_refuted_where_masses_differ() {
+    assert_eq!(on_instance("thm-3.7-construction", &axes(["1", "2"])).unwrap().verdict, Verdict::Refuted);
+}
+
 #[test]
 fn thm_3_7_on_a_users_instance_says_which_partitions_have_a_partial_optimum() {
-    let claim = find("thm-3.7").unwrap();
-    let on_instance = claim.on_instance.unwrap();
-    let equal = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p":["0","1"],"mass":"1"}]}"#;
-    let outcome = on_instance(&Problem::from_json(equal).unwrap(), &Context::default()).unwrap();
-    assert_eq!(outcome.verdict, Verdict::Holds);
-    let unequal = equal.replacen(r#""mass":"1""#, r#""mass":"2""#, 1);
-    let outcome = on_instance(&Problem::from_json(&unequal).unwrap(), &Context::default()).unwrap();
-    assert_eq!(outcome.verdict, Verdict::Refuted);
+    assert_eq!(on_instance("thm-3.7", &axes(["1", "1"])).unwrap().verdict, Verdict::Holds);
+    assert_eq!(on_instance("thm-3.7", &axes(["1", "2"])).unwrap().verdict, Verdict::Refuted);
 }

@@ -65,7 +65,8 @@ fn every_command_of_the_readme_prints_what_the_readme_says() {
             .output()
             .unwrap();
         let printed = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-        let lines: Vec<&str> = printed.lines().collect();
+        // A slow machine says how far it is.
+        let lines: Vec<&str> = printed.lines().filter(|line| !line.contains(" done, now ")).collect();
         assert!(agrees(&example.expected, &lines), "$ {}\n{printed}", example.command);
         run += 1;
     }

@@ -78,6 +78,7 @@ pub mod thm_3_7_matchings;
 pub mod thm_3_7_prevalence;
 
 // What several claims share, or parts of one.
+mod absorption_on_instance;
 pub mod audit;
 pub mod block_draws;
 pub mod chord;

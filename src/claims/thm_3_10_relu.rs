@@ -6,7 +6,10 @@ use super::sources::{CHANIN_2025, COVER_1965, WENDEL_1962};
 use super::splits::{
     Found, Search, Shape, WIDE, listed, picture, polysemantic, propose, relation, search, shown, splits,
 };
-use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape, splits, thm_3_10_top1};
+use super::{
+    Check, Claim, Context, Correction, Evidence, Outcome, Verdict, absorption_on_instance, landscape, splits,
+    thm_3_10_top1,
+};
 use crate::bench::features::stream;
 use crate::claims::search::Instance;
 use crate::exact::Rational;
@@ -29,7 +32,7 @@ pub const CLAIM: Claim = Claim {
     assumes: "Unit features with M < 1 (Asm. 2.4); σ = σ_c with c = 0; |F_i| ≥ 2.",
     sources: &[CHANIN_2025, COVER_1965, WENDEL_1962],
     run,
-    on_instance: None,
+    on_instance: Some(on_instance),
 };
 
 /// Proposals per shape.
@@ -343,6 +346,15 @@ fn summary(context: &Context, found: &Found) -> Table {
         None => [Cell::from("Top-1∘ReLU"), Cell::verdict(Tone::Open, "open"), Cell::Missing],
     });
     table
+}
+
+/// Every firing set of a row of a user's problem.
+fn on_instance(problem: &Problem, _context: &Context) -> Result<Outcome, String> {
+    if problem.threshold().is_some_and(Rational::is_zero) {
+        absorption_on_instance::decide(problem, &CLAIM)
+    } else {
+        Err(format!("activation: {} is about the threshold c = 0", CLAIM.id))
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use super::sources::CHANIN_2025;
 use super::splits::{
     Search, Shape, WIDE, encoder, hypotheses, listed, polysemantic, propose, search, shown, unit_features, unit_norm,
 };
-use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape, splits, thm_3_10_relu};
+use super::{
+    Check, Claim, Context, Correction, Evidence, Outcome, Verdict, absorption_on_instance, landscape, splits,
+    thm_3_10_relu,
+};
 use crate::bench::features::stream;
 use crate::exact::{Rational, rational};
 use crate::stats::Cell;
@@ -30,7 +33,7 @@ pub const CLAIM: Claim = Claim {
     assumes: "Unit features (Asm. 2.4, not named in the theorem, used in eq. 103); σ = σ_c with one fixed c > 0 before and after the split; |F_i| ≥ 2. Eq. 106 uses M < 1 as well.",
     sources: &[CHANIN_2025],
     run,
-    on_instance: None,
+    on_instance: Some(on_instance),
 };
 
 /// Random patterns on which the theorem is decided.
@@ -361,4 +364,13 @@ fn tie_check(context: &Context) -> Check {
         failures += usize::from(!constructed(&Instance { problem, pattern }, 0));
     }
     Check { what: "mirrored features, which tie at the least activation".into(), trials, failures }
+}
+
+/// Every firing set of a row of a user's problem.
+fn on_instance(problem: &Problem, _context: &Context) -> Result<Outcome, String> {
+    if problem.threshold().is_some_and(|c| !c.is_zero()) {
+        absorption_on_instance::decide(problem, &CLAIM)
+    } else {
+        Err(format!("activation: {} is about a threshold c > 0", CLAIM.id))
+    }
 }

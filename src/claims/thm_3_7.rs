@@ -35,7 +35,7 @@ const PROPOSALS: usize = 200;
 /// Instances per check of the corrected statement.
 const TRIALS: usize = 300;
 /// Features above which the partitions of a user's instance are too many (Bell(8) = 4140).
-const MAX_FEATURES: usize = 7;
+pub(super) const MAX_FEATURES: usize = 7;
 
 /// The theorem's hypotheses on an instance, realizability excepted.
 fn hypotheses(instance: &Instance) -> bool {

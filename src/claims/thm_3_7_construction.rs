@@ -4,11 +4,13 @@
 
 use super::search::{Instance, Proposals, shrink};
 use super::sources::GORSKI_2007;
+use super::thm_3_7::{MAX_FEATURES, partitions};
 use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape};
 use crate::exact::Rational;
 use crate::theory::partial_optimum::published::{Construction, construct};
 use crate::theory::partial_optimum::{classify, first_order};
-use crate::theory::pattern::dot;
+use crate::theory::pattern::{Pattern, dot};
+use crate::theory::problem::Problem;
 use crate::theory::region::{self, Realizability};
 
 /// The claim.
@@ -21,7 +23,7 @@ pub const CLAIM: Claim = Claim {
     assumes: "A realizable partition pattern and any encoder that realizes it.",
     sources: &[GORSKI_2007],
     run,
-    on_instance: None,
+    on_instance: Some(on_instance),
 };
 
 const PROPOSALS: usize = 200;
@@ -88,4 +90,38 @@ fn euler_check(context: &Context) -> Check {
         failures += usize::from(!(v_vanishes && radial_vanishes));
     }
     Check { what: "exact gradients at the printed point of random instances".into(), trials, failures }
+}
+
+/// The printed point of every polysemantic partition of a user's problem, at the encoder that shows it realizable.
+fn on_instance(problem: &Problem, _context: &Context) -> Result<Outcome, String> {
+    if problem.n() > MAX_FEATURES {
+        let found = problem.n();
+        return Err(format!("features: {} is decided for at most {MAX_FEATURES} features, found {found}", CLAIM.id));
+    }
+    if problem.threshold().is_none() {
+        return Err(format!("activation.kind: {} is decided for `threshold` only, found a top-k activation", CLAIM.id));
+    }
+    let mut evidence = Vec::new();
+    let (mut printed, mut moving) = (0, 0);
+    for pattern in partitions(problem.n()).into_iter().filter(Pattern::is_polysemantic) {
+        let instance = Instance { problem: problem.clone(), pattern };
+        let Some(construction) = constructed(&instance) else { continue };
+        printed += 1;
+        let report = classify(problem, &construction.point)?;
+        if report.class.is_none() {
+            moving += 1;
+            let text = format!("The printed point of {} is no partial optimum of its cell.", instance.pattern);
+            let item = Evidence::certified(text, &format!("not-partial-optimum-{moving}"), report.certificate);
+            evidence.push(item.map_err(|refusal| refusal.to_string())?);
+        }
+    }
+    evidence.push(Evidence::computed(format!(
+        "{printed} realizable polysemantic partitions, one encoder of each: at {moving} of them the printed point is no partial optimum."
+    )));
+    let verdict = if moving > 0 {
+        Verdict::Refuted
+    } else {
+        Verdict::Undecided("the claim speaks of every encoder, and one of each pattern was looked at".to_owned())
+    };
+    Ok(Outcome::new(verdict, evidence))
 }

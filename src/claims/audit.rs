@@ -7,11 +7,11 @@
 //! 2. G = 0 ⇒ m ≤ τ: no s_i exceeds τ;
 //! 3. s ≤ 1 ⇒ m ≤ G + τ (1 − G): the others contribute at most τ each. Rows and features of unit norm give s ≤ 1.
 //!
-//! Read backwards, a printed pair (G, m) leaves a window of thresholds τ ([`Window`]).
+//! With s ≤ 1 a recovered feature also says τ < 1. Read backwards, a printed pair (G, m) leaves a window of thresholds τ ([`Window`]).
 
 use super::printed::{Printed, decimal, power_of_ten};
 use super::published::{Measurement, Published};
-use super::relations::{self, rational, step};
+use super::relations::{self, quotient, rational, step};
 use super::{Check, Evidence, Outcome, Verdict};
 use crate::exact::Rational;
 use crate::stats::{Cell, Kind, Table, Tone};
@@ -62,7 +62,8 @@ impl Window {
         } else {
             Rational::ZERO
         };
-        let high = (g.low() > Rational::ZERO).then(|| m.high() / g.low());
+        let below = |ratio: Rational| if unit_norm { ratio.min(Rational::ONE) } else { ratio };
+        let high = (g.low() > Rational::ZERO).then(|| below(m.high() / g.low()));
         Self { low, high }
     }
 
@@ -104,6 +105,23 @@ pub fn common<'a>(rows: impl IntoIterator<Item = &'a Measurement>, unit_norm: bo
         }
         Some(so_far)
     })
+}
+
+/// Does one threshold fit all rows? If not, the two rows that exclude each other prove it.
+pub fn one_threshold(shared: &Common) -> Finding {
+    let (low, window) = (shared.low_row, &shared.window);
+    let row = |row: &Measurement| format!("{} ({}, MIP {})", row.name(), row.recovery, row.mip);
+    let (printed, answer) = match (shared.high_row, &window.high) {
+        (Some(high_row), Some(high)) => {
+            let printed =
+                format!("{}: τ ≥ {}; {}: τ < {}", row(low), decimal(&window.low), row(high_row), decimal(high));
+            let most = quotient(rational(&high_row.mip.high()), rational(&high_row.recovery.low()));
+            let no = || Answer::No(vec![step(most, Relation::LessEqual, rational(&window.low))]);
+            (printed, if window.is_open() { Answer::Yes } else { no() })
+        }
+        _ => (format!("{}: τ ≥ {}; no row recovers a feature", row(low), decimal(&window.low)), Answer::Yes),
+    };
+    Finding::new("one-threshold", "one threshold τ fits all rows", printed, answer)
 }
 
 /// What the printed digits say of a statement.
@@ -214,7 +232,8 @@ pub fn outcome(findings: &[Finding], reading: Option<String>, mut evidence: Vec<
 /// The findings as a table.
 pub fn findings_table(name: &str, source: &str, findings: &[Finding]) -> Table {
     let columns = [("statement", Kind::Text), ("printed", Kind::Text), ("as printed", Kind::Verdict)];
-    let mut table = Table::new(name, source, columns).note(
+    let title = "Statements of caption and text, tested on the printed digits";
+    let mut table = Table::new(name, source, columns).title(title).note(
         "A printed number stands for all numbers within half a unit of its last digit, ends included. “true” and “false” hold \
          for all of them; “open” means that rounding decides.",
     );
@@ -236,7 +255,7 @@ pub fn published_table(published: &Published, source: &str) -> Table {
     let columns = published.columns.iter().enumerate().map(|(k, c)| (c.header.as_str(), kind(k)));
     let mut table = Table::new(&format!("published-{}", published.number), source, columns)
         .title(&format!("Table {} as published", published.number))
-        .caption(&format!("{} ({}.)", published.about, published.place));
+        .caption(&format!("{} Printed in {}.", published.about, published.place));
     let mut heading = "";
     for row in &published.rows {
         if row.heading != heading {
@@ -305,6 +324,7 @@ fn honest_row(s: &[u32], tau: u32, decimals: usize) -> Measurement {
     let mean = Rational::from(total) / Rational::from(n) / Rational::from(1000);
     let read = |text: String| Printed::parse(&text).expect("a rounded number");
     Measurement {
+        table: 0,
         method: "honest".into(),
         anchored: false,
         at: None,
@@ -344,14 +364,15 @@ mod tests {
 
     fn row(recovery: &str, mip: &str, n: Option<u32>) -> Measurement {
         let (recovery, mip) = (Printed::parse(recovery).unwrap(), Printed::parse(mip).unwrap());
-        Measurement { method: "m".into(), anchored: false, at: None, recovery, mip, l0: None, n }
+        Measurement { table: 0, method: "m".into(), anchored: false, at: None, recovery, mip, l0: None, n }
     }
 
     #[test]
     fn a_window_ends_where_the_invariants_say() {
         let half = |r| Window::of(&row("50%", "0.70", r), true);
         // G ∈ [.495, .505], m ∈ [.695, .705]: (.695 − .505)/.495 and .705/.495.
-        assert_eq!(half(None), Window { low: parse("38/99").unwrap(), high: Some(parse("47/33").unwrap()) });
+        assert_eq!(half(None), Window { low: parse("38/99").unwrap(), high: Some(Rational::ONE) });
+        assert_eq!(Window::of(&row("50%", "0.70", None), false).high, Some(parse("47/33").unwrap()));
         assert_eq!(Window::of(&row("50%", "0.70", None), false).low, Rational::ZERO);
         let none = Window::of(&row("0.00%", "0.361", Some(800)), false);
         assert_eq!(none, Window { low: parse("0.3605").unwrap(), high: None });

@@ -92,7 +92,7 @@ pub(super) fn power_of_ten(d: usize) -> Rational {
 /// A rational as a decimal: exactly if at most six decimals are enough, else rounded to four.
 pub fn decimal(x: &Rational) -> String {
     let exact = (0..=6_usize).find(|&d| (x * power_of_ten(d)).is_int());
-    format!("{:.*}", exact.unwrap_or(4), to_f64(x))
+    format!("{:.*}", exact.unwrap_or(4), to_f64(x)).replace('-', "−")
 }
 
 /// A share in percent points: 0.0145 is `1.45`.
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn decimals_are_exact_when_they_are_short() {
-        for (x, text) in [("1/8", "0.125"), ("5", "5"), ("1/3", "0.3333"), ("-27/1000", "-0.027")] {
+        for (x, text) in [("1/8", "0.125"), ("5", "5"), ("1/3", "0.3333"), ("-27/1000", "−0.027")] {
             assert_eq!(decimal(&parse(x).unwrap()), text);
         }
         assert_eq!(points(&parse("0.0145").unwrap()), "1.45");

@@ -171,6 +171,8 @@ pub struct Published {
 /// A row with a recovery and a maximum inner product.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
+    /// The table, from 1.
+    pub table: usize,
     /// The method, for an anchored row that of the row before it.
     pub method: String,
     /// With feature anchoring.
@@ -193,6 +195,11 @@ impl Measurement {
         let anchors = if self.anchored { " + anchors" } else { "" };
         let at = self.at.as_ref().map(|at| format!(", {}", super::printed::decimal(at))).unwrap_or_default();
         format!("{}{anchors}{at}", self.method)
+    }
+
+    /// "Table 5, TopK SAE + anchors, 0.05".
+    pub fn full_name(&self) -> String {
+        format!("Table {}, {}", self.table, self.name())
     }
 
     /// True if no feature can be recovered: the largest share that is printed so is below one feature of n.
@@ -297,7 +304,16 @@ impl Published {
             };
             let n = n.and_then(|n| n.to_string().parse().ok());
             let l0 = column(ColumnKind::L0).map(read).transpose()?;
-            rows.push(Measurement { method, anchored, at, recovery: read(recovery)?, mip: read(mip)?, l0, n });
+            rows.push(Measurement {
+                table: self.number,
+                method,
+                anchored,
+                at,
+                recovery: read(recovery)?,
+                mip: read(mip)?,
+                l0,
+                n,
+            });
         }
         Ok(rows)
     }

@@ -4,7 +4,7 @@
 //! finds what they may be shares of.
 
 use super::audit::{Answer, Finding, findings_table, outcome};
-use super::printed::{Printed, decimal};
+use super::printed::{Printed, decimal, power_of_ten};
 use super::published::{Measurement, Tables, audited};
 use super::relations::{quotient, rational, step};
 use super::{Check, Claim, Context, Correction, Evidence, Outcome};
@@ -121,10 +121,11 @@ fn audit(tables: &Tables) -> Outcome {
         )),
         Evidence::computed(format!(
             "All denominators from 1 to {DENOMINATORS}: the most anchored rows that one of them fits is {most} of {}, by {}. Random percentages would \
-             let {} denominators fit so many.",
+             let {} denominators fit so many on average, and {few} with probability {}.",
             anchored.len(),
             list(&best),
             decimal(&chance),
+            decimal(&tail(few, anchored.len(), fit(&anchored, few))),
         )),
         Evidence::computed(match (misfits.is_empty(), average) {
             (true, _) => "No row is left over.".to_owned(),
@@ -174,19 +175,22 @@ fn audit(tables: &Tables) -> Outcome {
     result
 }
 
+/// The probability that at least `most` of `rows` random percentages are counts out of n, rounded up to nine decimals.
+fn tail(n: u32, rows: usize, most: usize) -> Rational {
+    let p = Rational::from(printable(n)) / Rational::from(10_001);
+    let q = Rational::ONE - &p;
+    let exact = (most..=rows).fold(Rational::ZERO, |tail, k| {
+        let ways = (0..k).fold(Rational::ONE, |c, j| c * Rational::from(rows - j) / Rational::from(j + 1));
+        let power = |x: &Rational, e: usize| (0..e).fold(Rational::ONE, |product, _| product * x);
+        tail + ways * power(&p, k) * power(&q, rows - k)
+    });
+    let scale = power_of_ten(9);
+    Rational::from((exact * &scale).ceil()) / scale
+}
+
 /// The expected number of denominators up to [`DENOMINATORS`] that fit at least `most` of `rows` random percentages.
 fn by_chance(rows: usize, most: usize) -> Rational {
-    (1..=DENOMINATORS).fold(Rational::ZERO, |sum, d| {
-        let p = Rational::from(printable(d)) / Rational::from(10_001);
-        let q = Rational::ONE - &p;
-        let tail = (most..=rows).fold(Rational::ZERO, |tail, k| {
-            let ways = (0..k).fold(Rational::ONE, |c, j| c * Rational::from(rows - j) / Rational::from(j + 1));
-            let power = |x: &Rational, e: usize| (0..e).fold(Rational::ONE, |product, _| product * x);
-            tail + ways * power(&p, k) * power(&q, rows - k)
-        });
-        // Rounded up, so that the sum stays short.
-        sum + Rational::from((tail * Rational::from(1_000_000_000_u32)).ceil()) / Rational::from(1_000_000_000_u32)
-    })
+    (1..=DENOMINATORS).fold(Rational::ZERO, |sum, n| sum + tail(n, rows, most))
 }
 
 /// Every count out of n, printed with two decimals, is found again.

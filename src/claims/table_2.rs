@@ -4,7 +4,8 @@
 //! counts out of the 1000 classes of ImageNet-1K, so that the number of ground-truth features must be another one.
 
 use super::audit::{
-    Finding, all, common, findings_table, greater, honest_tables, interval, invariants, outcome, published_table, same,
+    Finding, all, common, findings_table, greater, honest_tables, interval, invariants, one_threshold, outcome,
+    published_table, same,
 };
 use super::printed::points;
 use super::published::{Tables, audited};
@@ -37,7 +38,7 @@ fn run(context: &Context) -> Outcome {
 fn audit(tables: &Tables, context: &Context) -> Outcome {
     let table = tables.table(2);
     let pairs = table.pairs();
-    let findings: Vec<Finding> = pairs
+    let mut findings: Vec<Finding> = pairs
         .iter()
         .map(|pair| {
             let (b, a) = (pair.before, pair.after);
@@ -60,9 +61,7 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
         }))
         .collect();
     let Some(shared) = common(&table.measurements, true) else { return Outcome::undecided("Table 2 has no rows") };
-    if !shared.window.is_open() {
-        return Outcome::undecided("no threshold fits all rows of Table 2");
-    }
+    findings.push(one_threshold(&shared));
     let nonzero: Vec<_> = table.measurements.iter().filter(|m| *m.recovery.value() > Rational::ZERO).collect();
     let fits = |n: u32| nonzero.iter().all(|m| !m.recovery.counts(n).is_empty());
     let classes = table.quote("classes").values[0].parse::<u32>().unwrap_or(DENOMINATORS);

@@ -5,11 +5,11 @@
 
 use super::audit::{
     Answer, Common, Finding, Window, all, common, findings_table, greater, honest_tables, interval, invariants,
-    outcome, printed_as, published_table, same,
+    one_threshold, outcome, printed_as, published_table, same,
 };
 use super::printed::{Printed, decimal};
 use super::published::{Measurement, Pair, Published, Quote, Tables, audited};
-use super::relations::{quotient, rational, step};
+use super::relations::{rational, step};
 use super::{Claim, Context, Correction, Evidence, Outcome};
 use crate::bench::features::stream;
 use crate::exact::Rational;
@@ -34,17 +34,6 @@ fn run(context: &Context) -> Outcome {
     audited(|tables| audit(tables, context))
 }
 
-/// Does one threshold fit all rows? If not, the two rows that exclude each other prove it.
-fn one_threshold(shared: &Common) -> Answer {
-    match shared.high_row {
-        Some(row) if !shared.window.is_open() => {
-            let most = quotient(rational(&row.mip.high()), rational(&row.recovery.low()));
-            Answer::No(vec![step(most, Relation::LessEqual, rational(&shared.window.low))])
-        }
-        _ => Answer::Yes,
-    }
-}
-
 /// Can a row be measured with this threshold? m > τ G, and m ≤ τ if G = 0.
 fn fits(row: &Measurement, tau: &Rational) -> Answer {
     let window = Window::of(row, false);
@@ -65,25 +54,7 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
         return Outcome::undecided("Table 4 has no rows, or no n_p");
     };
     let usual: Vec<Rational> = (0..2).map(|k| table.quote("thresholds").printed(k).value().clone()).collect();
-    let mut findings = vec![Finding::new(
-        "one-threshold",
-        "one threshold τ fits all rows",
-        match shared.high_row {
-            Some(high) => format!(
-                "{} ({}, MIP {}): τ ≥ {}; {} ({}, MIP {}): τ < {}",
-                shared.low_row.name(),
-                shared.low_row.recovery,
-                shared.low_row.mip,
-                decimal(&shared.window.low),
-                high.name(),
-                high.recovery,
-                high.mip,
-                shared.window.high.as_ref().map_or("∞".into(), decimal)
-            ),
-            None => "no row recovers a feature".into(),
-        },
-        one_threshold(&shared),
-    )];
+    let mut findings = vec![one_threshold(&shared)];
     for tau in &usual {
         let misfits: Vec<String> =
             rows.iter().filter(|r| matches!(fits(r, tau), Answer::No(_))).map(Measurement::name).collect();
@@ -127,8 +98,8 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
              assumption. They contain {} of the usual values {}.",
             others.len(),
             interval(&rest.window),
-            rest.low_row.name(),
-            rest.high_row.map_or("no row".into(), Measurement::name),
+            rest.low_row.full_name(),
+            rest.high_row.map_or("no row".into(), Measurement::full_name),
             interval(&rest_raw.window),
             usual.iter().filter(|tau| rest.window.contains(tau)).count(),
             usual.iter().map(decimal).collect::<Vec<_>>().join(" and "),
@@ -341,7 +312,7 @@ fn figure(tables: &Tables, rest: &Common) -> Figure {
             let place = bar(y, row, false);
             if shared.as_ref().is_some_and(|s| s.low_row == row) {
                 notes.push(Layer::Note {
-                    at: (place.1 - 0.17, y),
+                    at: (place.1 - 0.17, y + 0.4),
                     text: format!("needs τ ≥ {}", decimal(&Window::of(row, false).low)),
                 });
             }
@@ -370,6 +341,7 @@ fn figure(tables: &Tables, rest: &Common) -> Figure {
     let bottom = y - 2.0;
     let (low, high) = (to_f64(&rest.window.low), rest.window.high.as_ref().map_or(1.0, to_f64).min(1.0));
     let lines = [0, 1].map(|k| to_f64(four.quote("thresholds").printed(k).value()));
+    let usual = format!("τ = {}, the usual values", lines.map(|tau| tau.to_string()).join(" and "));
     let (without, with) = ("row without anchors", "row with anchors");
     let bars =
         |label: &str, bars: Vec<(f64, f64, f64)>, thickness: f64| Layer::Bars { label: label.into(), bars, thickness };
@@ -384,10 +356,7 @@ fn figure(tables: &Tables, rest: &Common) -> Figure {
         .layer(bars(without, small_plain, 0.8))
         .layer(bars(with, small_anchored, 0.8));
     let panel = lines.into_iter().fold(panel, |panel, tau| {
-        panel.layer(Layer::Reference {
-            label: format!("τ = {tau}, a usual value"),
-            points: vec![(tau, bottom), (tau, 0.0)],
-        })
+        panel.layer(Layer::Reference { label: usual.clone(), points: vec![(tau, bottom), (tau, 0.0)] })
     });
     let panel = notes.into_iter().fold(panel, Panel::layer);
     Figure::new("table-audit", CLAIM.id, Width::Page)
@@ -409,7 +378,7 @@ mod tests {
     fn the_verdict_is_read_off_the_digits() {
         let one = |changes: &[(usize, &str, &str)]| {
             let tables = Tables::altered(changes);
-            matches!(one_threshold(&common(&tables.table(4).measurements, false).unwrap()), Answer::Yes)
+            !one_threshold(&common(&tables.table(4).measurements, false).unwrap()).is_false()
         };
         // One pair repaired leaves the other; with both repaired there is a threshold.
         assert!(!one(&[(4, "0.292", "0.392")]));

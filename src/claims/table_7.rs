@@ -4,8 +4,8 @@
 //! least 55, and its recovery differs from those at 64 and at 128.
 
 use super::audit::{
-    Answer, Finding, all, at_most, common, findings_table, greater, honest_tables, interval, invariants, outcome,
-    printed_as, published_table, same,
+    Answer, Finding, all, at_most, common, findings_table, greater, honest_tables, interval, invariants, one_threshold,
+    outcome, printed_as, published_table, same,
 };
 use super::printed::decimal;
 use super::published::{Measurement, Pair, Published, Tables, audited};
@@ -38,9 +38,6 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
     let at = |k: &Rational| pairs.iter().find(|p| p.before.at.as_ref() == Some(k));
     let Some(n_q) = table.setting("n_q") else { return Outcome::undecided("Table 7 prints no n_q") };
     let Some(shared) = common(&table.measurements, true) else { return Outcome::undecided("Table 7 has no rows") };
-    if !shared.window.is_open() {
-        return Outcome::undecided("no threshold fits all rows of Table 7");
-    }
     let recovery = |p: &Pair| {
         format!(
             "k = {}: {} → {}",
@@ -99,6 +96,7 @@ fn audit(tables: &Tables, context: &Context) -> Outcome {
             pairs.iter().map(|p| format!("{}, {}", p.before.mip, p.after.mip)).collect::<Vec<_>>().join(", "),
             all(table.measurements.iter().map(above)),
         ),
+        one_threshold(&shared),
     ];
     let worse: Vec<String> =
         pairs.iter().filter(|p| p.after.recovery.high() < p.before.recovery.low()).map(recovery).collect();

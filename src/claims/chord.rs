@@ -449,6 +449,7 @@ mod tests {
         let found = (0..1000).map(|_| draw(&mut rng)).find(rises).unwrap();
         let smaller = shrink(found.clone(), rises);
         assert!(rises(&smaller) && size(&smaller) < size(&found));
-        assert_eq!((smaller.problem.n(), smaller.from.w_e.len()), (1, 1));
+        // The excess is a sum over features: without the one that adds least it is positive still.
+        assert_eq!(smaller.problem.n(), 1);
     }
 }

@@ -56,7 +56,7 @@ pub enum PublishedError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColumnKind {
-    /// Name of the method, or [`ANCHORED`].
+    /// Name of the method, or `+ Feature Anchoring`.
     Method,
     /// M_GT, the share of features with s_i > τ, in percent.
     Recovery,

@@ -1,7 +1,7 @@
 //! Theorem 3.1: |L − L̃| ≤ O((1−S)²).
 //!
 //! Holds for a positively homogeneous σ (ReLU, Top-k, c = 0), fixed n, W_D, W_E and finite second moments, with the constant Σ_{d<e} ℓ_de:
-//! with p = 1−S, L = Σ_A p^|A| (1−p)^(n−|A|) ℓ(A), and ℓ({d}) = E[y²]‖e_d‖² is what L̃ takes. For c > 0 that last step fails and the gap is of
+//! with p = 1−S, L = Σ_A p^|A| (1−p)^(n−|A|) ℓ(A), and ℓ({d}) = E\[y²\]‖e_d‖² is what L̃ takes. For c > 0 that last step fails and the gap is of
 //! first order ([`super::thm_3_1_threshold`]).
 
 use super::exact_models::{Model, Shape};

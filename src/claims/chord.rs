@@ -425,13 +425,15 @@ mod tests {
     }
 
     #[test]
-    fn the_excess_inside_a_cell_is_minus_the_sum_of_squares_and_jumps_of_top_k_exceed_it() {
+    fn the_excess_is_minus_the_sum_of_squares_inside_a_cell_and_not_across_a_jump_of_top_k() {
         let inside = example(Activation::Threshold(Rational::ZERO), [1, 3], [2, 1]);
         // V Δz = 2·1 + 1·(−2) = 0: the loss is flat.
         assert_eq!((inside.excess(), inside.sum_of_squares()), (Rational::ZERO, Rational::ZERO));
-        let apart = example(Activation::TopK(1), [2, 1], [1, 2]);
+        // Losses (2·2 − 1)² = 9 and (1·3 − 1)² = 4 at the ends, (2·3/2 − 1)² = 4 or (1·2 − 1)² = 1 between, by the neuron that fires.
+        let apart = example(Activation::TopK(1), [2, 1], [1, 3]);
         assert!(apart.cell().is_none() && apart.printed_cell(&Rational::ZERO).is_some());
-        assert_ne!(apart.excess(), -apart.sum_of_squares());
+        assert_eq!(apart.excess(), Rational::from(1) - Rational::from(13) / Rational::from(2));
+        assert_eq!(apart.sum_of_squares(), Rational::ONE);
     }
 
     #[test]

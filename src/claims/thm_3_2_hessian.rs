@@ -130,12 +130,12 @@ fn run(context: &Context) -> Outcome {
     outcome
         .with_quantity(
             "off-block-share",
-            "median share of ‖∇²_{W_E}L̃‖² (Frobenius) outside the diagonal blocks, 300 random cells of 4 neurons",
+            "median share of the encoder's Hessian (squared Frobenius norm) outside the diagonal blocks, 300 random cells of 4 neurons",
             Cell::number(sorted[sorted.len() / 2], 3),
         )
         .with_quantity(
             "mixed-difference",
-            "mixed second difference of L̃ in two encoder rows, which eq. 50 says is 0",
+            "mixed second difference of the loss in two encoder rows, which eq. 50 says is 0",
             Cell::exact(&difference),
         )
 }

@@ -1,3 +1,17 @@
-//! The Linear Representation Bench (App. C): feature matrices.
+//! The Linear Representation Bench (§5.1, App. C): synthetic representations whose ground-truth features are known.
+//!
+//! | part | equations | module |
+//! |---|---|---|
+//! | feature matrices with bounded interference | 26–28 | [`features`] |
+//! | sparse coefficients x, and their statistics in closed form | 29, 30 | [`coefficients`] |
+//! | random numbers that any device can draw | | [`philox`] |
+//! | parameters with their defaults (Table 3) | | [`config`] |
+//! | data: x_p = W_p x and x_r = W_r x for autoencoders, transcoders, crosscoders | 31 | [`dataset`] |
+//! | what a generated bench looks like, as tables and a figure | | [`describe`] |
 
+pub mod coefficients;
+pub mod config;
+pub mod dataset;
+pub mod describe;
 pub mod features;
+pub mod philox;

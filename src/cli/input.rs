@@ -83,6 +83,12 @@ impl Inputs {
         source.parsed(Pattern::from_json(&source.text, problem.n()))
     }
 
+    /// The name and the text of the configuration that `argument` holds.
+    pub fn configuration(&mut self, argument: &str) -> Result<(String, String), InputError> {
+        let source = self.source("CONFIG", argument)?;
+        Ok((source.name, source.text))
+    }
+
     fn source(&mut self, argument: &'static str, value: &str) -> Result<Source, InputError> {
         if value.starts_with(['{', '[']) {
             return Ok(Source { name: argument.to_owned(), text: value.to_owned() });

@@ -3,6 +3,7 @@
 //! A subcommand is a `clap` struct with its arguments and a function `run` that returns an `Answer`. To add one, copy a
 //! file, and add its line to `Command` and to the match in [`run`].
 
+mod bench;
 mod certify;
 mod claims;
 mod input;
@@ -39,9 +40,9 @@ struct Global {
     /// Write machine-readable JSON to standard output, and text for people to standard error
     #[arg(long, global = true, help_heading = "Every command")]
     json: bool,
-    /// Seed of every random search
-    #[arg(long, global = true, default_value_t = 0, value_name = "N", help_heading = "Every command")]
-    seed: u64,
+    /// Seed of every random search [default: 0, or that of a configuration]
+    #[arg(long, global = true, value_name = "N", help_heading = "Every command")]
+    seed: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +53,7 @@ enum Command {
     Region(region::Arguments),
     PartialOptima(partial_optima::Arguments),
     Certify(certify::Arguments),
+    Bench(bench::Arguments),
     Report(report::Arguments),
 }
 
@@ -103,7 +105,10 @@ impl From<Answer> for ExitCode {
 struct Session {
     output: Output,
     inputs: Inputs,
+    /// Seed of every random search.
     seed: u64,
+    /// The seed of the command line, which overrides that of a configuration.
+    given_seed: Option<u64>,
 }
 
 /// Runs the command line and returns the exit status.
@@ -121,8 +126,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         crate::io::remove_pending();
         std::process::exit(130);
     });
-    let mut session =
-        Session { output: Output::new(cli.global.json), inputs: Inputs::default(), seed: cli.global.seed };
+    let mut session = Session {
+        output: Output::new(cli.global.json),
+        inputs: Inputs::default(),
+        seed: cli.global.seed.unwrap_or(0),
+        given_seed: cli.global.seed,
+    };
     let answer = match &cli.command {
         Command::Verify(arguments) => verify::run(arguments, &mut session),
         Command::Claims(arguments) => claims::run(arguments, &mut session),
@@ -130,6 +139,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Region(arguments) => region::run(arguments, &mut session),
         Command::PartialOptima(arguments) => partial_optima::run(arguments, &mut session),
         Command::Certify(arguments) => certify::run(arguments, &mut session),
+        Command::Bench(arguments) => bench::run(arguments, &mut session),
         Command::Report(arguments) => report::run(arguments, &mut session),
     };
     match answer {

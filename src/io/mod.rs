@@ -1,5 +1,7 @@
 //! Files: written whole or not at all.
 
+pub mod npy;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,31 +20,72 @@ fn pending() -> MutexGuard<'static, Vec<PathBuf>> {
 /// # Errors
 /// The error of the operating system; then `path` is as it was and no temporary file is left.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes)?;
+    file.commit()
+}
+
+/// A file that is written bit by bit under a temporary name and appears at its place when it is whole.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: io::BufWriter<File>,
+}
+
+impl AtomicFile {
+    /// Begins the file that will stand at `path`. Missing folders are made.
+    ///
+    /// # Errors
+    /// The error of the operating system.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let temporary = temporary_name(path)?;
+        pending().push(temporary.clone());
+        let file = File::create(&temporary).inspect_err(|_| pending().retain(|p| *p != temporary))?;
+        Ok(Self { path: path.to_owned(), temporary, file: io::BufWriter::with_capacity(1 << 20, file) })
+    }
+
+    /// Puts the file at its place.
+    ///
+    /// # Errors
+    /// The error of the operating system; then the place is as it was.
+    pub fn commit(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.temporary, &self.path)
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        // After a commit there is nothing to remove.
+        let _ = fs::remove_file(&self.temporary);
+        pending().retain(|p| *p != self.temporary);
+    }
+}
+
+/// A hidden name beside `path`, whose folder is made.
+fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
     fs::create_dir_all(folder)?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = folder.join(temporary);
-    pending().push(temporary.clone());
-    let written = write_and_rename(&temporary, path, bytes);
-    if written.is_err() {
-        // The first error says why; that the removal fails too adds nothing.
-        let _ = fs::remove_file(&temporary);
-    }
-    pending().retain(|p| *p != temporary);
-    written
+    Ok(folder.join(temporary))
 }
 
-fn write_and_rename(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)
-}
-
-/// Removes what [`write_atomic`] is writing at this moment; for an interrupted program that is about to end.
+/// Removes what is being written at this moment; for an interrupted program that is about to end.
 pub fn remove_pending() {
     for path in pending().drain(..) {
         let _ = fs::remove_file(path);
@@ -61,6 +104,16 @@ mod tests {
         write_atomic(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_not_committed_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part.bin");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(&[1; 10]).unwrap();
+        drop(file);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

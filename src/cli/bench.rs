@@ -1,0 +1,209 @@
+//! `sdlab bench`: the Linear Representation Bench as files, or in numbers.
+
+use super::output::{Output, Progress};
+use super::{Answer, CliError, Session};
+use crate::bench::config::BenchConfig;
+use crate::bench::dataset::{Bench, Side};
+use crate::bench::describe::{Description, SAMPLES};
+use crate::io::{AtomicFile, npy};
+use crate::report::figure;
+use clap::{Args, Subcommand};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The Linear Representation Bench: sparse data whose ground-truth features are known
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write feature matrices and samples as files that Python reads
+    Generate(Generate),
+    /// Print what the bench looks like, and draw it
+    Describe(Describe),
+}
+
+#[derive(Debug, Args)]
+struct Generate {
+    /// Parameters as a TOML file, or `-`; Table 3 of the paper if absent
+    #[arg(value_name = "CONFIG")]
+    config: Option<String>,
+    /// The folder to write into
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Number of samples instead of the configured one
+    #[arg(long, value_name = "N")]
+    samples: Option<u64>,
+    /// Write the representations x_p and x_r too, as dense .npy files
+    #[arg(long)]
+    dense: bool,
+}
+
+#[derive(Debug, Args)]
+struct Describe {
+    /// Parameters as a TOML file, or `-`; Table 3 of the paper if absent
+    #[arg(value_name = "CONFIG")]
+    config: Option<String>,
+    /// Draw the figure into this folder, as bench.svg and bench.png
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sdlab bench describe
+  sdlab bench generate small.toml --out data --dense
+
+A configuration holds what differs from Table 3 of the paper:
+  n = 200
+  n_p = 128
+  sparsity = 0.98
+  task = { kind = \"transcoder\", n_r = 128 }      sae, transcoder or crosscoder (with sources = m)
+  rates = { kind = \"zipf\", exponent = 1.0 }      and: magnitudes, correlation, hierarchy, c_min, beta, seed
+
+The folder then holds config.toml (complete), directions.safetensors (w_p, and w_r of a transcoder, one row per feature), and
+samples-00000.safetensors, .. with 100,000 samples each: row i of x has the entries offsets[i] .. offsets[i+1] of indices and
+values. Any sample is a function of the seed and its number.";
+
+/// Samples in one file, so that memory does not grow with their number.
+const SHARD: u64 = 100_000;
+/// Samples that are made dense at a time.
+const DENSE: u64 = 1024;
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
+    match &arguments.action {
+        Action::Generate(arguments) => generate(arguments, session),
+        Action::Describe(arguments) => describe(arguments, session),
+    }
+}
+
+/// The configuration with the seed of the command line, if one is given there.
+fn configured(source: Option<&str>, session: &mut Session) -> Result<(BenchConfig, String), CliError> {
+    let (config, name) = match source {
+        None => (BenchConfig::default(), "the defaults".to_owned()),
+        Some(source) => {
+            let (name, text) = session.inputs.configuration(source)?;
+            let config = BenchConfig::from_toml(&text).map_err(|e| CliError::Request(format!("{name}: {e}")))?;
+            (config, name)
+        }
+    };
+    Ok((BenchConfig { seed: session.given_seed.unwrap_or(config.seed), ..config }, name))
+}
+
+fn made(config: &BenchConfig, name: &str) -> Result<Bench, CliError> {
+    Bench::generate(config).map_err(|error| CliError::Request(format!("{name}: {error}")))
+}
+
+fn generate(arguments: &Generate, session: &mut Session) -> Result<Answer, CliError> {
+    let (mut config, name) = configured(arguments.config.as_deref(), session)?;
+    config.samples = arguments.samples.unwrap_or(config.samples);
+    let bench = made(&config, &name)?;
+    let output = &session.output;
+    let folder = &arguments.out;
+    let shards = config.samples.div_ceil(SHARD);
+    let sides = [(Side::Input, "x_p.npy"), (Side::Target, "x_r.npy")];
+    let sides = if bench.reconstructs_its_input() { &sides[..1] } else { &sides[..] };
+    let dense = if arguments.dense { sides.len() as u64 * config.samples.div_ceil(DENSE) } else { 0 };
+    let mut progress = Progress::new(usize::try_from(shards + dense).unwrap_or(usize::MAX));
+    let text = toml::to_string(&config).expect("plain parameters always serialise");
+    output.file(&folder.join("config.toml"), text.as_bytes())?;
+    output.file(&folder.join("directions.safetensors"), &directions(&bench))?;
+    for shard in 0..shards {
+        let name = format!("samples-{shard:05}.safetensors");
+        progress.step(&name);
+        let range = shard * SHARD..config.samples.min((shard + 1) * SHARD);
+        output.file(&folder.join(&name), &samples(&bench, range))?;
+        progress.done();
+    }
+    if arguments.dense {
+        for (side, name) in sides {
+            let path = folder.join(name);
+            write_dense(&bench, *side, &path, name, &mut progress)
+                .map_err(|e| CliError::Request(format!("{}: cannot be written: {e}", path.display())))?;
+        }
+    }
+    progress.finish();
+    output.text(&format!(
+        "{} samples of {} features written to {}",
+        config.samples,
+        config.n,
+        folder.display()
+    ))?;
+    output.json(&json!({"folder": folder.display().to_string(), "samples": config.samples, "shards": shards}))?;
+    Ok(Answer::Yes)
+}
+
+/// Little-endian bytes.
+fn bytes<T: Copy, const N: usize>(values: &[T], of: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|v| of(*v)).collect()
+}
+
+fn tensors(named: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+    let views = named.iter().map(|(name, dtype, shape, data)| {
+        (*name, TensorView::new(*dtype, shape.clone(), data).expect("the bytes fill the shape"))
+    });
+    safetensors::serialize(views, None).expect("names are distinct and sizes are right")
+}
+
+fn directions(bench: &Bench) -> Vec<u8> {
+    let tensor = |name, side| {
+        let directions = bench.directions(side);
+        let shape = vec![directions.n(), directions.dimension()];
+        (name, Dtype::F32, shape, bytes(directions.data(), f32::to_le_bytes))
+    };
+    let mut all = vec![tensor("w_p", Side::Input)];
+    if !bench.reconstructs_its_input() {
+        all.push(tensor("w_r", Side::Target));
+    }
+    tensors(&all)
+}
+
+fn samples(bench: &Bench, range: std::ops::Range<u64>) -> Vec<u8> {
+    let batch = bench.coefficients().batch(&range.collect::<Vec<_>>());
+    let offsets = bytes(&batch.offsets, |o| (o as i64).to_le_bytes());
+    tensors(&[
+        ("offsets", Dtype::I64, vec![batch.offsets.len()], offsets),
+        ("indices", Dtype::U32, vec![batch.indices.len()], bytes(&batch.indices, u32::to_le_bytes)),
+        ("values", Dtype::F32, vec![batch.values.len()], bytes(&batch.values, f32::to_le_bytes)),
+    ])
+}
+
+fn write_dense(bench: &Bench, side: Side, path: &Path, name: &str, progress: &mut Progress) -> io::Result<()> {
+    let (samples, dimension) = (bench.config().samples, bench.directions(side).dimension());
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(&npy::header(&[samples, dimension as u64]))?;
+    let mut rows = Vec::new();
+    for first in (0..samples).step_by(DENSE as usize) {
+        progress.step(name);
+        let batch = bench.coefficients().batch(&(first..samples.min(first + DENSE)).collect::<Vec<_>>());
+        rows.resize(batch.rows() * dimension, 0.0_f32);
+        bench.synthesize(&batch, side, &mut rows);
+        file.write_all(&bytes(&rows, f32::to_le_bytes))?;
+        progress.done();
+    }
+    file.commit()
+}
+
+fn describe(arguments: &Describe, session: &mut Session) -> Result<Answer, CliError> {
+    let (config, name) = configured(arguments.config.as_deref(), session)?;
+    let bench = made(&config, &name)?;
+    let description = Description::of(&bench, config.samples.min(SAMPLES));
+    let output: &Output = &session.output;
+    output.table(&description.table())?;
+    if let Some(folder) = &arguments.out {
+        let drawing = description.figure();
+        let request = |error: figure::FigureError| CliError::Request(error.to_string());
+        output.file(&folder.join("bench.svg"), figure::svg(&drawing).map_err(request)?.as_bytes())?;
+        output.file(&folder.join("bench.png"), &figure::png(&drawing).map_err(request)?)?;
+        output.text(&format!("drawn: {}", folder.join("bench.svg").display()))?;
+    }
+    output.json(&json!({"config": config, "table": description.table(), "figure": description.figure()}))?;
+    Ok(Answer::Yes)
+}

@@ -30,19 +30,25 @@
 //! | Ex. 3.5, Thm 3.7, eq. 76: partial optima | [`theory::partial_optimum`] |
 //! | Def. 3.9, Thm 3.10, eq. 20: absorption | [`theory::absorption`] |
 //! | every claim, with its verdict | [`claims`] |
-//! | App. C: feature matrices | [`bench`](mod@bench) |
+//! | Def. 2.5, eqs. 5–9, §4: the family of methods, anchoring | [`sdl`] |
+//! | §5.1: recovery | [`metrics`] |
+//! | App. C: the Linear Representation Bench | [`bench`](mod@bench) |
 //!
-//! Exact arithmetic for the producer of certificates is in [`exact`]; the checker is the package `sdlab-verify`.
+//! Training runs in [`train`] on a [`backend`]. Exact arithmetic for the producer of certificates is in [`exact`]; the checker is the package `sdlab-verify`.
 
 // Single-letter matrices are the paper's own names.
 #![allow(non_snake_case)]
 
+pub mod backend;
 pub mod bench;
 pub mod claims;
 pub mod cli;
 pub mod exact;
 mod fault;
 pub mod io;
+pub mod metrics;
 pub mod report;
+pub mod sdl;
 pub mod stats;
 pub mod theory;
+pub mod train;

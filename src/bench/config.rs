@@ -1,8 +1,7 @@
 //! The parameters of a bench: a TOML table, checked once.
 
 use super::coefficients::Coefficients;
-use super::features::{InterferenceBound, interference_limit};
-use crate::theory::families::hierarchy_groups;
+use super::features::{InterferenceBound, hierarchy_groups, interference_limit};
 use serde::{Deserialize, Serialize};
 
 /// What the bench is to be, with the defaults of Table 3. What the paper does not publish (`c_min`, `beta`, and everything below them) is

@@ -33,6 +33,11 @@ pub fn normalise_columns(P: &mut Mat<f64>) {
     }
 }
 
+/// The features of each group of a hierarchy of n features: the parent first, then its sub-concepts.
+pub fn hierarchy_groups(n: usize, children: usize) -> Vec<Vec<usize>> {
+    (0..n).step_by(children + 1).map(|parent| (parent..n.min(parent + children + 1)).collect()).collect()
+}
+
 /// What is asked of [`bounded_interference`]. The paper publishes M alone; the other values are ours.
 ///
 /// | parameter | default |

@@ -17,7 +17,7 @@
 //! unless the family says otherwise: equal masses would hide the failures of Thm 3.7.
 
 use super::problem::{Activation, Feature, Problem, ProblemError};
-use crate::bench::features::{FeatureError, InterferenceBound, bounded_interference, random_unit, stream};
+use crate::bench::features::{FeatureError, InterferenceBound, bounded_interference, hierarchy_groups, random_unit, stream};
 use crate::exact::Rational;
 use faer::Mat;
 use rand::RngExt;
@@ -234,11 +234,6 @@ impl Family {
     fn size(&self, expected: &'static str, n: usize, n_p: usize) -> FamilyError {
         FamilyError::Size { family: self.name(), expected, n, n_p }
     }
-}
-
-/// The features of each group of a hierarchy of n features: the parent first, then its sub-concepts.
-pub fn hierarchy_groups(n: usize, children: usize) -> Vec<Vec<usize>> {
-    (0..n).step_by(children + 1).map(|parent| (parent..n.min(parent + children + 1)).collect()).collect()
 }
 
 fn hierarchy(n: usize, n_p: usize, children: usize, rng: &mut ChaCha20Rng) -> Vec<Vector> {

@@ -1,0 +1,1 @@
+//! Training on the CPU, in f32.

@@ -1,0 +1,1 @@
+//! The reference: f64, dense, plain loops.

@@ -1,0 +1,1 @@
+//! Dead latents, and ways to bring them back.

@@ -2,7 +2,7 @@
 //!
 //! A [`Backend`] keeps parameters, batches and codes wherever it wants; a training loop only passes them around. Nothing in the trait is
 //! host memory, except what is uploaded ([`Backend::load`], [`Backend::params`], [`Backend::restore`]) and what is asked for
-//! ([`Backend::observe`], [`Backend::model`], [`Backend::save`], [`Backend::codes_of`], [`Backend::gradients_of`]).
+//! ([`Backend::observe`], [`Backend::idle`], [`Backend::model`], [`Backend::save`], [`Backend::codes_of`], [`Backend::gradients_of`]).
 //!
 //! A step is `load` or `sample`, `encode_select`, `decode_residual`, `backward`, `step`, in this order and without waiting in between:
 //! step count, learning rate, dead counters and the threshold of BatchTopK live in the optimizer's state.
@@ -238,7 +238,14 @@ pub trait Backend {
     /// Draws samples of the bench, by their numbers.
     fn sample(&self, bench: &Bench, indices: &[u64], batch: &mut Self::Batch);
     /// σ(W_E (x_p − b_p) + b_E) for every row: the active latents.
-    fn encode_select(&self, params: &Self::Params, opt: &Self::OptState, batch: &Self::Batch, mode: Mode, codes: &mut Self::Codes);
+    fn encode_select(
+        &self,
+        params: &Self::Params,
+        opt: &Self::OptState,
+        batch: &Self::Batch,
+        mode: Mode,
+        codes: &mut Self::Codes,
+    );
     /// x̂_r − x_r for every row and every part of the loss.
     fn decode_residual(&self, params: &Self::Params, batch: &Self::Batch, codes: &mut Self::Codes);
     /// Gradients of all terms but anchoring, which [`Backend::step`] adds.
@@ -250,6 +257,8 @@ pub trait Backend {
     fn observe(&self, params: &Self::Params, codes: &Self::Codes, grads: &Self::Grads) -> Observation;
     /// Downloads the parameters.
     fn model(&self, params: &Self::Params) -> Model;
+    /// Downloads the samples since each latent was last active, the small part of the optimizer's state. Waits for the device.
+    fn idle(&self, opt: &Self::OptState) -> Vec<u64>;
     /// Downloads the optimizer's state.
     fn save(&self, opt: &Self::OptState) -> HostOptState;
     /// Uploads an optimizer's state.

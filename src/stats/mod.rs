@@ -7,9 +7,11 @@
 //! (`10^{-3}`, `D^½`). The renderers set them as such; a terminal shows them as they are.
 
 pub mod figure;
+pub mod interval;
 pub mod law;
 pub mod table;
 
 pub use figure::{Axis, Figure, HeatMap, Layer, Mark, Panel, Scale, Width};
+pub use interval::MeanInterval;
 pub use law::{Mean, Proportion};
 pub use table::{Cell, Column, Kind, Table, Tone};

@@ -4,13 +4,63 @@
 //! host memory, except what is uploaded ([`Backend::load`], [`Backend::params`], [`Backend::restore`]) and what is asked for
 //! ([`Backend::observe`], [`Backend::idle`], [`Backend::model`], [`Backend::save`], [`Backend::codes_of`], [`Backend::gradients_of`]).
 //!
-//! A step is `load` or `sample`, `encode_select`, `decode_residual`, `backward`, `step`, in this order and without waiting in between:
-//! step count, learning rate, dead counters and the threshold of BatchTopK live in the optimizer's state.
+//! A step is `load` or `sample`, `encode_select`, `decode_residual`, `backward`, `step`, in this order and without waiting in between: step
+//! count, learning rate and dead counters live in the optimizer's state. A step starts with `Mode::Training`; an evaluation is the first three
+//! operations with `Mode::Inference`, then `observe`.
 //!
 //! | backend | arithmetic |
 //! |---|---|
 //! | [`reference`] | f64, dense, plain loops: what the others are compared with |
 //! | [`cpu`] | f32, at the machine's limit |
+//!
+//! # What a step computes
+//!
+//! Sample b has the weight w_b (1/B unless given). With x' = x_p − b_p, s = W_E x', π = s + b_E:
+//!
+//! ```text
+//!     x̂^{(s)} = b_D + W_S x_p + Σ_{i: level(i) ≤ s} z_i v_i,       e^{(s)} = x̂^{(s)} − x_r,      e = e^{(last)}
+//!     loss = Σ_b w_b ( Σ_s λ_s ‖e^{(s)}‖² + λ₁ Σ_i c_i |z_i| + λ₀ Σ_i 1(π_i > θ_i) + λ_aux ‖t − ê‖² ) + λ_anchor L_anchor
+//! ```
+//!
+//! A parameter that the model lacks is 0. W_S sees x_p, not x'. The level of a latent is [`Scales::level`](crate::sdl::Scales::level); its rank
+//! counts all selected latents of the row, larger z first, lower latent first among equals.
+//!
+//! **Selection** looks at f32 bits: x' is subtracted in f32, s is the score below, b_E is added in f32. −0 equals +0. An order of
+//! pre-activations is: larger first, NaN after all numbers, and the lower latent (in a batch: the lower row, then the lower latent) first among
+//! equals. A comparison with NaN is false, so that only TopK can select NaN.
+//!
+//! | activation | selected | z of a selected latent |
+//! |---|---|---|
+//! | Relu | π > 0 | π |
+//! | JumpRelu | π > θ, θ = [`score::exp`]\(log θ\) | π |
+//! | TopK | the first k of the row (all, if k ≥ n_q) | π, which may be negative or 0 |
+//! | TopKRelu | those of them with π > 0 | π |
+//! | BatchTopK, training | the first k·B of the batch, where π > 0 | π |
+//! | BatchTopK, inference | π > θ; θ = 0 before the first step | π |
+//! | Gated | π > 0 | max(0, fma(ρ, s, m)), ρ = [`score::exp`]\(r\); it may be 0 |
+//!
+//! Codes list the selected latents. A latent is *active* in a sample if z ≠ 0 there; L0 and the dead counters count active latents.
+//!
+//! **Penalties.** c_i is 1, or ‖v_i‖, through which v_i has a gradient too (0 at v_i = 0). sign 0 is 0. With Gated the L1 term is
+//! λ₁ Σ_i c_i max(0, π_i), and ‖x_r − b_D − W_S x_p − Σ_i max(0, π_i) v_i‖² is added, in which b_D, W_S and all v_i count as constants; the gate
+//! itself passes no gradient. λ₀ counts with JumpReLU only.
+//!
+//! **Straight-through estimates** of JumpReLU: for every latent with |π_i − θ_i| < ε/2 (in f32, ε/2 rounded to f32), selected or not,
+//! log θ_i gets −(θ_i²/ε)·∂loss/∂z_i − w_b λ₀ θ_i/ε (Rajamanoharan et al. 2024b, eqs. 11 and 12, times ∂θ/∂log θ). ∂loss/∂z_i
+//! is taken where z_i is, so that |z_i| adds nothing at 0. π_i gets ∂loss/∂z_i if π_i > θ_i, else 0.
+//!
+//! **AuxK.** In training, with the dead counters as they are before the step: among latents with idle ≥ `dead_after`, the first k of the row with
+//! π > 0, whatever σ makes of them, have ê = Σ π_i v_i: no bias, no skip. t is −e, or x_r, and counts as a constant; v_i and π_i get
+//! gradients. A row without such latents adds nothing to the loss.
+//!
+//! **The update** works on the gradient of everything, anchoring included (2λ(w_i − w̃_p), 2λ(v_i − w̃_r)), in this order:
+//! 1. unit decoder: g_i ← g_i − (⟨g_i, v_i⟩/⟨v_i, v_i⟩) v_i for each decoder column (untouched if v_i = 0);
+//! 2. clipping: if the norm of the whole gradient is above `clip` > 0, it is multiplied by `clip`/norm;
+//! 3. η = `learning_rate`·share(steps done so far, from 0), and the rule of [`Optimizer`];
+//! 4. unit decoder: v_i ← v_i/‖v_i‖ (untouched if ‖v_i‖ is 0 or not finite; a column that did not change need not be rescaled);
+//! 5. idle_i ← 0 if latent i is active in any row of the batch, else idle_i + B;
+//! 6. BatchTopK: θ ← m at the first step, later [`THRESHOLD_DECAY`]·θ + (1 − [`THRESHOLD_DECAY`])·m, with m the least value kept;
+//!    unchanged where nothing was kept. θ lives with the parameters.
 //!
 //! # The score of a latent
 //!
@@ -19,12 +69,18 @@
 //! cannot be selected by that score. Ties go to the lower latent; NaN is never selected while a number is left.
 
 pub mod cpu;
+pub mod optimizer;
 pub mod reference;
 pub mod score;
+
+pub use optimizer::{Curve, Optimizer, Rule, Schedule, WarmUp};
 
 use crate::bench::dataset::Bench;
 use crate::sdl::{Anchors, Model, Objective, Shape, Tensors};
 use serde::{Deserialize, Serialize};
+
+/// Share of the old threshold in the running mean of BatchTopK.
+pub const THRESHOLD_DECAY: f64 = 0.99;
 
 /// All that a step needs to know, checked once by whoever makes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,96 +103,6 @@ pub struct Spec {
     pub reconstructs_its_input: bool,
 }
 
-/// The rule of an update.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Optimizer {
-    /// Which rule.
-    pub rule: Rule,
-    /// Step size η at its largest.
-    pub learning_rate: f64,
-    /// β₁ of Adam, μ of momentum SGD.
-    pub beta_1: f64,
-    /// β₂ of Adam.
-    pub beta_2: f64,
-    /// ε of Adam, added to √v̂.
-    pub epsilon: f64,
-    /// Decoupled weight decay of AdamW: w ← w − η·decay·w.
-    pub weight_decay: f64,
-    /// Largest norm of the whole gradient; a longer one is rescaled. 0 means no limit.
-    pub clip: f64,
-}
-
-/// Which optimizer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rule {
-    /// Kingma and Ba 2015.
-    Adam,
-    /// Loshchilov and Hutter 2019.
-    AdamW,
-    /// m ← μ m + g, w ← w − η m.
-    Sgd,
-}
-
-impl Default for Optimizer {
-    fn default() -> Self {
-        Self {
-            rule: Rule::Adam,
-            learning_rate: 1e-3,
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            clip: 0.0,
-        }
-    }
-}
-
-/// The learning rate at step t of T, as a share of the largest: a linear rise from 0 over the first `warm_up` steps, then constant, then over the
-/// last `decay` steps down to 0 along the given curve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Schedule {
-    /// Steps of rising.
-    pub warm_up: u64,
-    /// Steps of falling.
-    pub decay: u64,
-    /// The curve of falling.
-    pub curve: Curve,
-    /// T.
-    pub steps: u64,
-}
-
-/// How a learning rate falls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Curve {
-    /// Proportional to the steps that are left.
-    #[default]
-    Linear,
-    /// Half a cosine.
-    Cosine,
-}
-
-impl Schedule {
-    /// The share at step t, counted from 0.
-    pub fn share(&self, t: u64) -> f64 {
-        let rise = if t < self.warm_up { (t + 1) as f64 / self.warm_up as f64 } else { 1.0 };
-        let left = self.steps.saturating_sub(t);
-        let fall = if self.decay == 0 || left > self.decay {
-            1.0
-        } else {
-            let share = left as f64 / self.decay as f64;
-            match self.curve {
-                Curve::Linear => share,
-                Curve::Cosine => 0.5 - 0.5 * (std::f64::consts::PI * share).cos(),
-            }
-        };
-        rise * fall
-    }
-}
-
 /// Samples on the host: rows of x_p and x_r.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
@@ -144,7 +110,7 @@ pub struct Rows<'a> {
     pub inputs: &'a [f32],
     /// Rows of n_r numbers; ignored where the model reconstructs its input.
     pub targets: &'a [f32],
-    /// Weight of each row in the loss; 1/B if absent.
+    /// w_b, the weight of each row in the loss; 1/B if absent.
     pub weights: Option<&'a [f64]>,
 }
 
@@ -157,7 +123,7 @@ pub enum Mode {
     Inference,
 }
 
-/// What a step has seen: means over the batch as weighted.
+/// What a step has seen. Terms of the loss are sums over the batch weighted by w_b.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// Samples in the batch.
@@ -170,13 +136,14 @@ pub struct Observation {
     pub scales: Vec<f64>,
     /// The L1 and L0 penalties, with their factors.
     pub penalty: f64,
-    /// The auxiliary reconstruction, with its factor.
+    /// The auxiliary reconstructions of AuxK, with its factor, and of Gated.
     pub aux: f64,
-    /// λ_anchor·L_anchor.
+    /// λ_anchor·L_anchor of the parameters as they are when asked.
     pub anchor: f64,
-    /// Mean number of latents with z_i ≠ 0.
+    /// Number of latents with z_i ≠ 0, the plain mean over the rows.
     pub l0: f64,
-    /// Norm of the whole gradient, before clipping; 0 before [`Backend::backward`].
+    /// Norm of the whole gradient as [`Backend::step`] has met it: after anchoring and the projection of a unit decoder, before clipping.
+    /// 0 between [`Backend::backward`] and [`Backend::step`].
     pub gradient_norm: f64,
 }
 
@@ -196,11 +163,13 @@ pub struct HostCodes {
 pub struct HostOptState {
     /// Updates done.
     pub step: u64,
+    /// The rise of the learning rate that is under way or was the last one; a resampling starts another.
+    pub warm_up: WarmUp,
     /// First moments, or the velocity of SGD.
     pub first: Tensors<f32>,
     /// Second moments; absent for SGD.
     pub second: Option<Tensors<f32>>,
-    /// Samples since each latent was last active.
+    /// Samples since each latent was last active, batch by batch.
     pub idle: Vec<u64>,
 }
 
@@ -248,7 +217,7 @@ pub trait Backend {
     );
     /// x̂_r − x_r for every row and every part of the loss.
     fn decode_residual(&self, params: &Self::Params, batch: &Self::Batch, codes: &mut Self::Codes);
-    /// Gradients of all terms but anchoring, which [`Backend::step`] adds.
+    /// Gradients of all terms but anchoring, which [`Backend::step`] adds. Needs codes of [`Mode::Training`].
     fn backward(&self, params: &Self::Params, batch: &Self::Batch, codes: &mut Self::Codes, grads: &mut Self::Grads);
     /// One update of all parameters, of the dead counters, and of the threshold of BatchTopK.
     fn step(&self, params: &mut Self::Params, opt: &mut Self::OptState, codes: &Self::Codes, grads: &mut Self::Grads);
@@ -267,22 +236,6 @@ pub trait Backend {
     fn codes_of(&self, codes: &Self::Codes) -> HostCodes;
     /// Downloads x̂_r of the last [`Backend::decode_residual`], all active latents, rows of n_r numbers.
     fn reconstruction_of(&self, batch: &Self::Batch, codes: &Self::Codes) -> Vec<f32>;
-    /// Downloads gradients, anchoring included.
+    /// Downloads gradients between [`Backend::backward`] and [`Backend::step`], anchoring included, neither projected nor clipped.
     fn gradients_of(&self, params: &Self::Params, grads: &Self::Grads) -> Tensors<f32>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_rises_stays_and_falls() {
-        let schedule = Schedule { warm_up: 10, decay: 20, curve: Curve::Linear, steps: 100 };
-        assert_eq!([0, 4, 9, 50, 79].map(|t| schedule.share(t)), [0.1, 0.5, 1.0, 1.0, 1.0]);
-        assert_eq!([80, 90, 99, 100].map(|t| schedule.share(t)), [1.0, 0.5, 0.05, 0.0]);
-        let cosine = Schedule { curve: Curve::Cosine, ..schedule };
-        // cos π/2 is 6e-17 in f64.
-        assert!((cosine.share(90) - 0.5).abs() < 1e-15 && cosine.share(80) == 1.0);
-        assert_eq!(Schedule::default().share(7), 1.0);
-    }
 }

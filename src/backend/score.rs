@@ -28,6 +28,11 @@ pub fn score(a: &[f32], b: &[f32]) -> f32 {
     lanes[0] + 0.0
 }
 
+/// e^x in f64, rounded to f32: thresholds and scales of latents are stored as logarithms, and backends must agree on which latents they select.
+pub fn exp(x: f32) -> f32 {
+    f64::from(x).exp() as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! What is minimised beside the reconstruction (eqs. 5, 8, 9; App. A).
 //!
-//! Every term is a mean over the samples of a batch and a sum over coordinates and latents, as in eq. 3.
+//! Every term is a mean over the samples of a batch and a sum over coordinates and latents, as in eq. 3. What each of them computes to the last
+//! detail stands in [`backend`](crate::backend#what-a-step-computes).
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ pub struct Objective {
     pub l1: f64,
     /// Weigh |z_i| by ‖v_i‖, so that the penalty cannot be avoided by rescaling.
     pub l1_by_decoder_norm: bool,
-    /// λ₀ of λ₀ Σ_i 1(z_i > θ_i) with JumpReLU, whose gradient in θ is a straight-through estimate.
+    /// λ₀ of λ₀ Σ_i 1(π_i > θ_i) with JumpReLU, whose gradient in θ is a straight-through estimate; without effect on the other activations.
     pub l0: f64,
     /// Reconstruction by dead latents (eq. 8).
     pub aux: Option<AuxK>,
@@ -21,7 +22,7 @@ pub struct Objective {
 }
 
 /// AuxK: the k largest positive pre-activations among dead latents reconstruct what is missing (Gao et al. 2024), or the input (eq. 8 as
-/// printed). Biases take no part, and the target counts as a constant.
+/// printed). Biases take no part, and the target counts as a constant. A sample without such latents adds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuxK {

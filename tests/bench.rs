@@ -8,7 +8,8 @@ fn sdlab(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sdlab")).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
-const SMALL: &str = "n = 20\nn_p = 12\ninterference = 0.4\nsparsity = 0.9\nsamples = 50\ntask = { kind = \"transcoder\", n_r = 9 }\n";
+const SMALL: &str =
+    "n = 20\nn_p = 12\ninterference = 0.4\nsparsity = 0.9\nsamples = 50\ntask = { kind = \"transcoder\", n_r = 9 }\n";
 
 fn generated(folder: &Path, more: &[&str]) -> Output {
     let config = folder.join("config-in.toml");
@@ -31,10 +32,20 @@ fn the_files_of_a_bench_fit_together() {
     let (directions, samples) = (read("directions.safetensors"), read("samples-00000.safetensors"));
     let directions = SafeTensors::deserialize(&directions).unwrap();
     let samples = SafeTensors::deserialize(&samples).unwrap();
-    let offsets: Vec<i64> =
-        samples.tensor("offsets").unwrap().data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
-    let indices: Vec<u32> =
-        samples.tensor("indices").unwrap().data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
+    let offsets: Vec<i64> = samples
+        .tensor("offsets")
+        .unwrap()
+        .data()
+        .chunks_exact(8)
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    let indices: Vec<u32> = samples
+        .tensor("indices")
+        .unwrap()
+        .data()
+        .chunks_exact(4)
+        .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
     let values = floats(samples.tensor("values").unwrap().data());
     assert_eq!((offsets.len(), *offsets.last().unwrap() as usize), (51, values.len()));
     for (name, npy, dimension) in [("w_p", "x_p.npy", 12), ("w_r", "x_r.npy", 9)] {

@@ -156,9 +156,8 @@ impl BenchConfig {
 
     /// Checks every parameter; only then can matrices and samples be made.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let fail = |field, expected: &str, found: String| {
-            Err(ConfigError { field, expected: expected.to_owned(), found })
-        };
+        let fail =
+            |field, expected: &str, found: String| Err(ConfigError { field, expected: expected.to_owned(), found });
         let limit = interference_limit(self.n_p.max(1), self.n);
         let range = |x: f64, low: f64, high: f64| x >= low && x <= high;
         if self.n < 1 || self.n > MOST_FEATURES {
@@ -222,12 +221,16 @@ impl BenchConfig {
             return fail("hierarchy.children", "an integer >= 1", "0".to_owned());
         }
         if self.correlation.is_some() && self.hierarchy.is_some() {
-            return fail("correlation", "nothing beside a hierarchy, which correlates features itself", "both".to_owned());
+            return fail(
+                "correlation",
+                "nothing beside a hierarchy, which correlates features itself",
+                "both".to_owned(),
+            );
         }
         let largest = self.rates().into_iter().fold(0.0, f64::max);
         if largest > 1.0 {
-            let expected = format!("rates of at most 1, but the first feature would fire with probability {largest:.3}");
-            return fail("rates.exponent", &expected, "a larger one".to_owned());
+            let expected = "an exponent and a sparsity with which no feature fires with a probability above 1";
+            return fail("rates", expected, format!("probability {largest:.3} for the first feature"));
         }
         Ok(())
     }
@@ -282,13 +285,14 @@ mod tests {
             ("sparsity = nan", "sparsity"),
             ("sparsity = 1.5", "sparsity"),
             ("interference = 1.0", "interference"),
-            ("n = 2000\ninterference = 0.001", "interference"),
+            ("n = 2000\ninterference = 0.0005", "interference"),
             ("beta = 0.0", "beta"),
             ("c_min = -1.0", "c_min"),
             ("task = { kind = \"transcoder\", n_r = 0 }", "task.n_r"),
             ("task = { kind = \"transcoder\", n_r = 20 }", "task.n_r"),
             ("task = { kind = \"crosscoder\", sources = 0 }", "task.sources"),
-            ("rates = { kind = \"zipf\", exponent = 2.0 }", "rates.exponent"),
+            ("rates = { kind = \"zipf\", exponent = 2.0 }", "rates:"),
+            ("rates = { kind = \"zipf\", exponent = 17.0 }", "rates.exponent"),
             ("magnitudes = { kind = \"spread\", decades = -1.0 }", "magnitudes.decades"),
             ("correlation = { group = 1, rho = 0.5 }", "correlation.group"),
             ("correlation = { group = 2, rho = 1.0 }", "correlation.rho"),

@@ -199,8 +199,7 @@ mod tests {
             for i in 0..50 {
                 let (indices, values) = batch.row(i);
                 for k in 0..W.nrows() {
-                    let sum: f64 =
-                        indices.iter().zip(values).map(|(&d, &v)| W[(k, d as usize)] * f64::from(v)).sum();
+                    let sum: f64 = indices.iter().zip(values).map(|(&d, &v)| W[(k, d as usize)] * f64::from(v)).sum();
                     // Few terms below 20 each.
                     assert!((sum - f64::from(x[i * W.nrows() + k])).abs() < 1e-4);
                 }

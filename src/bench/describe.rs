@@ -40,10 +40,8 @@ impl Description {
         let config = bench.config();
         let coefficients = bench.coefficients();
         let inputs = bench.directions(Side::Input).matrix();
-        let mut parts: Vec<Mat<f64>> = (0..inputs.nrows())
-            .step_by(config.n_p)
-            .map(|from| inputs.subrows(from, config.n_p).to_owned())
-            .collect();
+        let mut parts: Vec<Mat<f64>> =
+            (0..inputs.nrows()).step_by(config.n_p).map(|from| inputs.subrows(from, config.n_p).to_owned()).collect();
         if !bench.reconstructs_its_input() {
             parts.push(bench.directions(Side::Target).matrix());
         }

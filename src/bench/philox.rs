@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn the_logarithm_agrees_with_the_standard_library_to_two_units_in_the_last_place() {
-        let words = (0..200_000_u32).map(|k| k.wrapping_mul(0x9E37_79B9)).chain([0, 1, u32::MAX, u32::MAX - 1, 1 << 31]);
+        let words =
+            (0..200_000_u32).map(|k| k.wrapping_mul(0x9E37_79B9)).chain([0, 1, u32::MAX, u32::MAX - 1, 1 << 31]);
         for word in words {
             let u = (2.0 * f64::from(word) + 1.0) / 2f64.powi(33);
             // ln near 1 from the exact distance to 1.

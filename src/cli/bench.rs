@@ -130,12 +130,7 @@ fn generate(arguments: &Generate, session: &mut Session) -> Result<Answer, CliEr
         }
     }
     progress.finish();
-    output.text(&format!(
-        "{} samples of {} features written to {}",
-        config.samples,
-        config.n,
-        folder.display()
-    ))?;
+    output.text(&format!("{} samples of {} features written to {}", config.samples, config.n, folder.display()))?;
     output.json(&json!({"folder": folder.display().to_string(), "samples": config.samples, "shards": shards}))?;
     Ok(Answer::Yes)
 }

@@ -1,6 +1,20 @@
-//! Files: written whole or not at all.
+//! Files: written whole or not at all, and read without trust.
+//!
+//! | file | module |
+//! |---|---|
+//! | `.npy` | [`npy`] |
+//! | `.safetensors` | [`tensors`] |
+//! | embeddings and labels of a user | [`embeddings`], [`labels`] |
 
+pub mod array;
+pub mod embeddings;
+mod error;
+pub mod labels;
+pub mod map;
 pub mod npy;
+pub mod tensors;
+
+pub use error::FileError;
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -69,10 +69,6 @@ impl BestMatches {
         let n = comparison.features();
         let mut free = vec![true; comparison.latents()];
         anchored.iter().filter_map(|i| free.get_mut(*i as usize).map(|f| *f = false)).for_each(drop);
-        let strength = |g: f32| match sign {
-            Sign::Absolute => g.abs(),
-            Sign::Signed => g,
-        };
         // Without anchors the last two are the first two.
         let lists = if free.contains(&false) { 4 } else { 2 };
         let panels = comparison.panels(|panel| {
@@ -81,8 +77,8 @@ impl BestMatches {
                 let norm = comparison.norm(i) as f32;
                 for (list, running) in running.iter_mut().enumerate() {
                     if list < 2 || free[i] {
-                        let scale = if list % 2 == 0 { 1.0 } else { norm };
-                        running.take(i, cosines.iter().map(|g| strength(*g) * scale));
+                        let scale = if list % 2 == 1 { norm } else { 1.0 };
+                        running.take(i, cosines.iter().map(|g| sign.of_f32(*g) * scale));
                     }
                 }
             }
@@ -97,9 +93,8 @@ impl BestMatches {
                 if latent == u32::MAX {
                     return Match { latent: None, similarity: 0.0 };
                 }
-                let cosine = comparison.cosine(latent as usize, d);
-                let cosine = if sign == Sign::Absolute { cosine.abs() } else { cosine };
-                let scale = if list % 2 == 0 { 1.0 } else { comparison.norm(latent as usize) };
+                let cosine = sign.of(comparison.cosine(latent as usize, d));
+                let scale = if list % 2 == 1 { comparison.norm(latent as usize) } else { 1.0 };
                 Match { latent: Some(latent), similarity: cosine * scale }
             };
             all[list % lists].latent.iter().enumerate().map(found).collect()

@@ -23,6 +23,24 @@ pub enum Sign {
     Signed,
 }
 
+impl Sign {
+    /// How similar directions with this product are.
+    pub fn of(self, product: f64) -> f64 {
+        match self {
+            Self::Absolute => product.abs(),
+            Self::Signed => product,
+        }
+    }
+
+    /// The same in f32.
+    pub fn of_f32(self, product: f32) -> f32 {
+        match self {
+            Self::Absolute => product.abs(),
+            Self::Signed => product,
+        }
+    }
+}
+
 /// Why learned directions cannot be compared with known ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SimilarityError {

@@ -110,6 +110,12 @@ impl<T: Copy + Default> Tensors<T> {
         Self::zeros(other.shape, other.parameters())
     }
 
+    /// Every number replaced.
+    pub fn map<U>(&self, f: impl Fn(T) -> U) -> Tensors<U> {
+        let block = |block: &Option<Vec<T>>| block.as_ref().map(|numbers| numbers.iter().map(|x| f(*x)).collect());
+        Tensors { shape: self.shape, blocks: std::array::from_fn(|p| block(&self.blocks[p])) }
+    }
+
     /// The sizes.
     pub fn shape(&self) -> Shape {
         self.shape
@@ -136,7 +142,8 @@ impl<T: Copy + Default> Tensors<T> {
     /// If the parameter is absent or has fewer rows.
     pub fn row(&self, parameter: Parameter, i: usize) -> &[T] {
         let columns = parameter.size(self.shape).1;
-        &self.blocks[parameter as usize].as_deref().expect("the model has the parameter")[i * columns..(i + 1) * columns]
+        &self.blocks[parameter as usize].as_deref().expect("the model has the parameter")
+            [i * columns..(i + 1) * columns]
     }
 
     /// Row i, to be changed.

@@ -1,1 +1,0 @@
-//! The reference: f64, dense, plain loops.

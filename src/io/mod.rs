@@ -5,13 +5,17 @@
 //! | `.npy` | [`npy`] |
 //! | `.safetensors` | [`tensors`] |
 //! | embeddings and labels of a user | [`embeddings`], [`labels`] |
+//! | a trained model, in the layout of SAELens | [`saelens`] |
+//! | models of other trainers | [`import`] |
 
 pub mod array;
 pub mod embeddings;
 mod error;
+pub mod import;
 pub mod labels;
 pub mod map;
 pub mod npy;
+pub mod saelens;
 pub mod tensors;
 
 pub use error::FileError;

@@ -3,8 +3,9 @@
 use super::FileError;
 use super::array::{Array, Element};
 use super::map::Mapped;
-use safetensors::tensor::{Metadata, TensorView};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, SafeTensors, View};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,11 +99,32 @@ impl TensorFile {
 
 /// The bytes of a file of f32 tensors.
 pub fn serialize(tensors: &[(&str, Vec<usize>, &[f32])]) -> Vec<u8> {
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(.., x)| x.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the numbers fill the shape"))
-    });
+    let views = tensors.iter().map(|(name, shape, numbers)| (*name, Floats { shape, numbers }));
     safetensors::serialize(views, None).expect("names are distinct and sizes are right")
+}
+
+/// Numbers that become bytes when they are written, one tensor at a time.
+struct Floats<'a> {
+    shape: &'a [usize],
+    numbers: &'a [f32],
+}
+
+impl View for Floats<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.numbers.len()
+    }
 }
 
 /// Names as an error lists them.
@@ -122,6 +144,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::TensorView;
 
     fn written(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();

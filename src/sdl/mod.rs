@@ -16,6 +16,7 @@
 
 pub mod activation;
 pub mod anchoring;
+pub mod folding;
 pub mod init;
 pub mod model;
 pub mod objective;

@@ -1,1 +1,18 @@
 //! Training: configuration, loop, checkpoints.
+//!
+//! | part | module |
+//! |---|---|
+//! | one experiment as a TOML file, checked once | [`config`], [`check`] |
+//! | samples: the bench, or rows of one's own | [`data`] |
+//! | in which order they are seen | [`order`] |
+//! | known features for anchoring (eqs. 21–23) | [`anchors`] |
+//! | the loop, on any [`Backend`](crate::backend::Backend) | [`run`] |
+
+pub mod anchors;
+pub mod check;
+pub mod config;
+pub mod data;
+#[cfg(test)]
+pub(crate) mod mock;
+pub mod order;
+pub mod run;

@@ -1,0 +1,464 @@
+//! The loop of training, on any backend and without files: what it shows goes to a [`Watch`].
+//!
+//! Step t takes the batch t of the [`Order`](super::order::Order), looks at it where a record is due, and updates. So a record of step t shows
+//! the parameters after t updates, and everything that decides what comes next is in [`State`] and t.
+
+use super::check::Plan;
+use super::data::{Data, Loader};
+use crate::backend::{Backend, HostOptState, Mode, Observation};
+use crate::bench::dataset::Side;
+use crate::sdl::{Model, Tensors};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A line of `metrics.jsonl`: what one batch has shown. The same for the same experiment, program and instruction set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Updates done before this batch.
+    pub step: u64,
+    /// Epoch, counted from 0.
+    pub epoch: u64,
+    /// Samples seen before this batch.
+    pub samples: u64,
+    /// η of the update that follows.
+    pub learning_rate: f64,
+    /// All terms together.
+    pub loss: f64,
+    /// E‖x_r − x̂_r‖².
+    pub mse: f64,
+    /// The same for each part of Matryoshka.
+    pub scales: Vec<f64>,
+    /// L1 and L0 penalties with their factors.
+    pub penalty: f64,
+    /// The auxiliary reconstruction with its factor.
+    pub aux: f64,
+    /// The anchoring term with its factor.
+    pub anchor: f64,
+    /// Mean number of active latents.
+    pub l0: f64,
+    /// Latents that have been silent for `dead_after` samples.
+    pub dead: usize,
+    /// Norm of the whole gradient before clipping.
+    pub gradient_norm: f64,
+}
+
+/// All that training needs to go on, on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Parameters.
+    pub model: Model,
+    /// Optimizer, with its step count, which is that of training.
+    pub opt: HostOptState,
+    /// The first recorded loss, which divergence is measured against.
+    pub first_loss: Option<f64>,
+}
+
+/// Who looks on. Every method may end training with an error.
+pub trait Watch {
+    /// What can go wrong in looking.
+    type Error;
+
+    /// So many steps are done. Training stops before the next one if this is true.
+    fn stop(&mut self, step: u64) -> bool;
+    /// A batch has been looked at.
+    ///
+    /// # Errors
+    /// The record cannot be kept.
+    fn record(&mut self, record: &Record) -> Result<(), Self::Error>;
+    /// A checkpoint is due.
+    ///
+    /// # Errors
+    /// The state cannot be kept.
+    fn checkpoint(&mut self, state: &State) -> Result<(), Self::Error>;
+}
+
+/// Nobody looks on.
+impl Watch for () {
+    type Error = std::convert::Infallible;
+
+    fn stop(&mut self, _: u64) -> bool {
+        false
+    }
+
+    fn record(&mut self, _: &Record) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, _: &State) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// Why training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// All steps are done.
+    Completed,
+    /// The loss is at most the target.
+    Target,
+    /// [`Watch::stop`] wanted it.
+    Stopped,
+}
+
+/// Why training could not go on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RunError<E> {
+    /// Numbers are no longer finite, or the loss has grown out of all proportion.
+    #[error(transparent)]
+    Diverged(#[from] Diverged),
+    /// The watcher has failed.
+    #[error("{0}")]
+    Watch(E),
+}
+
+/// What has diverged, when and where.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error(
+    "training diverged at step {step} (epoch {epoch}): {what}; {place}. A lower learning rate, a warm-up or clipping may help"
+)]
+pub struct Diverged {
+    /// Updates done.
+    pub step: u64,
+    /// The epoch.
+    pub epoch: u64,
+    /// What is wrong.
+    pub what: String,
+    /// Where the first wrong number is.
+    pub place: Place,
+}
+
+/// Where the first number is that is not finite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a parameter or a moment of it: block, name, row (a latent, where rows are latents).
+    Row(&'static str, &'static str, usize),
+    /// In a sample of the data.
+    Sample(u64),
+    /// Parameters and samples are finite.
+    Nowhere,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row(block, name, row) => {
+                write!(f, "the first number that is not finite is in {block} {name}, row {row}")
+            }
+            Self::Sample(index) => write!(f, "sample {index} of the data holds a number that is not finite"),
+            Self::Nowhere => f.write_str("all parameters and samples are finite"),
+        }
+    }
+}
+
+/// A training that is going on.
+pub struct Trainer<'a, B: Backend> {
+    backend: &'a B,
+    data: &'a Data,
+    plan: &'a Plan,
+    params: B::Params,
+    opt: B::OptState,
+    batch: B::Batch,
+    codes: B::Codes,
+    grads: B::Grads,
+    loader: Loader,
+    indices: Vec<u64>,
+    step: u64,
+    first_loss: Option<f64>,
+}
+
+impl<'a, B: Backend> Trainer<'a, B> {
+    /// At the beginning. The backend must have been made for the plan's `spec`.
+    pub fn new(backend: &'a B, data: &'a Data, plan: &'a Plan) -> Self {
+        let model = plan.init.model(plan.spec.shape, plan.activation, plan.seed);
+        let params = backend.params(&model);
+        let opt = backend.opt_state(&params);
+        Self::at(backend, data, plan, params, opt, 0, None)
+    }
+
+    /// Where a state was left: what follows is bit for bit what would have followed then.
+    pub fn resume(backend: &'a B, data: &'a Data, plan: &'a Plan, state: &State) -> Self {
+        let (params, opt) = (backend.params(&state.model), backend.restore(&state.opt));
+        Self::at(backend, data, plan, params, opt, state.opt.step, state.first_loss)
+    }
+
+    fn at(
+        backend: &'a B,
+        data: &'a Data,
+        plan: &'a Plan,
+        params: B::Params,
+        opt: B::OptState,
+        step: u64,
+        first_loss: Option<f64>,
+    ) -> Self {
+        let grads = backend.grads(&params);
+        let (batch, codes) = (backend.batch(), backend.codes());
+        let (loader, indices) = (Loader::default(), Vec::new());
+        Self { backend, data, plan, params, opt, batch, codes, grads, loader, indices, step, first_loss }
+    }
+
+    /// Updates done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The parameters now.
+    pub fn model(&self) -> Model {
+        self.backend.model(&self.params)
+    }
+
+    /// Everything that is needed to go on.
+    pub fn state(&self) -> State {
+        State { model: self.model(), opt: self.backend.save(&self.opt), first_loss: self.first_loss }
+    }
+
+    /// Trains until the plan is done, the target is reached, or the watcher wants to stop.
+    ///
+    /// # Errors
+    /// Divergence, or an error of the watcher.
+    pub fn run<W: Watch>(&mut self, watch: &mut W) -> Result<End, RunError<W::Error>> {
+        while self.step < self.plan.steps {
+            if watch.stop(self.step) {
+                return Ok(End::Stopped);
+            }
+            self.look();
+            if self.step.is_multiple_of(self.plan.log_every) || self.step + 1 == self.plan.steps {
+                let record = self.observed()?;
+                watch.record(&record).map_err(RunError::Watch)?;
+                if self.plan.target_loss.is_some_and(|target| record.loss <= target) {
+                    return Ok(End::Target);
+                }
+            }
+            self.backend.step(&mut self.params, &mut self.opt, &self.codes, &mut self.grads);
+            self.step += 1;
+            let every = self.plan.checkpoint_every;
+            if every > 0 && self.step.is_multiple_of(every) && self.step < self.plan.steps {
+                watch.checkpoint(&self.finite_state()?).map_err(RunError::Watch)?;
+            }
+        }
+        Ok(End::Completed)
+    }
+
+    /// The state, if all its numbers are finite.
+    ///
+    /// # Errors
+    /// Where they are not.
+    pub fn finite_state(&self) -> Result<State, Diverged> {
+        let state = self.state();
+        match not_finite(&state) {
+            None => Ok(state),
+            Some(place) => Err(self.diverged("a parameter is not finite".to_owned(), place)),
+        }
+    }
+
+    /// Everything of a step before the update.
+    fn look(&mut self) {
+        self.plan.order.batch(self.step, &mut self.indices);
+        self.loader.load(self.backend, self.data, &self.indices, &mut self.batch);
+        self.backend.encode_select(&self.params, &self.opt, &self.batch, Mode::Training, &mut self.codes);
+        self.backend.decode_residual(&self.params, &self.batch, &mut self.codes);
+        self.backend.backward(&self.params, &self.batch, &mut self.codes, &mut self.grads);
+    }
+
+    fn observed(&mut self) -> Result<Record, Diverged> {
+        let seen = self.backend.observe(&self.params, &self.codes, &self.grads);
+        let Observation { loss, mse, scales, penalty, aux, anchor, l0, gradient_norm, .. } = seen;
+        if !(loss.is_finite() && gradient_norm.is_finite()) {
+            let what = format!(
+                "the loss is {loss} (mse {mse}, penalty {penalty}, aux {aux}, anchor {anchor}), the gradient's norm {gradient_norm}"
+            );
+            let place = not_finite(&self.state()).or_else(|| self.sample_not_finite()).unwrap_or(Place::Nowhere);
+            return Err(self.diverged(what, place));
+        }
+        let first = *self.first_loss.get_or_insert(loss);
+        if first > 0.0 && loss > self.plan.divergence * first {
+            let what = format!("the loss is {loss}, more than {} times the first one, {first}", self.plan.divergence);
+            return Err(self.diverged(what, Place::Nowhere));
+        }
+        let dead = self.backend.idle(&self.opt).iter().filter(|idle| **idle >= self.plan.dead_after).count();
+        let spec = &self.plan.spec;
+        Ok(Record {
+            step: self.step,
+            epoch: self.plan.order.place(self.step).epoch,
+            samples: self.plan.order.seen(self.step),
+            learning_rate: spec.optimizer.learning_rate * spec.schedule.share(self.step),
+            loss,
+            mse,
+            scales,
+            penalty,
+            aux,
+            anchor,
+            l0,
+            dead,
+            gradient_norm,
+        })
+    }
+
+    fn diverged(&self, what: String, place: Place) -> Diverged {
+        Diverged { step: self.step, epoch: self.plan.order.place(self.step).epoch, what, place }
+    }
+
+    /// The first sample of the batch with a number that is not finite. Samples of the bench always are.
+    fn sample_not_finite(&self) -> Option<Place> {
+        let Data::Rows(rows) = self.data else {
+            return None;
+        };
+        let bad = |index: u64, side| {
+            let mut row = vec![0.0; rows.dimension(side)];
+            rows.read(&[index], side, &mut row);
+            row.iter().any(|x| !x.is_finite())
+        };
+        let index = self.indices.iter().find(|i| bad(**i, Side::Input) || bad(**i, Side::Target))?;
+        Some(Place::Sample(*index))
+    }
+}
+
+/// The first row of a state with a number that is not finite.
+fn not_finite(state: &State) -> Option<Place> {
+    let first = |block: &'static str, tensors: &Tensors<f32>| {
+        tensors.parameters().find_map(|parameter| {
+            let columns = parameter.size(tensors.shape()).1.max(1);
+            let numbers = tensors.get(parameter)?;
+            let at = numbers.iter().position(|x| !x.is_finite())?;
+            Some(Place::Row(block, parameter.name(), at / columns))
+        })
+    };
+    first("parameter", &state.model.tensors)
+        .or_else(|| first("the first moment of", &state.opt.first))
+        .or_else(|| first("the second moment of", state.opt.second.as_ref()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::check::Facts;
+    use crate::train::config::Experiment;
+    use crate::train::data::Memory;
+    use crate::train::mock::Mock;
+
+    fn memory(rows: usize, of: impl Fn(usize, usize) -> f32) -> Data {
+        let inputs = (0..rows).flat_map(|i| (0..3).map(move |k| (i, k))).map(|(i, k)| of(i, k)).collect();
+        Data::Rows(Box::new(Memory { n_p: 3, inputs, targets: None, labels: None }))
+    }
+
+    fn waves(rows: usize) -> Data {
+        memory(rows, |i, k| ((i * 7 + k * 3) as f32).sin())
+    }
+
+    fn plan(text: &str, data: &Data) -> Plan {
+        let text = format!("[model]\nlatents = 8\nactivation = {{ kind = \"relu\" }}\n{text}");
+        Experiment::from_toml(&text).unwrap().check().unwrap().plan(Facts::of(data)).unwrap()
+    }
+
+    #[derive(Default)]
+    struct Log {
+        records: Vec<Record>,
+        states: Vec<State>,
+        stop_at: Option<u64>,
+    }
+
+    impl Watch for Log {
+        type Error = String;
+
+        fn stop(&mut self, step: u64) -> bool {
+            self.stop_at == Some(step)
+        }
+
+        fn record(&mut self, record: &Record) -> Result<(), String> {
+            self.records.push(record.clone());
+            Ok(())
+        }
+
+        fn checkpoint(&mut self, state: &State) -> Result<(), String> {
+            self.states.push(state.clone());
+            Ok(())
+        }
+    }
+
+    fn run(plan: &Plan, data: &Data, mock: &Mock, log: &mut Log) -> (Result<End, RunError<String>>, State) {
+        let mut trainer = Trainer::new(mock, data, plan);
+        (trainer.run(log), trainer.state())
+    }
+
+    #[test]
+    fn records_come_at_their_steps_and_at_the_last_one_and_the_loss_falls() {
+        let data = waves(10);
+        let plan = plan("[train]\nbatch = 4\nepochs = 20\nlog_every = 7\n[optimizer]\nlearning_rate = 0.02", &data);
+        let mut log = Log::default();
+        let (end, state) = run(&plan, &data, &Mock::new(&plan.spec), &mut log);
+        assert_eq!(end, Ok(End::Completed));
+        assert_eq!(state.opt.step, 60);
+        let steps: Vec<u64> = log.records.iter().map(|r| r.step).collect();
+        assert_eq!(steps, [0, 7, 14, 21, 28, 35, 42, 49, 56, 59]);
+        assert_eq!((log.records[1].epoch, log.records[1].samples), (2, 24));
+        assert!(log.records[9].loss < 0.2 * log.records[0].loss);
+    }
+
+    #[test]
+    fn going_on_from_any_checkpoint_gives_the_bits_of_an_uninterrupted_run() {
+        let data = waves(11);
+        let plan = plan("[train]\nbatch = 4\nsteps = 40\nlog_every = 3\ncheckpoint_every = 5", &data);
+        let mock = Mock::new(&plan.spec);
+        let mut whole = Log::default();
+        let (_, end) = run(&plan, &data, &mock, &mut whole);
+        assert_eq!(whole.states.len(), 7);
+        for state in &whole.states {
+            let mut rest = Log::default();
+            let mut trainer = Trainer::resume(&mock, &data, &plan, state);
+            assert_eq!(trainer.run(&mut rest), Ok(End::Completed));
+            assert_eq!(trainer.state(), end);
+            let from = whole.records.iter().position(|r| r.step >= state.opt.step).unwrap();
+            assert_eq!(rest.records, whole.records[from..]);
+        }
+    }
+
+    #[test]
+    fn training_stops_when_asked_and_at_the_target() {
+        let data = waves(10);
+        let stopped = plan("[train]\nsteps = 30", &data);
+        let mut log = Log { stop_at: Some(12), ..Log::default() };
+        let (end, state) = run(&stopped, &data, &Mock::new(&stopped.spec), &mut log);
+        assert_eq!((end, state.opt.step), (Ok(End::Stopped), 12));
+        let target = plan("[train]\nsteps = 3000\nlog_every = 5\ntarget_loss = 0.05", &data);
+        let mut log = Log::default();
+        let (end, state) = run(&target, &data, &Mock::new(&target.spec), &mut log);
+        assert_eq!(end, Ok(End::Target));
+        let last = log.records.last().unwrap();
+        assert!(last.loss <= 0.05 && last.step == state.opt.step && last.step < 2999);
+        assert!(log.records[..log.records.len() - 1].iter().all(|r| r.loss > 0.05));
+    }
+
+    #[test]
+    fn divergence_stops_with_what_when_and_where() {
+        let diverged = |data: &Data, plan: &Plan, mock: &Mock| match run(plan, data, mock, &mut Log::default()).0 {
+            Err(RunError::Diverged(diverged)) => diverged,
+            other => panic!("{other:?}"),
+        };
+        let data = waves(10);
+        let usual = plan("[train]\nsteps = 30\nlog_every = 4", &data);
+        let poisoned = Mock { poison: Some((11, 5)), ..Mock::new(&usual.spec) };
+        let error = diverged(&data, &usual, &poisoned);
+        assert_eq!((error.step, error.place.clone()), (12, Place::Row("parameter", "encoder", 5)));
+        assert!(error.to_string().contains("step 12 (epoch 12): the loss is NaN"), "{error}");
+        // A checkpoint that is due looks for itself.
+        let saving = plan("[train]\nsteps = 30\nlog_every = 30\ncheckpoint_every = 10", &data);
+        let error = diverged(&data, &saving, &Mock { poison: Some((9, 5)), ..Mock::new(&saving.spec) });
+        assert_eq!((error.step, error.place), (10, Place::Row("parameter", "encoder", 5)));
+        let wild = plan("[train]\nsteps = 300\n[optimizer]\nrule = \"sgd\"\nlearning_rate = 0.7", &data);
+        let error = diverged(&data, &Plan { divergence: 2.0, ..wild.clone() }, &Mock::new(&wild.spec));
+        assert!(error.what.contains("times the first one"), "{error}");
+        let holes = memory(10, |i, k| if (i, k) == (6, 2) { f32::NAN } else { 1.0 });
+        assert_eq!(diverged(&holes, &usual, &Mock::new(&usual.spec)).place, Place::Sample(6));
+    }
+
+    #[test]
+    fn small_and_degenerate_data_train() {
+        for data in [waves(1), waves(10), memory(10, |_, _| 1.0), memory(10, |_, _| 0.0)] {
+            let plan = plan("[train]\nsteps = 12", &data);
+            let mut log = Log::default();
+            assert_eq!(run(&plan, &data, &Mock::new(&plan.spec), &mut log).0, Ok(End::Completed));
+            assert!(log.records.iter().all(|r| r.loss.is_finite()));
+        }
+    }
+}

@@ -3,11 +3,12 @@
 use super::check::ConfigError;
 use super::config::{AnchorConfig, AnchorSource};
 use super::data::{Data, Samples};
-use crate::bench::dataset::Side;
+use crate::bench::dataset::{Bench, Side};
 use crate::bench::features::stream;
+use crate::io::labels::Labels;
+use crate::sdl::anchoring::{AnchorError, class_means};
 use crate::sdl::{Anchors, Shape};
 use rand::seq::SliceRandom;
-use std::collections::BTreeMap;
 
 /// The anchors of an experiment: `count` of the known features, drawn by the seed, each of norm 1 on both sides.
 ///
@@ -17,80 +18,67 @@ use std::collections::BTreeMap;
 /// # Errors
 /// More anchors than there are features, classes or latents; a class whose mean is 0.
 pub fn anchors(config: &AnchorConfig, data: &Data, shape: Shape, seed: u64) -> Result<Anchors, ConfigError> {
-    let (known, sides) = match (config.source, data) {
+    let chosen = |known: usize| {
+        let mut chosen: Vec<usize> = (0..known).collect();
+        chosen.shuffle(&mut stream(seed, "anchors"));
+        let count = config.count.or(config.latents.as_ref().map(Vec::len)).unwrap_or(known);
+        if count > known {
+            return Err(ConfigError::new("anchors.count", format!("at most the {known} known features"), count));
+        }
+        chosen.truncate(count);
+        Ok(chosen)
+    };
+    let (inputs, targets, features) = match (config.source, data) {
         (AnchorSource::GroundTruth, Data::Bench(bench)) => {
-            let side = |side| bench.directions(side).data().to_vec();
-            ((0..bench.config().n as u32).collect(), [side(Side::Input), side(Side::Target)])
+            let chosen = chosen(bench.config().n)?;
+            let columns = |side| columns(bench, side, &chosen);
+            (columns(Side::Input), columns(Side::Target), chosen.iter().map(|&d| d as u32).collect())
         }
         (AnchorSource::Labels, Data::Rows(rows)) => {
             let labels =
                 rows.labels().ok_or_else(|| ConfigError::new("anchors.source", "labelled data", "no labels"))?;
-            class_means(rows.as_ref(), labels)?
+            let chosen = chosen(labels.names.len())?;
+            let means = |side| means(rows.as_ref(), labels, side, &chosen).map_err(named);
+            (means(Side::Input)?, means(Side::Target)?, Vec::new())
         }
         (AnchorSource::GroundTruth, _) => return Err(ConfigError::new("anchors.source", "`labels`", "`ground-truth`")),
         (AnchorSource::Labels, _) => return Err(ConfigError::new("anchors.source", "`ground-truth`", "`labels`")),
     };
-    let mut chosen: Vec<usize> = (0..known.len()).collect();
-    chosen.shuffle(&mut stream(seed, "anchors"));
-    let count = config.count.or(config.latents.as_ref().map(Vec::len)).unwrap_or(known.len());
-    if count > known.len() {
-        return Err(ConfigError::new("anchors.count", format!("at most the {} known features", known.len()), count));
-    }
-    chosen.truncate(count);
-    let rows = |numbers: &[f32], width: usize| -> Result<Vec<f32>, ConfigError> {
-        let mut rows = Vec::with_capacity(count * width);
-        for &c in &chosen {
-            let row = &numbers[c * width..(c + 1) * width];
-            let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            if !(norm > 0.0 && norm.is_finite()) {
-                let found = format!("norm {norm} for {}", known[c]);
-                return Err(ConfigError::new("anchors", "known features that are not 0", found));
-            }
-            rows.extend(row.iter().map(|x| (f64::from(*x) / norm) as f32));
-        }
-        Ok(rows)
-    };
-    let (inputs, targets) = (rows(&sides[0], shape.n_p)?, rows(&sides[1], shape.n_r)?);
-    let mut anchors = Anchors::first(config.weight, inputs, targets, shape)
-        .map_err(|error| ConfigError::new("anchors", error.expected, error.found))?;
+    let mut anchors = Anchors::first(config.weight, inputs, targets, shape).map_err(named)?;
+    anchors.features = features;
     if let Some(latents) = &config.latents {
         anchors.latents.clone_from(latents);
-    }
-    if config.source == AnchorSource::GroundTruth {
-        anchors.features = chosen.iter().map(|&c| known[c]).collect();
     }
     Ok(anchors)
 }
 
-/// Rows read at a time.
-const CHUNK: u64 = 1024;
+fn named(error: AnchorError) -> ConfigError {
+    ConfigError::new("anchors", error.expected, error.found)
+}
 
-/// x̄^{(c)} for every class by increasing label, on both sides (eq. 22). Sums are in f64 and in the order of samples.
-fn class_means(rows: &dyn Samples, labels: &[u32]) -> Result<(Vec<u32>, [Vec<f32>; 2]), ConfigError> {
-    if labels.len() as u64 != rows.samples() {
-        let expected = format!("one label for each of the {} samples", rows.samples());
-        return Err(ConfigError::new("data.labels", expected, labels.len()));
+/// Columns of the bench, of norm 1.
+fn columns(bench: &Bench, side: Side, chosen: &[usize]) -> Vec<f32> {
+    let mut rows = Vec::with_capacity(chosen.len() * bench.directions(side).dimension());
+    for &d in chosen {
+        let column = bench.directions(side).column(d);
+        let norm = column.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        rows.extend(column.iter().map(|x| (f64::from(*x) / norm) as f32));
     }
-    let mut counts = BTreeMap::new();
-    labels.iter().for_each(|label| *counts.entry(*label).or_insert(0_u64) += 1);
-    let place: BTreeMap<u32, usize> = counts.keys().enumerate().map(|(place, label)| (*label, place)).collect();
-    let mean = |side| {
-        let width = rows.dimension(side);
-        let mut sums = vec![0.0_f64; counts.len() * width];
-        let mut chunk = Vec::new();
-        for first in (0..rows.samples()).step_by(CHUNK as usize) {
-            let indices: Vec<u64> = (first..rows.samples().min(first + CHUNK)).collect();
-            chunk.resize(indices.len() * width, 0.0_f32);
-            rows.read(&indices, side, &mut chunk);
-            for (row, &index) in chunk.chunks_exact(width).zip(&indices) {
-                let sum = &mut sums[place[&labels[index as usize]] * width..][..width];
-                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
-            }
-        }
-        let counts = counts.values().flat_map(|count| std::iter::repeat_n(*count as f64, width));
-        sums.iter().zip(counts).map(|(sum, count)| (sum / count) as f32).collect()
-    };
-    Ok((counts.keys().copied().collect(), [mean(Side::Input), mean(Side::Target)]))
+    rows
+}
+
+/// Normalised means of these classes (eqs. 22 and 23).
+fn means(rows: &dyn Samples, labels: &Labels, side: Side, chosen: &[usize]) -> Result<Vec<f32>, AnchorError> {
+    let mut place = vec![None; labels.names.len()];
+    chosen.iter().enumerate().for_each(|(k, &c)| place[c] = Some(k as u32));
+    let classes: Vec<Option<u32>> = labels.classes.iter().map(|c| c.and_then(|c| place[c as usize])).collect();
+    class_means(
+        rows.dimension(side),
+        &classes,
+        chosen.len(),
+        |j, x| rows.read(&[j as u64], side, x),
+        |k| format!("`{}`", labels.names[chosen[k]]),
+    )
 }
 
 #[cfg(test)]
@@ -107,6 +95,11 @@ mod tests {
 
     fn config(source: AnchorSource, count: Option<usize>) -> AnchorConfig {
         AnchorConfig { source, count, weight: 0.1, latents: None }
+    }
+
+    fn labels(classes: &[u32]) -> Labels {
+        let names = (0..=*classes.iter().max().unwrap()).map(|c| c.to_string()).collect();
+        Labels { classes: classes.iter().map(|c| Some(*c)).collect(), names }
     }
 
     #[test]
@@ -142,26 +135,28 @@ mod tests {
     }
 
     #[test]
-    fn class_means_are_normalised_and_sorted_by_label() {
+    fn anchors_of_labelled_data_are_normalised_class_means_of_a_seeded_subset() {
         let rows = Memory {
             n_p: 2,
-            inputs: vec![3.0, 0.0, 0.0, 5.0, 0.0, 3.0, 6.0, 8.0],
+            inputs: vec![3.0, 0.0, 5.0, 5.0, -3.0, 3.0, 6.0, 8.0],
             targets: None,
-            labels: Some(vec![7, 2, 7, 9]),
+            labels: Some(labels(&[1, 0, 1, 2])),
         };
         let data = Data::Rows(Box::new(rows));
         let shape = Shape { n_p: 2, n_r: 2, n_q: 3 };
         let own = AnchorConfig { latents: Some(vec![2, 0, 1]), ..config(AnchorSource::Labels, None) };
         let found = anchors(&own, &data, shape, 0).unwrap();
         let half = 0.5_f32.sqrt();
-        let mut expected = vec![[0.0, 1.0], [half, half], [0.6, 0.8]];
-        let mut rows: Vec<[f32; 2]> = found.inputs.chunks(2).map(|row| [row[0], row[1]]).collect();
-        let key = |row: &[f32; 2]| (row[0] * 100.0) as i32;
-        rows.sort_by_key(key);
-        expected.sort_by_key(key);
+        let all = [[half, half], [0.0, 1.0], [0.6, 0.8]];
         // Each number is rounded once or twice to 24 bits.
-        assert!(rows.iter().flatten().zip(expected.iter().flatten()).all(|(x, y)| (x - y).abs() < 1e-6), "{rows:?}");
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-6);
+        let place = |row: &[f32]| all.iter().position(|mean| near(mean, row)).unwrap();
+        let mut places: Vec<usize> = found.inputs.chunks(2).map(place).collect();
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2]);
         assert_eq!((found.targets.clone(), found.latents, found.features.len()), (found.inputs, vec![2, 0, 1], 0));
+        let one = |seed| place(&anchors(&config(AnchorSource::Labels, Some(1)), &data, shape, seed).unwrap().inputs);
+        assert!((1..20).any(|seed| one(seed) != one(0)));
     }
 
     #[test]
@@ -170,9 +165,8 @@ mod tests {
         let shape = Shape { n_p: 1, n_r: 1, n_q: 5 };
         let by_labels = config(AnchorSource::Labels, Some(2));
         for (data, config, field) in [
-            (memory(vec![1.0, -1.0, 2.0], Some(vec![0, 0, 1])), &by_labels, "anchors"),
-            (memory(vec![1.0, 2.0], Some(vec![0, 0])), &by_labels, "anchors.count"),
-            (memory(vec![1.0, 2.0], Some(vec![0])), &by_labels, "data.labels"),
+            (memory(vec![1.0, -1.0, 2.0], Some(labels(&[0, 0, 1]))), &by_labels, "anchors"),
+            (memory(vec![1.0, 2.0], Some(labels(&[0, 0]))), &by_labels, "anchors.count"),
             (memory(vec![1.0, 2.0], None), &by_labels, "anchors.source"),
             (bench(Task::Sae), &by_labels, "anchors.source"),
             (memory(vec![1.0], None), &config(AnchorSource::GroundTruth, None), "anchors.source"),

@@ -10,7 +10,6 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::path::PathBuf;
 
 /// An experiment.
 ///
@@ -63,24 +62,19 @@ pub struct Published {
     pub at: Option<String>,
 }
 
-/// Samples of one's own: `.npy` files, or tensors of `.safetensors` files.
+/// Samples of one's own, see [`Embeddings`](crate::io::embeddings::Embeddings) and [`Labels`](crate::io::labels::Labels). Paths are relative to
+/// the folder that the command runs in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// Rows of x_p.
-    pub inputs: PathBuf,
-    /// Which tensor of `inputs`, where it is a `.safetensors` file of several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inputs_tensor: Option<String>,
+    /// Rows of x_p: `FILE.npy`, `FILE.safetensors` or `FILE.safetensors:TENSOR`.
+    pub inputs: String,
     /// Rows of x_r; the inputs if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub targets: Option<PathBuf>,
-    /// Which tensor of `targets`.
+    pub targets: Option<String>,
+    /// The class of each row, for anchors: `FILE.npy`, `FILE.csv` or `FILE.csv:COLUMN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub targets_tensor: Option<String>,
-    /// The class of each row, for anchors: `.npy` or `.csv`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labels: Option<PathBuf>,
+    pub labels: Option<String>,
 }
 
 /// The model.

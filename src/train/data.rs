@@ -1,7 +1,12 @@
 //! Where samples come from.
 
+use super::config::Files;
 use crate::backend::{Backend, Rows};
 use crate::bench::dataset::{Bench, Side};
+use crate::io::FileError;
+use crate::io::embeddings::Embeddings;
+use crate::io::labels::Labels;
+use std::path::Path;
 
 /// Samples to train on, by their number.
 pub enum Data {
@@ -21,8 +26,8 @@ pub trait Samples: Send + Sync {
     fn reconstructs_its_input(&self) -> bool;
     /// Writes these rows of one side under each other, `indices.len()` × dimension numbers.
     fn read(&self, indices: &[u64], side: Side, out: &mut [f32]);
-    /// The class of each sample, where known.
-    fn labels(&self) -> Option<&[u32]>;
+    /// The classes of the samples, where known.
+    fn labels(&self) -> Option<&Labels>;
 }
 
 impl Data {
@@ -67,6 +72,18 @@ pub struct Loader {
 }
 
 impl Loader {
+    /// x_r of these samples, rows of n_r numbers.
+    pub fn targets(&mut self, data: &Data, indices: &[u64]) -> &[f32] {
+        self.targets.resize(indices.len() * data.dimension(Side::Target), 0.0);
+        match data {
+            Data::Bench(bench) => {
+                bench.synthesize(&bench.coefficients().batch(indices), Side::Target, &mut self.targets);
+            }
+            Data::Rows(rows) => rows.read(indices, Side::Target, &mut self.targets),
+        }
+        &self.targets
+    }
+
     /// Puts these samples into a batch.
     pub fn load<B: Backend>(&mut self, backend: &B, data: &Data, indices: &[u64], batch: &mut B::Batch) {
         match data {
@@ -93,8 +110,8 @@ pub struct Memory {
     pub inputs: Vec<f32>,
     /// n_r and rows of n_r numbers; absent if x_r is x_p.
     pub targets: Option<(usize, Vec<f32>)>,
-    /// The class of each row.
-    pub labels: Option<Vec<u32>>,
+    /// The classes of the rows.
+    pub labels: Option<Labels>,
 }
 
 impl Samples for Memory {
@@ -124,7 +141,100 @@ impl Samples for Memory {
         }
     }
 
-    fn labels(&self) -> Option<&[u32]> {
-        self.labels.as_deref()
+    fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
+    }
+}
+
+/// Rows of files, read as they are needed.
+#[derive(Debug)]
+pub struct Mapped {
+    inputs: Embeddings,
+    targets: Option<Embeddings>,
+    labels: Option<Labels>,
+}
+
+impl Mapped {
+    /// Opens the files and reads the numbers once, to refuse NaN and infinities before training begins.
+    ///
+    /// # Errors
+    /// A file that cannot be used, a number that is not finite, targets or labels of another number of rows.
+    pub fn open(files: &Files) -> Result<Self, FileError> {
+        let inputs = Embeddings::open(&files.inputs)?;
+        let targets = files.targets.as_deref().map(Embeddings::open).transpose()?;
+        if let (Some(rows), Some(path)) = (targets.as_ref().map(Embeddings::rows), &files.targets)
+            && rows != inputs.rows()
+        {
+            let expected = format!("{}, as many as there are inputs", inputs.rows());
+            return Err(FileError::content(Path::new(path), "rows", expected, rows.to_string()));
+        }
+        inputs.check_finite()?;
+        targets.as_ref().map_or(Ok(()), Embeddings::check_finite)?;
+        let labels = files.labels.as_deref().map(|labels| Labels::open(labels, inputs.rows())).transpose()?;
+        Ok(Self { inputs, targets, labels })
+    }
+
+    fn side(&self, side: Side) -> &Embeddings {
+        match (&self.targets, side) {
+            (Some(targets), Side::Target) => targets,
+            _ => &self.inputs,
+        }
+    }
+}
+
+impl Samples for Mapped {
+    fn samples(&self) -> u64 {
+        self.inputs.rows() as u64
+    }
+
+    fn dimension(&self, side: Side) -> usize {
+        self.side(side).dimension()
+    }
+
+    fn reconstructs_its_input(&self) -> bool {
+        self.targets.is_none()
+    }
+
+    fn read(&self, indices: &[u64], side: Side, out: &mut [f32]) {
+        self.side(side).read(indices, out);
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::npy;
+
+    fn written(folder: &Path, name: &str, rows: &[&[f32]]) -> String {
+        let path = folder.join(name);
+        let mut bytes = npy::header(&[rows.len() as u64, rows[0].len() as u64]);
+        rows.iter().copied().flatten().for_each(|x| bytes.extend(x.to_le_bytes()));
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    }
+
+    #[test]
+    fn files_of_one_length_become_samples_and_others_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = written(folder.path(), "x.npy", &[&[1.0, 2.0], &[3.0, 4.0], &[5.0, 6.0]]);
+        let targets = written(folder.path(), "y.npy", &[&[7.0], &[8.0], &[9.0]]);
+        let short = written(folder.path(), "short.npy", &[&[7.0], &[8.0]]);
+        let holes = written(folder.path(), "holes.npy", &[&[7.0], &[f32::NAN], &[1.0]]);
+        let files =
+            |targets: Option<&String>| Files { inputs: inputs.clone(), targets: targets.cloned(), labels: None };
+        let data = Data::Rows(Box::new(Mapped::open(&files(Some(&targets))).unwrap()));
+        assert_eq!((data.samples(), data.dimension(Side::Input), data.dimension(Side::Target)), (3, 2, 1));
+        assert_eq!(Loader::default().targets(&data, &[2, 0]), [9.0, 7.0]);
+        let own = Data::Rows(Box::new(Mapped::open(&files(None)).unwrap()));
+        assert!(own.reconstructs_its_input());
+        assert_eq!(Loader::default().targets(&own, &[1]), [3.0, 4.0]);
+        let error = Mapped::open(&files(Some(&short))).unwrap_err().to_string();
+        assert!(error.ends_with("short.npy: rows: expected 3, as many as there are inputs, found 2"), "{error}");
+        let error = Mapped::open(&files(Some(&holes))).unwrap_err().to_string();
+        assert!(error.contains("row 1, column 0"), "{error}");
     }
 }

@@ -51,7 +51,8 @@ impl Backend for Mock {
     fn opt_state(&self, params: &Model) -> HostOptState {
         let zeros = Tensors::zeros_like(&params.tensors);
         let second = (self.spec.optimizer.rule != Rule::Sgd).then(|| zeros.clone());
-        HostOptState { step: 0, first: zeros, second, idle: vec![0; self.spec.shape.n_q] }
+        let warm_up = self.spec.schedule.first_warm_up();
+        HostOptState { step: 0, warm_up, first: zeros, second, idle: vec![0; self.spec.shape.n_q] }
     }
 
     fn batch(&self) -> Batch {
@@ -113,7 +114,7 @@ impl Backend for Mock {
 
     fn step(&self, params: &mut Model, opt: &mut HostOptState, codes: &Codes, grads: &mut Tensors<f32>) {
         let optimizer = &self.spec.optimizer;
-        let rate = (optimizer.learning_rate * self.spec.schedule.share(opt.step)) as f32;
+        let rate = (optimizer.learning_rate * self.spec.schedule.share_with(opt.warm_up, opt.step)) as f32;
         let (b_1, b_2) = (optimizer.beta_1 as f32, optimizer.beta_2 as f32);
         for parameter in [Parameter::Encoder, Parameter::Decoder] {
             for i in 0..self.spec.shape.n_q {

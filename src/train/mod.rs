@@ -7,9 +7,11 @@
 //! | in which order they are seen | [`order`] |
 //! | known features for anchoring (eqs. 21–23) | [`anchors`] |
 //! | the loop, on any [`Backend`](crate::backend::Backend) | [`run`] |
+//! | going on bit for bit | [`checkpoint`] |
 
 pub mod anchors;
 pub mod check;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 #[cfg(test)]

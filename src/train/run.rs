@@ -1,7 +1,7 @@
 //! The loop of training, on any backend and without files: what it shows goes to a [`Watch`].
 //!
 //! Step t takes the batch t of the [`Order`](super::order::Order), looks at it where a record is due, and updates. So a record of step t shows
-//! the parameters after t updates, and everything that decides what comes next is in [`State`] and t.
+//! the loss after t updates, and everything that decides what comes next is in [`State`].
 
 use super::check::Plan;
 use super::data::{Data, Loader};
@@ -96,7 +96,7 @@ impl Watch for () {
 pub enum End {
     /// All steps are done.
     Completed,
-    /// The loss is at most the target.
+    /// A recorded loss is at most the target; the update of that step is done.
     Target,
     /// [`Watch::stop`] wanted it.
     Stopped,
@@ -223,15 +223,18 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 return Ok(End::Stopped);
             }
             self.look();
-            if self.step.is_multiple_of(self.plan.log_every) || self.step + 1 == self.plan.steps {
-                let record = self.observed()?;
-                watch.record(&record).map_err(RunError::Watch)?;
-                if self.plan.target_loss.is_some_and(|target| record.loss <= target) {
-                    return Ok(End::Target);
-                }
-            }
+            let due = self.step.is_multiple_of(self.plan.log_every) || self.step + 1 == self.plan.steps;
+            let mut record = if due { Some(self.observed()?) } else { None };
             self.backend.step(&mut self.params, &mut self.opt, &self.codes, &mut self.grads);
+            if let Some(record) = &mut record {
+                record.gradient_norm = self.gradient_norm()?;
+                watch.record(record).map_err(RunError::Watch)?;
+            }
             self.step += 1;
+            let reached = |record: Record| self.plan.target_loss.is_some_and(|target| record.loss <= target);
+            if record.is_some_and(reached) {
+                return Ok(End::Target);
+            }
             let every = self.plan.checkpoint_every;
             if every > 0 && self.step.is_multiple_of(every) && self.step < self.plan.steps {
                 watch.checkpoint(&self.finite_state()?).map_err(RunError::Watch)?;
@@ -261,13 +264,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.backend.backward(&self.params, &self.batch, &mut self.codes, &mut self.grads);
     }
 
+    /// What can be seen before the update: everything but the gradient's norm.
     fn observed(&mut self) -> Result<Record, Diverged> {
         let seen = self.backend.observe(&self.params, &self.codes, &self.grads);
-        let Observation { loss, mse, scales, penalty, aux, anchor, l0, gradient_norm, .. } = seen;
-        if !(loss.is_finite() && gradient_norm.is_finite()) {
-            let what = format!(
-                "the loss is {loss} (mse {mse}, penalty {penalty}, aux {aux}, anchor {anchor}), the gradient's norm {gradient_norm}"
-            );
+        let Observation { loss, mse, scales, penalty, aux, anchor, l0, .. } = seen;
+        if !loss.is_finite() {
+            let what = format!("the loss is {loss} (mse {mse}, penalty {penalty}, aux {aux}, anchor {anchor})");
             let place = not_finite(&self.state()).or_else(|| self.sample_not_finite()).unwrap_or(Place::Nowhere);
             return Err(self.diverged(what, place));
         }
@@ -291,8 +293,18 @@ impl<'a, B: Backend> Trainer<'a, B> {
             anchor,
             l0,
             dead,
-            gradient_norm,
+            gradient_norm: 0.0,
         })
+    }
+
+    /// Known after the update only, since the update adds the anchors.
+    fn gradient_norm(&self) -> Result<f64, Diverged> {
+        let norm = self.backend.observe(&self.params, &self.codes, &self.grads).gradient_norm;
+        if norm.is_finite() {
+            return Ok(norm);
+        }
+        let place = not_finite(&self.state()).unwrap_or(Place::Nowhere);
+        Err(self.diverged(format!("the gradient's norm is {norm}"), place))
     }
 
     fn diverged(&self, what: String, place: Place) -> Diverged {
@@ -425,7 +437,7 @@ mod tests {
         let (end, state) = run(&target, &data, &Mock::new(&target.spec), &mut log);
         assert_eq!(end, Ok(End::Target));
         let last = log.records.last().unwrap();
-        assert!(last.loss <= 0.05 && last.step == state.opt.step && last.step < 2999);
+        assert!(last.loss <= 0.05 && last.step + 1 == state.opt.step && last.step < 2999);
         assert!(log.records[..log.records.len() - 1].iter().all(|r| r.loss > 0.05));
     }
 

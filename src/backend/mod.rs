@@ -68,6 +68,8 @@
 //! [`score::score`], products accumulated in 64 lanes by fused multiply-adds and summed in a fixed tree. Screens may only discard what provably
 //! cannot be selected by that score. Ties go to the lower latent; NaN is never selected while a number is left.
 
+#[cfg(test)]
+pub mod conformance;
 pub mod cpu;
 pub mod optimizer;
 pub mod reference;

@@ -9,8 +9,9 @@
 //! | one update | [`update`] |
 //!
 //! Selection rounds parameters and inputs to f32 and looks at [`score`](super::score::score), so that the reference selects exactly what
-//! every f32 backend with the same numbers selects. Everything else, the value of a selected latent too, is computed in f64 from parameters that
-//! stay in f64 between steps; [`Backend::codes_of`] gives the f32 values that selection has seen.
+//! every f32 backend with the same numbers selects. Everything else, the value of a selected latent too, is computed in f64;
+//! [`Backend::codes_of`] gives the f32 values that selection has seen. A step ends with rounding parameters and moments to f32, so that a run that
+//! is saved and restored goes on with the same bits.
 
 pub mod backward;
 pub mod forward;
@@ -226,6 +227,8 @@ impl Backend for Reference {
     fn step(&self, params: &mut Params, opt: &mut State, codes: &Codes, grads: &mut Grads) {
         let gradient = backward::with_anchoring(&self.spec, params, &grads.tensors);
         grads.norm = update::update(&self.spec, params, opt, codes, gradient);
+        *params = self.params(&self.model(params));
+        *opt = self.restore(&self.save(opt));
     }
 
     fn observe(&self, params: &Params, codes: &Codes, grads: &Grads) -> Observation {

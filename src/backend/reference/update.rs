@@ -32,7 +32,8 @@ pub fn update(spec: &Spec, params: &mut Params, state: &mut State, codes: &Codes
     norm
 }
 
-fn project(tensors: &Tensors<f64>, gradient: &mut Tensors<f64>) {
+/// Removes from the gradient of each decoder column its part along the column.
+pub fn project(tensors: &Tensors<f64>, gradient: &mut Tensors<f64>) {
     for i in 0..tensors.shape().n_q {
         let column = tensors.row(Parameter::Decoder, i);
         let g = gradient.row_mut(Parameter::Decoder, i);

@@ -1,0 +1,147 @@
+//! The suite that every backend must pass: step by step the same selection as the [`Reference`], and everything else within the rounding of f32.
+//!
+//! ```text
+//!     backend::conformance::suite(|spec| MyBackend::new(spec));
+//! ```
+//!
+//! Before every step the reference takes over the backend's parameters and state, so that both start from the same f32 numbers; then
+//!
+//! | compared | how |
+//! |---|---|
+//! | codes, in both modes | latents equal, values bit for bit |
+//! | reconstructions, terms of the loss, gradients | within the [`bounds`] of f32 rounding of that batch |
+//! | updates | against the reference's update with the *backend's* gradients, within a bound of each number |
+//! | idle counters, step counts | equal |
+//! | the same step again; a run saved, restored and continued; samples drawn or loaded | bit for bit |
+
+mod bounds;
+mod cases;
+mod steps;
+mod update_bounds;
+
+use super::{Backend, HostCodes, Mode, Rows, Spec};
+use crate::bench::config::{BenchConfig, Task};
+use crate::bench::dataset::{Bench, Side};
+use crate::sdl::{Activation, Init, Model, Objective, Shape};
+use cases::{Case, Flavour};
+use steps::Run;
+
+/// Runs all of it.
+///
+/// # Panics
+/// Where the backend deviates, with the case in words.
+pub fn suite<B: Backend>(make: impl Fn(Spec) -> B) {
+    for case in Case::all() {
+        steps_agree(&case, &make);
+    }
+    for activation in cases::activations(3) {
+        not_a_number(activation, &make);
+        draws_what_it_loads(activation, &make);
+    }
+}
+
+fn steps_agree<B: Backend>(case: &Case, make: &impl Fn(Spec) -> B) {
+    let backend = make(case.spec.clone());
+    assert_eq!(backend.spec(), &case.spec, "{}", case.name);
+    let mut run = Run::new(&backend, case);
+    assert!(same_model(&backend.model(&run.params), &case.model), "{}: a model comes back as it was", case.name);
+    for samples in &case.batches {
+        run.compare_step(samples);
+    }
+    // Continue, once in the same run and once in another one that was restored from files.
+    let other = make(case.spec.clone());
+    let mut restored = Run::restored(&other, case, &backend.model(&run.params), &backend.save(&run.opt));
+    for samples in &case.batches {
+        run.step(samples);
+        restored.step(samples);
+        let (model, again) = (backend.model(&run.params), other.model(&restored.params));
+        assert!(same_model(&model, &again), "{}: a restored run goes on with the same bits", case.name);
+        assert_eq!(backend.save(&run.opt), other.save(&restored.opt), "{}", case.name);
+        assert_eq!(backend.idle(&run.opt), other.idle(&restored.opt), "{}", case.name);
+    }
+}
+
+/// Rows with NaN and infinite inputs, and latents with such weights: the selection is defined, and nothing else is asked for.
+fn not_a_number<B: Backend>(activation: Activation, make: &impl Fn(Spec) -> B) {
+    for shape in [Shape { n_p: 7, n_r: 5, n_q: 33 }, Shape { n_p: 70, n_r: 70, n_q: 40 }] {
+        for objective in [Objective::default(), cases::with_aux(activation)] {
+            let init = Init { tied: false, encoder_bias: true, ..Init::default() };
+            let mut case = Case::new("NaN", activation, objective, init, shape, 8, Flavour::Plain, 5);
+            let samples = &mut case.batches[0];
+            for (b, x) in [(1, f32::NAN), (2, f32::INFINITY), (3, f32::NEG_INFINITY), (5, f32::NAN)] {
+                samples.inputs[b * shape.n_p + b] = x;
+            }
+            samples.inputs[5 * shape.n_p] = f32::INFINITY;
+            let weights =
+                case.model.tensors.get_mut(crate::sdl::Parameter::Encoder).expect("every model has an encoder");
+            for (i, x) in [(0, f32::NAN), (4, f32::INFINITY), (9, f32::NEG_INFINITY), (31, f32::NAN)] {
+                weights[i * shape.n_p + 1] = x;
+            }
+            let backend = make(case.spec.clone());
+            let mut run = Run::new(&backend, &case);
+            let samples = case.batches[0].clone();
+            for mode in [Mode::Inference, Mode::Training] {
+                run.compare_codes(&samples, mode);
+            }
+            run.step(&samples);
+        }
+    }
+}
+
+/// A batch that is drawn is the batch that a host would upload.
+fn draws_what_it_loads<B: Backend>(activation: Activation, make: &impl Fn(Spec) -> B) {
+    for task in [Task::Sae, Task::Transcoder { n_r: 20 }, Task::Crosscoder { sources: 2 }] {
+        let config = BenchConfig { n: 30, n_p: 16, interference: 0.3, sparsity: 0.9, task, ..BenchConfig::default() };
+        let bench = Bench::generate(&config).expect("a small bench");
+        let dimension = |side| bench.directions(side).dimension();
+        let shape = Shape { n_p: dimension(Side::Input), n_r: dimension(Side::Target), n_q: 50 };
+        let mut case =
+            Case::new("drawn", activation, Objective::default(), Init::default(), shape, 6, Flavour::Plain, 9);
+        case.spec.reconstructs_its_input = bench.reconstructs_its_input();
+        let indices = [3, 0, 1 << 40, 17, 17];
+        let x = bench.coefficients().batch(&indices);
+        let rows = |side| {
+            let mut rows = vec![0.0; indices.len() * dimension(side)];
+            bench.synthesize(&x, side, &mut rows);
+            rows
+        };
+        let (inputs, targets) = (rows(Side::Input), rows(Side::Target));
+        let backend = make(case.spec.clone());
+        let outcome = |drawn: bool| {
+            let mut run = Run::new(&backend, &case);
+            if drawn {
+                backend.sample(&bench, &indices, &mut run.batch);
+            } else {
+                backend.load(Rows { inputs: &inputs, targets: &targets, weights: None }, &mut run.batch);
+            }
+            run.step_as_loaded();
+            backend.model(&run.params)
+        };
+        assert!(same_model(&outcome(true), &outcome(false)), "{activation:?}, {task:?}: a drawn batch is a loaded one");
+    }
+}
+
+/// Equal numbers, NaN equal to NaN, −0 to +0.
+fn same(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()))
+}
+
+fn same_model(a: &Model, b: &Model) -> bool {
+    let parameters: Vec<_> = a.tensors.parameters().collect();
+    let tensors =
+        |m: &Model| parameters.iter().flat_map(|p| m.tensors.get(*p).map(<[f32]>::to_vec)).collect::<Vec<_>>();
+    let equal = tensors(a).iter().zip(&tensors(b)).all(|(a, b)| same(a, b));
+    a.activation == b.activation
+        && a.threshold == b.threshold
+        && b.tensors.parameters().eq(parameters.iter().copied())
+        && equal
+}
+
+fn same_codes(a: &HostCodes, b: &HostCodes) -> bool {
+    a.offsets == b.offsets && a.latents == b.latents && same(&a.values, &b.values)
+}
+
+#[test]
+fn the_reference_conforms_to_itself() {
+    suite(super::reference::Reference::new);
+}

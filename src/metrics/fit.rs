@@ -4,7 +4,7 @@
 //! and never a mean of quotients of batches. A latent is active where z_i ≠ 0: TopK (eq. 7) keeps negative values.
 
 use crate::backend::HostCodes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Sums over samples in f64, one sample after another, so that the same samples in the same order give the same bits however they are cut
 /// into batches.
@@ -20,7 +20,7 @@ pub struct Fit {
 }
 
 /// The numbers of [`Fit`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FitScores {
     /// Samples seen.
     pub samples: u64,
@@ -106,19 +106,10 @@ impl Fit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::latents::tests::codes;
     use super::*;
     use crate::bench::features::stream;
     use rand::RngExt;
-
-    fn codes(rows: &[&[(u32, f32)]]) -> HostCodes {
-        let mut codes = HostCodes { offsets: vec![0], ..HostCodes::default() };
-        for row in rows {
-            codes.latents.extend(row.iter().map(|e| e.0));
-            codes.values.extend(row.iter().map(|e| e.1));
-            codes.offsets.push(codes.latents.len());
-        }
-        codes
-    }
 
     fn drawn(count: usize, offset: f32, purpose: &str) -> Vec<f32> {
         let mut rng = stream(9, purpose);

@@ -9,7 +9,7 @@
 
 use super::similarity::{Comparison, Sign, SimilarityError, Vectors};
 use faer::Mat;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The one-to-one assignment of min(rows, columns) pairs (row, column) with the largest sum of values, which must be finite; pairs stand by
 /// increasing column.
@@ -87,7 +87,7 @@ fn shortest_paths(values: &Mat<f32>) -> Vec<usize> {
 }
 
 /// MCC with what belongs to it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Mcc {
     /// The mean cosine of the assigned pairs: absolute, or signed.
     pub mean: f64,

@@ -4,10 +4,10 @@
 //! For s ≥ 0: MIP ≥ τ·M_GT(τ), and M_GT(τ) = 0 implies MIP ≤ τ. For s ≤ 1: MIP ≤ M_GT(τ) + τ (1 − M_GT(τ)).
 
 use super::similarity::{Comparison, Sign, SimilarityError, Vectors};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The latent most similar to a feature.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Match {
     /// The latent; of equal ones the lower. Absent if there is none.
     pub latent: Option<u32>,
@@ -111,7 +111,7 @@ pub struct Recovery {
 }
 
 /// A histogram of best matches with equal bins from 0 to 1, closed below; the last one contains 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
     /// Features below 0 (signed products).
     pub below: usize,

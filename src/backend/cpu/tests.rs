@@ -1,0 +1,284 @@
+//! The backend against plain computations: selection bit for bit, losses and gradients in f64.
+
+use super::*;
+use crate::backend::{Optimizer, Rule, Schedule, score};
+use crate::bench::features::stream;
+use crate::sdl::{Anchors, Init, Objective, Shape};
+use rand::RngExt;
+
+fn spec(shape: Shape, batch: usize) -> Spec {
+    Spec {
+        shape,
+        batch,
+        objective: Objective::default(),
+        anchors: Anchors::none(),
+        optimizer: Optimizer::default(),
+        schedule: Schedule::default(),
+        unit_decoder: false,
+        reconstructs_its_input: true,
+    }
+}
+
+/// Rows with a few strong directions, as data have.
+fn data(rows: usize, n: usize, seed: u64) -> Vec<f32> {
+    let mut rng = stream(seed, "cpu tests");
+    let directions: Vec<f32> = (0..30 * n).map(|_| rng.random::<f32>() - 0.5).collect();
+    let mut x = vec![0.0; rows * n];
+    for row in x.chunks_mut(n) {
+        for direction in directions.chunks(n) {
+            if rng.random::<f32>() < 0.1 {
+                let c = 1.0 + rng.random::<f32>();
+                row.iter_mut().zip(direction).for_each(|(x, w)| *x += c * w);
+            }
+        }
+    }
+    x
+}
+
+/// All pre-activations of a row by the definition.
+fn pre_activations(model: &Model, x: &[f32]) -> Vec<f32> {
+    let t = &model.tensors;
+    let centred: Vec<f32> = match t.get(Parameter::InputBias) {
+        Some(bias) => x.iter().zip(bias).map(|(x, b)| x - b).collect(),
+        None => x.to_vec(),
+    };
+    let score = |i: usize| score::score(&centred, model.w_e(i));
+    (0..model.shape().n_q).map(|i| score(i) + t.get(Parameter::EncoderBias).map_or(0.0, |b| b[i])).collect()
+}
+
+/// The first k of a row by the definition: a full sort.
+fn top_k(z: &[f32], k: usize) -> Vec<(u32, f32)> {
+    let mut order: Vec<u32> = (0..z.len() as u32).collect();
+    let number = |i: u32| if z[i as usize].is_nan() { f32::NEG_INFINITY } else { z[i as usize] };
+    order.sort_by(|&a, &b| {
+        let nan = z[a as usize].is_nan().cmp(&z[b as usize].is_nan());
+        nan.then(number(b).partial_cmp(&number(a)).unwrap()).then(a.cmp(&b))
+    });
+    order.truncate(k);
+    order.sort_unstable();
+    order.into_iter().map(|i| (i, z[i as usize])).collect()
+}
+
+fn assert_selects_by_definition(cpu: &Cpu, params: &Params, opt: &OptState, x: &[f32]) {
+    let (mut batch, mut codes) = (cpu.batch(), cpu.codes());
+    cpu.load(Rows { inputs: x, targets: &[], weights: None }, &mut batch);
+    cpu.encode_select(params, opt, &batch, Mode::Training, &mut codes);
+    let found = cpu.codes_of(&codes);
+    for (b, x) in x.chunks(cpu.spec.shape.n_p).enumerate() {
+        let z = pre_activations(&params.model, x);
+        let expected: Vec<(u32, f32)> = match params.model.activation {
+            Activation::TopK { k } => top_k(&z, k),
+            Activation::TopKRelu { k } => top_k(&z, k).into_iter().filter(|(_, z)| *z > 0.0).collect(),
+            _ => unreachable!(),
+        };
+        let range = found.offsets[b]..found.offsets[b + 1];
+        let bits = |z: f32| if z.is_nan() { u32::MAX } else { z.to_bits() };
+        let found: Vec<_> = range.map(|at| (found.latents[at], bits(found.values[at]))).collect();
+        assert_eq!(found, expected.into_iter().map(|(i, z)| (i, bits(z))).collect::<Vec<_>>(), "row {b}");
+    }
+}
+
+fn train(cpu: &Cpu, model: &Model, x: &[f32], rows: usize, steps: usize) -> (Params, OptState, Vec<Observation>) {
+    let mut params = cpu.params(model);
+    let mut opt = cpu.opt_state(&params);
+    let (mut batch, mut codes, mut grads) = (cpu.batch(), cpu.codes(), cpu.grads(&params));
+    let batches: Vec<&[f32]> = x.chunks_exact(rows * cpu.spec.shape.n_p).collect();
+    let mut seen = Vec::new();
+    for t in 0..steps {
+        cpu.load(Rows { inputs: batches[t % batches.len()], targets: &[], weights: None }, &mut batch);
+        cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+        cpu.decode_residual(&params, &batch, &mut codes);
+        cpu.backward(&params, &batch, &mut codes, &mut grads);
+        cpu.step(&mut params, &mut opt, &codes, &mut grads);
+        seen.push(cpu.observe(&params, &codes, &grads));
+    }
+    (params, opt, seen)
+}
+
+#[test]
+fn every_path_selects_what_a_full_scoring_selects() {
+    for (n_p, n_q, k) in [(48, 300, 5), (70, 1500, 16), (64, 2100, 40), (5, 3, 8), (9, 40, 40)] {
+        for bias in [false, true] {
+            let shape = Shape { n_p, n_r: n_p, n_q };
+            let cpu = Cpu::new(spec(shape, 64));
+            for activation in [Activation::TopK { k }, Activation::TopKRelu { k }] {
+                let init = Init { encoder_bias: bias, input_bias: bias, ..Init::default() };
+                let mut model = init.model(shape, activation, 5);
+                let x = data(4 * 50, n_p, 6);
+                for steps in [0, 1, 7, 30] {
+                    let (params, opt, _) = train(&cpu, &model, &x, 50, steps);
+                    assert_selects_by_definition(&cpu, &params, &opt, &x[..61 * n_p]);
+                }
+                // Zero rows, infinities, NaN, subnormals and numbers that overflow; identical latents and such numbers in their weights.
+                let mut hard = x[..40 * n_p].to_vec();
+                let specials = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, 3e38, 1e-30, -2e19, f32::MIN_POSITIVE];
+                for (b, row) in hard.chunks_mut(n_p).enumerate().take(30) {
+                    match b {
+                        0 | 1 => row.fill(0.0),
+                        2..10 => row[b % n_p] = specials[b - 2],
+                        10..18 => row.fill(specials[b - 10]),
+                        18..26 => row.iter_mut().for_each(|x| *x *= specials[b - 18]),
+                        _ => row.iter_mut().for_each(|x| *x *= 1e-38),
+                    }
+                }
+                let params = cpu.params(&model);
+                let opt = cpu.opt_state(&params);
+                assert_selects_by_definition(&cpu, &params, &opt, &hard);
+                let first = model.w_e(0).to_vec();
+                for i in 0..n_q {
+                    let row = model.tensors.row_mut(Parameter::Encoder, i);
+                    match i % 20 {
+                        0..12 => row.copy_from_slice(&first),
+                        13 => row[i % n_p] = specials[i / 20 % 8],
+                        14 => row.fill(0.0),
+                        15 => row.iter_mut().for_each(|w| *w *= specials[i / 20 % 8]),
+                        _ => {}
+                    }
+                }
+                if let Some(biases) = model.tensors.get_mut(Parameter::EncoderBias) {
+                    biases.iter_mut().enumerate().for_each(|(i, b)| *b = if i % 17 == 3 { specials[i / 17 % 8] } else { 0.25 });
+                }
+                let params = cpu.params(&model);
+                assert_selects_by_definition(&cpu, &params, &opt, &hard);
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_have_the_same_bits_at_any_number_of_threads() {
+    let shape = Shape { n_p: 70, n_r: 70, n_q: 500 };
+    let x = data(4 * 90, 70, 8);
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let init = Init { encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
+        let mut spec = spec(shape, 90);
+        spec.optimizer.clip = 0.5;
+        spec.unit_decoder = true;
+        let cpu = Cpu::new(spec);
+        pool.install(|| train(&cpu, &init.model(shape, Activation::TopK { k: 7 }, 9), &x, 90, 6))
+    };
+    let (one, _, seen) = run(1);
+    assert!(seen[5].loss < seen[0].loss);
+    for threads in [2, 3] {
+        let (other, _, also) = run(threads);
+        assert!(one.model == other.model && one.norms == other.norms && seen == also);
+    }
+}
+
+#[test]
+fn gradients_are_those_of_a_plain_computation_in_f64() {
+    let shape = Shape { n_p: 21, n_r: 33, n_q: 60 };
+    let (rows, k) = (19, 6);
+    let mut spec = spec(shape, rows);
+    spec.reconstructs_its_input = false;
+    let cpu = Cpu::new(spec);
+    let init = Init { encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
+    let mut model = init.model(shape, Activation::TopK { k }, 3);
+    let mut rng = stream(4, "biases");
+    for p in [Parameter::EncoderBias, Parameter::DecoderBias, Parameter::InputBias, Parameter::Skip] {
+        model.tensors.get_mut(p).unwrap().iter_mut().for_each(|b| *b = rng.random::<f32>() - 0.5);
+    }
+    let (x, t) = (data(rows, shape.n_p, 1), data(rows, shape.n_r, 2));
+    let weights: Vec<f64> = (0..rows).map(|b| 0.01 * (b + 1) as f64).collect();
+    let params = cpu.params(&model);
+    let opt = cpu.opt_state(&params);
+    let (mut batch, mut codes, mut grads) = (cpu.batch(), cpu.codes(), cpu.grads(&params));
+    cpu.load(Rows { inputs: &x, targets: &t, weights: Some(&weights) }, &mut batch);
+    cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+    cpu.decode_residual(&params, &batch, &mut codes);
+    cpu.backward(&params, &batch, &mut codes, &mut grads);
+    let found = cpu.gradients_of(&params, &grads);
+    let loss = cpu.observe(&params, &codes, &grads).loss;
+
+    let selected = cpu.codes_of(&codes);
+    let at = |p: Parameter, i: usize| f64::from(model.tensors.get(p).unwrap()[i]);
+    let mut expected: Tensors<f64> = Tensors::zeros(shape, model.tensors.parameters());
+    let mut expected_loss = 0.0;
+    for b in 0..rows {
+        let centred: Vec<f64> = (0..shape.n_p).map(|c| f64::from(x[b * shape.n_p + c]) - at(Parameter::InputBias, c)).collect();
+        let mut e: Vec<f64> = (0..shape.n_r)
+            .map(|r| {
+                let skip: f64 = (0..shape.n_p).map(|c| at(Parameter::Skip, r * shape.n_p + c) * f64::from(x[b * shape.n_p + c])).sum();
+                at(Parameter::DecoderBias, r) + skip - f64::from(t[b * shape.n_r + r])
+            })
+            .collect();
+        let own = selected.offsets[b]..selected.offsets[b + 1];
+        assert_eq!(own.len(), k);
+        for entry in own.clone() {
+            let i = selected.latents[entry] as usize;
+            let z: f64 = centred.iter().zip(model.w_e(i)).map(|(x, w)| x * f64::from(*w)).sum::<f64>() + at(Parameter::EncoderBias, i);
+            e.iter_mut().zip(model.w_d(i)).for_each(|(e, v)| *e += z * f64::from(*v));
+        }
+        expected_loss += weights[b] * e.iter().map(|e| e * e).sum::<f64>();
+        let g: Vec<f64> = e.iter().map(|e| 2.0 * weights[b] * e).collect();
+        for entry in own {
+            let (i, z) = (selected.latents[entry] as usize, f64::from(selected.values[entry]));
+            let delta: f64 = g.iter().zip(model.w_d(i)).map(|(g, v)| g * f64::from(*v)).sum();
+            expected.row_mut(Parameter::Decoder, i).iter_mut().zip(&g).for_each(|(o, g)| *o += z * g);
+            expected.row_mut(Parameter::Encoder, i).iter_mut().zip(&centred).for_each(|(o, x)| *o += delta * x);
+            expected.row_mut(Parameter::EncoderBias, i)[0] += delta;
+            let bias = expected.get_mut(Parameter::InputBias).unwrap();
+            bias.iter_mut().zip(model.w_e(i)).for_each(|(o, w)| *o -= delta * f64::from(*w));
+        }
+        expected.get_mut(Parameter::DecoderBias).unwrap().iter_mut().zip(&g).for_each(|(o, g)| *o += g);
+        for r in 0..shape.n_r {
+            let row = expected.row_mut(Parameter::Skip, r).iter_mut().zip(&x[b * shape.n_p..]);
+            row.for_each(|(o, x)| *o += g[r] * f64::from(*x));
+        }
+    }
+    assert!((loss - expected_loss).abs() < 1e-5 * expected_loss);
+    for p in model.tensors.parameters() {
+        let (found, expected) = (found.get(p).unwrap(), expected.get(p).unwrap());
+        let size = expected.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+        for (found, expected) in found.iter().zip(expected) {
+            // Sums of fewer than 2^10 terms of the size of the largest entry, each rounded to 2^-24.
+            assert!((f64::from(*found) - expected).abs() < 6e-5 * size, "{p:?}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn adam_follows_its_formulas_and_skips_only_what_does_not_move() {
+    let shape = Shape { n_p: 12, n_r: 12, n_q: 200 };
+    for rule in [Rule::Adam, Rule::AdamW, Rule::Sgd] {
+        let mut spec = spec(shape, 8);
+        spec.optimizer = Optimizer { rule, weight_decay: 0.1, ..Optimizer::default() };
+        let cpu = Cpu::new(spec);
+        let model = Init::default().model(shape, Activation::TopK { k: 2 }, 3);
+        let x = data(24, 12, 5);
+        let mut params = cpu.params(&model);
+        let mut opt = cpu.opt_state(&params);
+        let (mut batch, mut codes, mut grads) = (cpu.batch(), cpu.codes(), cpu.grads(&params));
+        let (mut w, mut m, mut v) = (model.tensors.get(Parameter::Decoder).unwrap().to_vec(), vec![0.0_f64; 2400], vec![0.0_f64; 2400]);
+        let mut w: Vec<f64> = w.drain(..).map(f64::from).collect();
+        for t in 1..=6 {
+            cpu.load(Rows { inputs: &x[(t % 3) * 96..(t % 3 + 1) * 96], targets: &[], weights: None }, &mut batch);
+            cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+            cpu.decode_residual(&params, &batch, &mut codes);
+            cpu.backward(&params, &batch, &mut codes, &mut grads);
+            let g = cpu.gradients_of(&params, &grads);
+            let g = g.get(Parameter::Decoder).unwrap();
+            cpu.step(&mut params, &mut opt, &codes, &mut grads);
+            for i in 0..w.len() {
+                let g = f64::from(g[i]);
+                if rule == Rule::AdamW {
+                    w[i] *= 1.0 - 1e-3 * 0.1;
+                }
+                m[i] = if rule == Rule::Sgd { 0.9 * m[i] + g } else { 0.9 * m[i] + 0.1 * g };
+                v[i] = 0.999 * v[i] + 0.001 * g * g;
+                let (m_hat, v_hat) = (m[i] / (1.0 - 0.9_f64.powi(t as i32)), v[i] / (1.0 - 0.999_f64.powi(t as i32)));
+                w[i] -= if rule == Rule::Sgd { 1e-3 * m[i] } else { 1e-3 * m_hat / (v_hat.sqrt() + 1e-8) };
+            }
+            let found = params.decoder();
+            // A handful of roundings of numbers below 2 to 2^-24 a step.
+            assert!(w.iter().zip(found).all(|(w, f)| (w - f64::from(*f)).abs() < 2e-6 * t as f64));
+        }
+        let saved = cpu.save(&opt);
+        let again = cpu.restore(&saved);
+        assert_eq!(again.moving, opt.moving);
+        assert!(opt.moving.iter().any(|m| !m) && opt.moving.iter().any(|m| *m));
+        assert!(opt.idle.contains(&0) && opt.idle.contains(&48));
+        assert_eq!(cpu.save(&again), saved);
+    }
+}

@@ -81,4 +81,3 @@ impl Kernel for Latents<'_> {
         }
     }
 }
-

@@ -69,14 +69,23 @@ impl TopK<'_> {
         if stride > 0 {
             let rows = block_rows(self.rows);
             let out = codes.latents.par_chunks_mut(rows * stride).zip(codes.values.par_chunks_mut(rows * stride));
-            out.zip(counts.par_chunks_mut(rows)).enumerate().with_max_len(1).for_each(|(block, ((latents, values), counts))| {
-                pool.with(|scratch| self.select_block(block * rows, scratch, latents, values, counts));
-            });
+            out.zip(counts.par_chunks_mut(rows)).enumerate().with_max_len(1).for_each(
+                |(block, ((latents, values), counts))| {
+                    pool.with(|scratch| self.select_block(block * rows, scratch, latents, values, counts));
+                },
+            );
         }
         codes.compact(stride, counts);
     }
 
-    fn select_block(self, first: usize, scratch: &mut Scratch, latents: &mut [u32], values: &mut [f32], counts: &mut [u32]) {
+    fn select_block(
+        self,
+        first: usize,
+        scratch: &mut Scratch,
+        latents: &mut [u32],
+        values: &mut [f32],
+        counts: &mut [u32],
+    ) {
         let stride = self.k.min(self.params.shape().n_q);
         let floor = if self.positive { 0.0 } else { f32::NEG_INFINITY };
         self.screen_block(first, counts.len(), floor, scratch);

@@ -88,7 +88,9 @@ mod tests {
         for (m, n, d) in [(1, 1, 1), (5, 7, 3), (33, 17, 40), (8, 64, 65), (4, 4, 0)] {
             let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-4..5) as f32).collect() };
             let (a, b, c) = (draw(m * d), draw(d * n), draw(m * n));
-            for (a_turned, b_turned, accumulate) in [(false, false, false), (true, false, true), (false, true, true), (true, true, false)] {
+            for (a_turned, b_turned, accumulate) in
+                [(false, false, false), (true, false, true), (false, true, true), (true, true, false)]
+            {
                 let layout = |rows, columns, turned| match turned {
                     true => Layout::by_rows(columns, rows).transposed(),
                     false => Layout::by_rows(rows, columns),
@@ -112,7 +114,12 @@ mod tests {
     #[test]
     #[should_panic(expected = "within their slices")]
     fn a_matrix_longer_than_its_slice_is_refused() {
-        product((&mut [0.0; 4], Layout::by_rows(2, 2)), (&[0.0; 5], Layout::by_rows(2, 3)), (&[0.0; 6], Layout::by_rows(3, 2)), false);
+        product(
+            (&mut [0.0; 4], Layout::by_rows(2, 2)),
+            (&[0.0; 5], Layout::by_rows(2, 3)),
+            (&[0.0; 6], Layout::by_rows(3, 2)),
+            false,
+        );
     }
 
     #[test]

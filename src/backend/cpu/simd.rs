@@ -138,7 +138,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn not_below(self, a: Self::V, b: Self::V) -> u32 {
-        (0..WIDTH).fold(0, |mask, l| mask | u32::from(!matches!(a[l].partial_cmp(&b[l]), Some(std::cmp::Ordering::Less))) << l)
+        (0..WIDTH).fold(0, |mask, l| {
+            mask | u32::from(!matches!(a[l].partial_cmp(&b[l]), Some(std::cmp::Ordering::Less))) << l
+        })
     }
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
@@ -252,8 +254,15 @@ mod tests {
             let a = [1.5, -2.25, 3.1, 0.0, 1e-40, f32::INFINITY, 7.7, -0.1];
             let b = [0.3, 2.0, 3.1, -0.0, 2e-41, 1.0, f32::NAN, 1e30];
             let (x, y, z) = (s.load(&a), s.load(&b), s.splat(0.7));
-            let mut out = vec![s.not_below(x, y), s.not_below(y, x), s.sum(x).to_bits(), s.sum(s.load(&[1e8, 1.0, 2.0, 3.0, -1e8, 5.0, 6.0, 7.0])).to_bits()];
-            for v in [s.add(x, y), s.sub(x, y), s.mul(x, y), s.div(x, y), s.max(x, y), s.sqrt(s.mul(x, x)), s.fma(x, y, z)] {
+            let mut out = vec![
+                s.not_below(x, y),
+                s.not_below(y, x),
+                s.sum(x).to_bits(),
+                s.sum(s.load(&[1e8, 1.0, 2.0, 3.0, -1e8, 5.0, 6.0, 7.0])).to_bits(),
+            ];
+            for v in
+                [s.add(x, y), s.sub(x, y), s.mul(x, y), s.div(x, y), s.max(x, y), s.sqrt(s.mul(x, x)), s.fma(x, y, z)]
+            {
                 let mut stored = [0.0; WIDTH];
                 s.store(v, &mut stored);
                 // The bits of a NaN are not defined.

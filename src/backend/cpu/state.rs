@@ -81,7 +81,8 @@ impl OptState {
     pub(super) fn restored(state: &HostOptState) -> Self {
         let (first, second) = (state.first.clone(), state.second.clone());
         let moving = vec![false; state.idle.len()];
-        let mut opt = Self { step: state.step, warm_up: state.warm_up, first, second, idle: state.idle.clone(), moving };
+        let mut opt =
+            Self { step: state.step, warm_up: state.warm_up, first, second, idle: state.idle.clone(), moving };
         opt.find_moving();
         opt
     }

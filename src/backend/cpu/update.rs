@@ -164,9 +164,22 @@ impl Work<'_> {
         if columns == 0 {
             return 0.0;
         }
-        let chunk = |chunk: usize, w, m, v, g, live, norms| Chunk { work: self, parameter, first: chunk * CHUNK, columns, moving, w, m, v, g, live, norms };
+        let chunk = |chunk: usize, w, m, v, g, live, norms| Chunk {
+            work: self,
+            parameter,
+            first: chunk * CHUNK,
+            columns,
+            moving,
+            w,
+            m,
+            v,
+            g,
+            live,
+            norms,
+        };
         let marks = live.par_chunks(CHUNK).zip(norms.par_chunks_mut(CHUNK)).zip(&mut grads.squares);
-        let rows = w.par_chunks_mut(width).zip(m.par_chunks_mut(width)).zip(g.par_chunks_mut(width)).zip(marks).enumerate();
+        let rows =
+            w.par_chunks_mut(width).zip(m.par_chunks_mut(width)).zip(g.par_chunks_mut(width)).zip(marks).enumerate();
         if v.is_empty() {
             rows.for_each(|(i, (((w, m), g), ((live, norms), squares)))| {
                 *squares = self.isa.run(chunk(i, w, m, &mut [][..], g, live, norms));
@@ -294,7 +307,14 @@ impl Kernel for Row<'_> {
 }
 
 #[inline(always)]
-fn adam<S: Simd>(s: S, w: &mut [f32; WIDTH], m: &mut [f32; WIDTH], v: &mut [f32; WIDTH], g: &[f32; WIDTH], rates: &Rates) {
+fn adam<S: Simd>(
+    s: S,
+    w: &mut [f32; WIDTH],
+    m: &mut [f32; WIDTH],
+    v: &mut [f32; WIDTH],
+    g: &[f32; WIDTH],
+    rates: &Rates,
+) {
     let g = s.mul(s.splat(rates.clip), s.load(g));
     let first = s.fma(s.splat(rates.beta_1), s.load(m), s.mul(s.splat(rates.rest_1), g));
     let second = s.fma(s.splat(rates.beta_2), s.load(v), s.mul(s.splat(rates.rest_2), s.mul(g, g)));

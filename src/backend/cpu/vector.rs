@@ -140,7 +140,10 @@ mod tests {
                 let expected = score::score(&a, &b);
                 for isa in [Isa::Portable, Isa::detect()] {
                     let found = isa.run(Score(&a, &b));
-                    assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(), "{length} {special:?}");
+                    assert!(
+                        found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(),
+                        "{length} {special:?}"
+                    );
                 }
             }
         }
@@ -152,7 +155,8 @@ mod tests {
         for d in [1, 7, 8, 9, 40, 65] {
             let table: Vec<f32> = (0..20 * d).map(|_| rng.random::<f32>() - 0.5).collect();
             for count in 0..10 {
-                let entries: Vec<(u32, f32)> = (0..count).map(|_| (rng.random_range(0..20), rng.random::<f32>())).collect();
+                let entries: Vec<(u32, f32)> =
+                    (0..count).map(|_| (rng.random_range(0..20), rng.random::<f32>())).collect();
                 let mut expected = vec![0.25; d];
                 for (i, c) in &entries {
                     for (x, w) in expected.iter_mut().zip(&table[*i as usize * d..]) {

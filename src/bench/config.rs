@@ -158,7 +158,6 @@ impl BenchConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let fail =
             |field, expected: &str, found: String| Err(ConfigError { field, expected: expected.to_owned(), found });
-        let limit = interference_limit(self.n_p.max(1), self.n);
         let range = |x: f64, low: f64, high: f64| x >= low && x <= high;
         if self.n < 1 || self.n > MOST_FEATURES {
             return fail("n", "an integer from 1 to 2^20", self.n.to_string());
@@ -172,6 +171,7 @@ impl BenchConfig {
         if !range(self.sparsity, 0.0, 1.0) {
             return fail("sparsity", "a number in [0, 1]", self.sparsity.to_string());
         }
+        let limit = interference_limit(self.n_p, self.n);
         if !(self.interference < 1.0 && self.interference >= limit) {
             let expected = format!(
                 "a number in [{limit:.4}, 1), as {} unit vectors in {} dimensions always have a pair with a product of at least {limit:.4}",
@@ -281,6 +281,7 @@ mod tests {
     fn wrong_parameters_are_refused_with_the_field_named() {
         for (text, names) in [
             ("n = 0", "n:"),
+            ("n_p = 9223372036854775807", "n_p:"),
             ("samples = 0", "samples"),
             ("sparsity = nan", "sparsity"),
             ("sparsity = 1.5", "sparsity"),

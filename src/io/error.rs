@@ -37,9 +37,10 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// A file that holds something else than it should.
+    /// A file that holds something else than it should. Words that come from the file are shown on one line and cut.
     pub fn content(path: &Path, field: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::Content { path: path.to_owned(), field: field.to_owned(), expected: expected.into(), found: found.into() }
+        let [field, expected, found] = [field.to_owned(), expected.into(), found.into()].map(|text| brief(&text));
+        Self::Content { path: path.to_owned(), field, expected, found }
     }
 
     /// A file that cannot be read.
@@ -53,9 +54,34 @@ impl FileError {
     }
 }
 
-/// Text of a file as an error shows it: on one line, and short.
+/// A text on one line, and not longer than a person reads.
+fn brief(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = line.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}..", &line[..end]),
+        None => line,
+    }
+}
+
+/// Text of a file as an error quotes it.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
     const LONGEST: usize = 60;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]).escape_debug().to_string();
     if bytes.len() > LONGEST { format!("`{text}..`") } else { format!("`{text}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_of_bounded_length() {
+        let long = "a\nb\u{1b}[31m \u{e9}".repeat(1000);
+        let error = FileError::content(Path::new("x"), &long, &long, &long).to_string();
+        assert!(error.starts_with("x: a b [31m \u{e9}a b") && error.chars().count() < 1000, "{error}");
+        assert!(!error.contains(char::is_control));
+        assert_eq!(excerpt(b"\n'"), "`\\n\\'`");
+    }
 }

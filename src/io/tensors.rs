@@ -35,7 +35,7 @@ impl TensorFile {
             return Err(FileError::content(path, "header", expected, format!("{found}, {fix}")));
         }
         let (length, metadata) = SafeTensors::read_metadata(&file)
-            .map_err(|error| FileError::content(path, "header", expected, one_line(&error.to_string())))?;
+            .map_err(|error| FileError::content(path, "header", expected, error.to_string()))?;
         // 8 bytes hold the length of the header.
         Ok(Self { file, start: 8 + length, metadata })
     }
@@ -135,10 +135,6 @@ fn listed(names: &[String]) -> String {
         1..=MOST => names.join(", "),
         more => format!("{} and {} more", names[..MOST].join(", "), more - MOST),
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

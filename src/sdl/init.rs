@@ -107,7 +107,8 @@ impl Init {
                 }
                 Weights::Kaiming => {
                     let bound = self.scale * (6.0 / fan_in as f64).sqrt();
-                    row.iter_mut().for_each(|w| *w = (bound * (2.0 * rand::RngExt::random::<f64>(&mut rng) - 1.0)) as f32);
+                    row.iter_mut()
+                        .for_each(|w| *w = (bound * (2.0 * rand::RngExt::random::<f64>(&mut rng) - 1.0)) as f32);
                 }
             }
         }

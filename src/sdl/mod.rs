@@ -27,3 +27,4 @@ pub use anchoring::Anchors;
 pub use init::Init;
 pub use model::{Model, Parameter, Shape, Tensors};
 pub use objective::{AuxK, AuxTarget, Objective, Scales};
+pub use resampling::Resampling;

@@ -1,1 +1,0 @@
-//! Dead latents, and ways to bring them back.

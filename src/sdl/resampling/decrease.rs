@@ -1,0 +1,258 @@
+//! Resampling by the exact decrease. A latent with encoder row w that was silent, and the best decoder column for it, lower the loss of a set of samples
+//! with weights M_b by exactly
+//!
+//! ```text
+//!     ‖q(w)‖² / Σ_b M_b z_b²,     z_b = σ(⟨w, x'_b⟩),     q = Σ_b M_b z_b e_b,     e_b = x_r − x̂_r,     v = q / Σ_b M_b z_b²
+//! ```
+//!
+//! while the others stay as they are. Where a top-k makes room for the new latent, the last one selected, j, leaves: then e_b + z_bj v_j stands for
+//! e_b, and Σ_b M_b (‖e_b‖² − ‖e_b + z_bj v_j‖²) over these samples is added. BatchTopK counts as its threshold of inference.
+//!
+//! The maximum over w is looked for among inputs of badly reconstructed samples (and their residuals where x_p and x_r are of one space), from the best of
+//! which a line search climbs along the gradient 2 Σ_b M_b ⟨v, e_b − z_b v⟩ x'_b; so it is a local maximum at best. Latents are placed one after the
+//! other, each with the earlier ones in place. With a unit decoder the length of v is moved to w; where that changes what is selected, the decrease
+//! is that of the pair as it ends up.
+
+use super::bricken::Lottery;
+use super::{Constraints, Moved, Samples, log_threshold, mean_norm_of_living_rows};
+use crate::backend::score;
+use crate::sdl::activation::Activation;
+use crate::sdl::model::{Model, Parameter};
+use rand_chacha::ChaCha20Rng;
+use rayon::prelude::*;
+
+/// Samples whose directions are tried for a latent.
+const CANDIDATES: usize = 16;
+/// Steps of the climb.
+const CLIMB: usize = 12;
+
+/// One sample.
+struct Row {
+    weight: f64,
+    /// x' = x_p − b_p, as the backends round it.
+    rounded: Vec<f32>,
+    input: Vec<f64>,
+    missing: Vec<f64>,
+    codes: Vec<(u32, f64)>,
+}
+
+/// The samples with all latents that are in place.
+struct Fit<'a> {
+    model: &'a Model,
+    rows: Vec<Row>,
+    /// Columns of latents that were placed here.
+    placed: Vec<(u32, Vec<f64>)>,
+}
+
+/// What a row is worth.
+struct Worth {
+    column: Vec<f64>,
+    decrease: f64,
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+fn round(a: &[f64]) -> Vec<f32> {
+    a.iter().map(|x| *x as f32).collect()
+}
+
+pub(super) fn replace(
+    model: &mut Model,
+    samples: &Samples<'_>,
+    dead: &[usize],
+    constraints: Constraints<'_>,
+    rng: &mut ChaCha20Rng,
+) -> Vec<Moved> {
+    let length = mean_norm_of_living_rows(model, dead);
+    let mut moved = Vec::new();
+    let mut changes = Vec::new();
+    let mut fit = Fit::new(model, samples);
+    for &i in dead {
+        let Some(row) = fit.best_row(length, rng) else { break };
+        let Some(column) = fit.worth(&row).map(|worth| worth.column) else { continue };
+        let (row, column) = if constraints.unit_decoder { balanced(&row, &column) } else { (row, column) };
+        let (row, column) = (round(&row), round(&column));
+        let Some(decrease) = fit.place(i as u32, &row, &column) else { continue };
+        changes.push((i, row, column));
+        moved.push(Moved { latent: i as u32, decrease: Some(decrease) });
+    }
+    for (i, row, column) in changes {
+        model.tensors.row_mut(Parameter::Encoder, i).copy_from_slice(&row);
+        model.tensors.row_mut(Parameter::Decoder, i).copy_from_slice(&column);
+    }
+    moved
+}
+
+/// The same product with ‖v‖ = 1.
+fn balanced(row: &[f64], column: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let norm = dot(column, column).sqrt();
+    if norm == 0.0 {
+        return (row.to_vec(), column.to_vec());
+    }
+    (row.iter().map(|w| w * norm).collect(), column.iter().map(|v| v / norm).collect())
+}
+
+impl<'a> Fit<'a> {
+    fn new(model: &'a Model, samples: &Samples<'_>) -> Self {
+        let n_p = model.shape().n_p;
+        let row = |b: usize| {
+            let x = &samples.inputs[b * n_p..(b + 1) * n_p];
+            let rounded: Vec<f32> = match model.tensors.get(Parameter::InputBias) {
+                Some(bias) => x.iter().zip(bias).map(|(x, b)| x - b).collect(),
+                None => x.to_vec(),
+            };
+            let range = samples.codes.offsets[b]..samples.codes.offsets[b + 1];
+            let codes = samples.codes.latents[range.clone()].iter().zip(&samples.codes.values[range]);
+            Row {
+                weight: samples.weight(b),
+                input: rounded.iter().map(|x| f64::from(*x)).collect(),
+                rounded,
+                missing: samples.missing(b),
+                codes: codes.map(|(i, z)| (*i, f64::from(*z))).collect(),
+            }
+        };
+        let is_number = |row: &Row| row.input.iter().chain(&row.missing).all(|x| x.is_finite());
+        let rows = (0..samples.rows()).map(row).filter(is_number).collect();
+        Self { model, rows, placed: Vec::new() }
+    }
+
+    /// What z must exceed to be selected, and the latent that would leave.
+    fn entry(&self, row: &Row) -> (f64, Option<(u32, f64)>) {
+        let last = || row.codes.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+        let full = |k: usize| row.codes.len() >= k.min(self.model.shape().n_q);
+        match self.model.activation {
+            Activation::Relu | Activation::Gated => (0.0, None),
+            Activation::JumpRelu { .. } => (f64::from(score::exp(log_threshold(self.model.activation))), None),
+            Activation::BatchTopK { .. } => (f64::from(self.model.threshold.unwrap_or(0.0)), None),
+            Activation::TopK { k } if full(k) => (last().map_or(0.0, |(_, z)| z), last()),
+            Activation::TopK { .. } => (f64::NEG_INFINITY, None),
+            Activation::TopKRelu { k } if full(k) => (last().map_or(0.0, |(_, z)| z), last()),
+            Activation::TopKRelu { .. } => (0.0, None),
+        }
+    }
+
+    fn column(&self, latent: u32) -> Vec<f64> {
+        let placed = self.placed.iter().rev().find(|(i, _)| *i == latent).map(|(_, column)| column.clone());
+        placed.unwrap_or_else(|| self.model.w_d(latent as usize).iter().map(|v| f64::from(*v)).collect())
+    }
+
+    /// e_b once the latent that leaves has left.
+    fn without(&self, row: &Row, leaving: Option<(u32, f64)>) -> Vec<f64> {
+        let mut missing = row.missing.clone();
+        if let Some((j, z)) = leaving {
+            missing.iter_mut().zip(self.column(j)).for_each(|(e, v)| *e += z * v);
+        }
+        missing
+    }
+
+    /// Samples on which the row w is selected: z, what is missing there, and the weighted loss that the departure of another latent costs.
+    fn selected(&self, w: &[f64]) -> Vec<(usize, f64, Vec<f64>, f64)> {
+        let one = |(b, row): (usize, &Row)| {
+            let z = dot(w, &row.input);
+            let (entry, leaving) = self.entry(row);
+            (z > entry).then(|| {
+                let missing = self.without(row, leaving);
+                let cost = row.weight * (dot(&missing, &missing) - dot(&row.missing, &row.missing));
+                (b, z, missing, cost)
+            })
+        };
+        self.rows.iter().enumerate().filter_map(one).collect()
+    }
+
+    /// The best column for a row, and what the pair gains. None if the row is silent.
+    fn worth(&self, w: &[f64]) -> Option<Worth> {
+        let selected = self.selected(w);
+        let mass: f64 = selected.iter().map(|(b, z, ..)| self.rows[*b].weight * z * z).sum();
+        if mass <= 0.0 || !mass.is_finite() {
+            return None;
+        }
+        let mut column = vec![0.0; self.model.shape().n_r];
+        for (b, z, missing, _) in &selected {
+            let factor = self.rows[*b].weight * z / mass;
+            column.iter_mut().zip(missing).for_each(|(v, e)| *v += factor * e);
+        }
+        let cost: f64 = selected.iter().map(|(.., cost)| cost).sum();
+        let decrease = mass * dot(&column, &column) - cost;
+        Some(Worth { column, decrease })
+    }
+
+    /// Half the gradient of the decrease by w.
+    fn slope(&self, w: &[f64], column: &[f64]) -> Vec<f64> {
+        let mut slope = vec![0.0; w.len()];
+        let square = dot(column, column);
+        for (b, z, missing, _) in self.selected(w) {
+            let factor = self.rows[b].weight * (dot(column, &missing) - z * square);
+            slope.iter_mut().zip(&self.rows[b].input).for_each(|(s, x)| *s += factor * x);
+        }
+        slope
+    }
+
+    /// A row of this length with a large decrease. None if nothing is missing.
+    fn best_row(&self, length: f64, rng: &mut ChaCha20Rng) -> Option<Vec<f64>> {
+        let lottery = Lottery::new(self.rows.iter().map(|row| row.weight * dot(&row.missing, &row.missing)))?;
+        let drawn: Vec<usize> = (0..CANDIDATES).map(|_| lottery.draw(rng)).collect();
+        let scaled = |w: &[f64]| {
+            let norm = dot(w, w).sqrt();
+            (norm > 0.0).then(|| w.iter().map(|x| length * x / norm).collect::<Vec<f64>>())
+        };
+        let one_space = self.model.shape().n_p == self.model.shape().n_r;
+        let directions = drawn.iter().flat_map(|&b| {
+            let row = &self.rows[b];
+            [Some(&row.input), one_space.then_some(&row.missing)].into_iter().flatten()
+        });
+        let candidates: Vec<Vec<f64>> = directions.filter_map(|w| scaled(w)).collect();
+        let worths: Vec<Option<Worth>> = candidates.par_iter().map(|w| self.worth(w)).collect();
+        // The first of equals, whatever the number of threads.
+        let mut best: Option<(Vec<f64>, Worth)> = None;
+        for (w, worth) in candidates.into_iter().zip(worths) {
+            if let Some(worth) = worth
+                && best.as_ref().is_none_or(|(_, b)| worth.decrease > b.decrease)
+            {
+                best = Some((w, worth));
+            }
+        }
+        let (mut w, mut worth) = best?;
+        let mut stride = 0.5;
+        for _ in 0..CLIMB {
+            let slope = self.slope(&w, &worth.column);
+            let Some(slope) = scaled(&slope) else { break };
+            let moved: Vec<f64> = w.iter().zip(&slope).map(|(w, s)| w + stride * s).collect();
+            let Some(moved) = scaled(&moved) else { break };
+            match self.worth(&moved) {
+                Some(better) if better.decrease > worth.decrease => (w, worth) = (moved, better),
+                _ => stride /= 2.0,
+            }
+        }
+        Some(w)
+    }
+
+    /// Puts a latent in place if that lowers the loss, and says by how much: with the rounded numbers, and the scores that backends compute.
+    fn place(&mut self, latent: u32, row: &[f32], column: &[f32]) -> Option<f64> {
+        let column: Vec<f64> = column.iter().map(|v| f64::from(*v)).collect();
+        let mut decrease = 0.0;
+        let mut after = Vec::new();
+        for (b, sample) in self.rows.iter().enumerate() {
+            let z = f64::from(score::score(row, &sample.rounded));
+            let (entry, leaving) = self.entry(sample);
+            if z > entry {
+                let mut missing = self.without(sample, leaving);
+                missing.iter_mut().zip(&column).for_each(|(e, v)| *e -= z * v);
+                decrease += sample.weight * (dot(&sample.missing, &sample.missing) - dot(&missing, &missing));
+                after.push((b, z, leaving, missing));
+            }
+        }
+        if !(decrease > 0.0) {
+            return None;
+        }
+        for (b, z, leaving, missing) in after {
+            let sample = &mut self.rows[b];
+            sample.missing = missing;
+            sample.codes.retain(|(i, _)| leaving.is_none_or(|(j, _)| *i != j));
+            sample.codes.push((latent, z));
+        }
+        self.placed.push((latent, column));
+        Some(decrease)
+    }
+}

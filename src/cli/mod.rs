@@ -7,6 +7,7 @@ mod bench;
 mod certify;
 mod claims;
 mod input;
+mod interrupt;
 mod loss;
 mod names;
 mod output;
@@ -14,6 +15,7 @@ mod partial_optima;
 mod region;
 mod report;
 mod shown;
+mod train;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +56,7 @@ enum Command {
     PartialOptima(partial_optima::Arguments),
     Certify(certify::Arguments),
     Bench(bench::Arguments),
+    Train(train::Arguments),
     Report(report::Arguments),
 }
 
@@ -78,6 +81,8 @@ enum Answer {
     No,
     /// Neither.
     Undecided,
+    /// The user has interrupted, and the state is saved.
+    Interrupted,
 }
 
 /// Why a command could not answer.
@@ -97,6 +102,7 @@ impl From<Answer> for ExitCode {
             Answer::Yes => ExitCode::SUCCESS,
             Answer::No => ExitCode::from(1),
             Answer::Undecided => ExitCode::from(3),
+            Answer::Interrupted => ExitCode::from(interrupt::STATUS),
         }
     }
 }
@@ -122,10 +128,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     // A second handler can only come from a second call in one process, and the first one serves as well.
-    let _ = ctrlc::set_handler(|| {
-        crate::io::remove_pending();
-        std::process::exit(130);
-    });
+    let _ = ctrlc::set_handler(interrupt::handle);
     let mut session = Session {
         output: Output::new(cli.global.json),
         inputs: Inputs::default(),
@@ -140,6 +143,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::PartialOptima(arguments) => partial_optima::run(arguments, &mut session),
         Command::Certify(arguments) => certify::run(arguments, &mut session),
         Command::Bench(arguments) => bench::run(arguments, &mut session),
+        Command::Train(arguments) => train::run(arguments, &mut session),
         Command::Report(arguments) => report::run(arguments, &mut session),
     };
     match answer {

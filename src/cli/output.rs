@@ -76,6 +76,16 @@ fn line(mut stream: impl Write, text: &str) -> Result<(), OutputError> {
     }
 }
 
+/// A time in the largest unit of which it has one, such as `3 min`.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s if s < 129_600.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
 /// How far a command is: after two seconds a bar where a terminal watches standard error, else a plain line now and then.
 pub struct Progress {
     bar: ProgressBar,

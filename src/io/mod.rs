@@ -6,6 +6,7 @@
 //! | `.safetensors` | [`tensors`] |
 //! | embeddings and labels of a user | [`embeddings`], [`labels`] |
 //! | a trained model, in the layout of SAELens | [`saelens`] |
+//! | where a result comes from | [`origin`] |
 //! | models of other trainers | [`import`] |
 
 pub mod array;
@@ -15,6 +16,7 @@ pub mod import;
 pub mod labels;
 pub mod map;
 pub mod npy;
+pub mod origin;
 pub mod saelens;
 pub mod tensors;
 

@@ -2,9 +2,11 @@
 //!
 //! It is the only file of a report that differs between two runs.
 
+pub use crate::io::origin::{Checkout, checkout};
+
+use crate::io::origin::{instruction_set, target, utc};
 use serde::Serialize;
-use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// What is known about the making of a report.
 #[derive(Debug, Clone, Serialize)]
@@ -31,15 +33,6 @@ pub struct Provenance {
     pub started: String,
 }
 
-/// State of the source's folder when the report was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Checkout {
-    /// The commit.
-    pub commit: String,
-    /// Whether tracked files differ from it.
-    pub dirty: bool,
-}
-
 impl Provenance {
     /// Of a report that began at `started` and took `wall`.
     pub fn new(command: String, seed: u64, source: Option<Checkout>, started: SystemTime, wall: Duration) -> Self {
@@ -49,80 +42,11 @@ impl Provenance {
             source,
             command,
             seed,
-            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            target: target(),
             instruction_set: instruction_set(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             wall_seconds: wall.as_secs_f64(),
-            started: utc(started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
-        }
-    }
-}
-
-/// The checkout that the program was compiled in, if it is still there.
-pub fn checkout() -> Option<Checkout> {
-    let folder = env!("CARGO_MANIFEST_DIR");
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    // An unpacked archive inside somebody else's repository is not that repository.
-    let top = std::fs::canonicalize(git(&["rev-parse", "--show-toplevel"])?).ok()?;
-    if top != std::fs::canonicalize(folder).ok()? {
-        return None;
-    }
-    let commit = git(&["rev-parse", "HEAD"])?;
-    let changes = git(&["status", "--porcelain", "--untracked-files=no"])?;
-    Some(Checkout { commit, dirty: !changes.is_empty() })
-}
-
-#[cfg(target_arch = "x86_64")]
-fn instruction_set() -> Vec<&'static str> {
-    let mut sets = vec!["sse2"];
-    if is_x86_feature_detected!("avx2") {
-        sets.push("avx2");
-    }
-    if is_x86_feature_detected!("fma") {
-        sets.push("fma");
-    }
-    if is_x86_feature_detected!("avx512f") {
-        sets.push("avx512f");
-    }
-    sets
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn instruction_set() -> Vec<&'static str> {
-    Vec::new()
-}
-
-/// Seconds since 1970 as date and time (the civil calendar of Hinnant 2013).
-fn utc(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days from 1 March of the year 0, in eras of 400 years.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (date, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{date:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_follow_the_calendar() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(utc(seconds), text);
+            started: utc(started),
         }
     }
 }

@@ -8,13 +8,16 @@
 //! | known features for anchoring (eqs. 21–23) | [`anchors`] |
 //! | the loop, on any [`Backend`](crate::backend::Backend) | [`run`] |
 //! | going on bit for bit | [`checkpoint`] |
+//! | the folder of a run, and a whole training in it | [`directory`], [`session`] |
 
 pub mod anchors;
 pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod directory;
 #[cfg(test)]
 pub(crate) mod mock;
 pub mod order;
 pub mod run;
+pub mod session;

@@ -1,0 +1,323 @@
+//! `sdlab train`: trains one experiment into a folder.
+
+use super::interrupt::Deferred;
+use super::output::{Progress, duration};
+use super::{Answer, CliError, Session};
+use crate::backend::cpu::Cpu;
+use crate::backend::reference::Reference;
+use crate::stats::{Cell, Kind, Table};
+use crate::train::check::{Checked, Facts, Plan};
+use crate::train::config::Experiment;
+use crate::train::data::{Data, Mapped};
+use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
+use crate::train::run::{End, Record, State};
+use crate::train::session::{Display, Finish, Outcome, Prepared, train};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Train a sparse autoencoder, transcoder or crosscoder, resumable and bit for bit repeatable
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The experiment as a TOML file, or `-`
+    #[arg(value_name = "CONFIG")]
+    config: String,
+    /// The folder of the run [default: runs/<name of the configuration>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on from the last checkpoint in the folder, or begin if there is none
+    #[arg(long)]
+    resume: bool,
+    /// Remove the run that the folder holds, and begin anew
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Stop after so many steps of the whole training, with a checkpoint
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
+    /// Check the experiment and say what it would do, without doing it
+    #[arg(long)]
+    dry_run: bool,
+    /// Threads instead of the configured ones; they change no result
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = Where::Cpu)]
+    backend: Where,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Where {
+    /// In f32, as fast as the processor can
+    Cpu,
+    /// In f64 by plain loops, for comparisons; its checkpoints are rounded to f32
+    Reference,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sdlab train configs/small/table1/topk.toml
+  sdlab train configs/table1/topk.toml --dry-run
+  sdlab train configs/table1/topk.toml --out runs/first --seed 1
+  sdlab train configs/table1/topk.toml --resume          after Ctrl-C, a crash, or --max-steps
+
+A configuration holds what differs from the defaults (a TopK SAE on the paper's bench):
+  [bench]                                    or [data] with inputs, targets, labels (.npy, .safetensors, .csv)
+  n = 1000
+  n_p = 768
+  [model]
+  latents = 16000
+  activation = { kind = \"top-k\", k = 64 }    relu, jump-relu, top-k, top-k-relu, batch-top-k, gated
+  [objective]
+  l1 = 0.0                                   and: l0, aux, scales
+  [anchors]
+  source = \"ground-truth\"
+  count = 100
+  weight = 0.1
+  [schedule]
+  warm_up = 0.05                             a share of all steps; an integer counts steps
+  [train]
+  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss
+
+The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
+with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the
+bench and of the training. Paths in [data] are relative to the current folder.";
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
+    let (name, text) = session.inputs.configuration(&arguments.config)?;
+    let request = |error: String| CliError::Request(format!("{name}: {error}"));
+    let mut experiment = Experiment::from_toml(&text).map_err(request)?;
+    if let Some(seed) = session.given_seed {
+        experiment.train.seed = seed;
+        if experiment.data.is_none() {
+            experiment.bench.get_or_insert_default().seed = seed;
+        }
+    }
+    let checked = experiment.check().map_err(|error| request(error.to_string()))?;
+    let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&arguments.config));
+    if arguments.dry_run {
+        return describe(&checked, &folder, session).map_err(|error| request(error.to_string()));
+    }
+    let threads = arguments.threads.unwrap_or(checked.experiment().train.threads);
+    // Refused only where this process has computed before, and then its threads stay.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let opening = match (arguments.resume, arguments.force) {
+        (true, _) => Opening::Resume,
+        (_, true) => Opening::Force,
+        _ => Opening::New,
+    };
+    // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
+    let prepared;
+    let (mut directory, found);
+    if let Some(bench) = &checked.experiment().bench {
+        let plan = checked.plan(Facts::of_bench(bench)).map_err(|error| request(error.to_string()))?;
+        (directory, found) = open(&folder, &checked, &plan, opening)?;
+        prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+    } else {
+        prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+        (directory, found) = open(&folder, &prepared.checked, &prepared.plan, opening)?;
+    }
+    let state = match found {
+        Found::Finished(text) => return again(&text, &folder, session),
+        Found::Checkpoint(state) => Some(state),
+        Found::Nothing => None,
+    };
+    if let Some(state) = &state {
+        session.output.text(&format!("going on from step {} of {}", state.opt.step, prepared.plan.steps))?;
+    }
+    let mut bar = Bar::new(&prepared.plan, state.as_deref());
+    let (spec, until) = (prepared.plan.spec.clone(), arguments.max_steps);
+    let finish = match arguments.backend {
+        Where::Cpu => train(&prepared, &Cpu::new(spec), &mut directory, state.as_deref(), until, &mut bar),
+        Where::Reference => train(&prepared, &Reference::new(spec), &mut directory, state.as_deref(), until, &mut bar),
+    };
+    let interrupted = bar.deferred.asked();
+    bar.progress.finish();
+    let finish = finish.map_err(|error| request(error.to_string()))?;
+    say(&finish, &folder, &prepared.plan, session)?;
+    Ok(if interrupted && finish.outcome.is_none() { Answer::Interrupted } else { Answer::Yes })
+}
+
+fn open(folder: &Path, checked: &Checked, plan: &Plan, opening: Opening) -> Result<(RunDirectory, Found), CliError> {
+    RunDirectory::open(folder, checked, plan, opening).map_err(|error| CliError::Request(error.to_string()))
+}
+
+/// `runs/` and the path of the configuration, from the folder `configs` on if it is in one.
+fn default_folder(config: &str) -> PathBuf {
+    let path = Path::new(config).with_extension("");
+    let parts: Vec<_> = path.iter().collect();
+    let named = match parts.iter().rposition(|part| *part == "configs") {
+        Some(at) => parts[at + 1..].iter().collect(),
+        None => PathBuf::from(parts.last().map_or("run".as_ref(), |name| *name)),
+    };
+    Path::new("runs").join(if named == Path::new("-") { PathBuf::from("run") } else { named })
+}
+
+/// What an experiment would do.
+fn describe(checked: &Checked, folder: &Path, session: &Session) -> Result<Answer, Box<dyn std::error::Error>> {
+    let experiment = checked.experiment();
+    let facts = match (&experiment.bench, &experiment.data) {
+        (_, Some(files)) => Facts::of(&Data::Rows(Box::new(Mapped::open(files)?))),
+        (bench, None) => Facts::of_bench(&bench.clone().unwrap_or_default()),
+    };
+    let plan = checked.plan(facts)?;
+    let parameters: usize = plan
+        .init
+        .parameters(&plan.activation)
+        .into_iter()
+        .map(|parameter| {
+            let (rows, columns) = parameter.size(plan.spec.shape);
+            rows * columns
+        })
+        .sum();
+    let mut table = Table::new("an experiment", "train", [("what", Kind::Text), ("value", Kind::Number)]);
+    for (what, value) in [
+        ("samples N", facts.samples),
+        ("dimension of inputs n_p", facts.n_p as u64),
+        ("dimension of targets n_r", facts.n_r as u64),
+        ("latents n_q", plan.spec.shape.n_q as u64),
+        ("parameters", parameters as u64),
+        ("samples in a batch", plan.spec.batch as u64),
+        ("steps", plan.steps),
+        ("steps in an epoch", plan.order.steps_per_epoch()),
+        ("steps of rising learning rate", plan.spec.schedule.warm_up),
+        ("steps of falling learning rate", plan.spec.schedule.decay),
+    ] {
+        table.push([Cell::from(what), Cell::from(value.to_string())]);
+    }
+    let output = &session.output;
+    output.table(&table)?;
+    output.text(&format!("\nNothing was trained; the run would be in {}", folder.display()))?;
+    output.json(&json!({
+        "folder": folder.display().to_string(),
+        "end": "dry-run",
+        "step": 0,
+        "steps": plan.steps,
+        "parameters": parameters,
+        "experiment": experiment,
+        "result": Value::Null,
+    }))?;
+    Ok(Answer::Yes)
+}
+
+/// A finished run, shown once more.
+fn again(text: &str, folder: &Path, session: &Session) -> Result<Answer, CliError> {
+    let outcome: Outcome = serde_json::from_str(text)
+        .map_err(|error| CliError::Request(format!("{}: {error}", folder.join(RESULT).display())))?;
+    session.output.text(&format!("{} holds a finished run", folder.display()))?;
+    tables(&outcome, session)?;
+    machine(Some(&outcome), outcome.end, outcome.steps, outcome.steps, folder, session)?;
+    Ok(Answer::Yes)
+}
+
+fn say(finish: &Finish, folder: &Path, plan: &Plan, session: &Session) -> Result<(), CliError> {
+    let output = &session.output;
+    let (step, steps) = (finish.step, plan.steps);
+    match &finish.outcome {
+        Some(outcome) => {
+            tables(outcome, session)?;
+            let how = if finish.end == End::Target { ", at its target" } else { "" };
+            output.text(&format!(
+                "\ntrained {step} steps{how}, {:.0} samples/s; the run is in {}",
+                finish.samples_per_second,
+                folder.display()
+            ))?;
+        }
+        None => output.text(&format!(
+            "stopped at step {step} of {steps}; the same command with --resume goes on from {}",
+            folder.display()
+        ))?,
+    }
+    machine(finish.outcome.as_ref(), finish.end, step, steps, folder, session)
+}
+
+/// The last record and the scores.
+fn tables(outcome: &Outcome, session: &Session) -> Result<(), CliError> {
+    if let Some(last) = &outcome.last {
+        session.output.text(&format!("last recorded loss {:.6} (step {})\n", last.loss, last.step))?;
+    }
+    session.output.table(&outcome.scores.table())?;
+    if let Some(table) = outcome.scores.recovery_table() {
+        session.output.text("")?;
+        session.output.table(&table)?;
+    }
+    Ok(())
+}
+
+fn machine(
+    outcome: Option<&Outcome>,
+    end: End,
+    step: u64,
+    steps: u64,
+    folder: &Path,
+    session: &Session,
+) -> Result<(), CliError> {
+    let folder = folder.display().to_string();
+    session.output.json(&json!({"folder": folder, "end": end, "step": step, "steps": steps, "result": outcome}))?;
+    Ok(())
+}
+
+/// The progress of a training, and its interruption.
+struct Bar {
+    progress: Progress,
+    deferred: Deferred,
+    begun: Instant,
+    from: u64,
+    steps: u64,
+    shown: String,
+}
+
+impl Bar {
+    fn new(plan: &Plan, state: Option<&State>) -> Self {
+        let steps = plan.steps;
+        Self {
+            progress: Progress::new(usize::try_from(steps).unwrap_or(usize::MAX)),
+            deferred: Deferred::begin(),
+            begun: Instant::now(),
+            from: state.map_or(0, |state| state.opt.step),
+            steps,
+            shown: "the first step".to_owned(),
+        }
+    }
+}
+
+impl Display for Bar {
+    fn stepped(&mut self, step: u64) {
+        let done = step.saturating_sub(self.from);
+        let left = if done == 0 {
+            String::new()
+        } else {
+            let seconds = self.begun.elapsed().as_secs_f64() * (self.steps - step) as f64 / done as f64;
+            format!(", {} left", duration(seconds))
+        };
+        self.progress.set(usize::try_from(step).unwrap_or(usize::MAX), &format!("{}{left}", self.shown));
+    }
+
+    fn recorded(&mut self, record: &Record, samples_per_second: f64) {
+        let Record { loss, l0, dead, .. } = record;
+        self.shown = format!("loss {loss:.4}, L0 {l0:.1}, dead {dead}, {samples_per_second:.0} samples/s");
+    }
+
+    fn interrupted(&mut self) -> bool {
+        self.deferred.asked()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_after_its_configuration() {
+        for (config, folder) in [
+            ("configs/table1/topk.toml", "runs/table1/topk"),
+            ("/a/configs/small/table1/topk.toml", "runs/small/table1/topk"),
+            ("x/own.toml", "runs/own"),
+            ("-", "runs/run"),
+        ] {
+            assert_eq!(default_folder(config), Path::new(folder), "{config}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! A training with its folder: records, checkpoints, the trained model, its scores, and where they come from.
+
+use super::anchors::anchors;
+use super::check::{Checked, ConfigError, Facts, Plan};
+use super::data::{Data, Loader, Mapped};
+use super::directory::{DirectoryError, PROVENANCE, RESULT, RunDirectory};
+use super::run::{Diverged, End, Record, RunError, State, Trainer, Watch};
+use crate::backend::{Backend, Mode};
+use crate::bench::config::Task;
+use crate::bench::dataset::{Bench, BenchError};
+use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, utc};
+use crate::io::{FileError, saelens};
+use crate::metrics::Scores;
+use crate::metrics::score::Encoded;
+use crate::metrics::similarity::SimilarityError;
+use crate::sdl::Model;
+use serde::{Deserialize, Serialize};
+use std::time::{Instant, SystemTime};
+
+/// An experiment with its data, ready to train.
+pub struct Prepared {
+    /// The experiment.
+    pub checked: Checked,
+    /// Its samples.
+    pub data: Data,
+    /// What to do with them.
+    pub plan: Plan,
+}
+
+/// Why an experiment cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A field does not fit the data.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The bench cannot be made.
+    #[error("bench: {0}")]
+    Bench(#[from] BenchError),
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl Prepared {
+    /// Makes the bench or opens the files, and draws the anchors.
+    ///
+    /// # Errors
+    /// See [`PrepareError`].
+    pub fn new(checked: Checked) -> Result<Self, PrepareError> {
+        let experiment = checked.experiment();
+        let data = match (&experiment.bench, &experiment.data) {
+            (_, Some(files)) => Data::Rows(Box::new(Mapped::open(files)?)),
+            (bench, None) => Data::Bench(Box::new(Bench::generate(&bench.clone().unwrap_or_default())?)),
+        };
+        let mut plan = checked.plan(Facts::of(&data))?;
+        if let Some(known) = &experiment.anchors {
+            plan.spec.anchors = anchors(known, &data, plan.spec.shape, plan.seed)?;
+        }
+        Ok(Self { checked, data, plan })
+    }
+}
+
+/// Who looks on from outside.
+pub trait Display {
+    /// So many steps are done.
+    fn stepped(&mut self, step: u64);
+    /// A record was written; so many samples a second since the last one.
+    fn recorded(&mut self, record: &Record, samples_per_second: f64);
+    /// True once training is to stop, its state saved.
+    fn interrupted(&mut self) -> bool;
+}
+
+/// Nobody looks on, and nothing interrupts.
+impl Display for () {
+    fn stepped(&mut self, _: u64) {}
+
+    fn recorded(&mut self, _: &Record, _: f64) {}
+
+    fn interrupted(&mut self) -> bool {
+        false
+    }
+}
+
+/// `result.json`. The same for the same experiment, program and instruction set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// Format of the file.
+    pub format: u32,
+    /// [`Experiment::hash`](super::config::Experiment::hash).
+    pub experiment: String,
+    /// How it ended.
+    pub end: End,
+    /// Updates done.
+    pub steps: u64,
+    /// Samples seen.
+    pub samples: u64,
+    /// The last record; absent after 0 steps.
+    pub last: Option<Record>,
+    /// Samples that were scored: of the bench, samples that training has not seen; of files, the first ones.
+    pub scored: u64,
+    /// Scores of the trained model.
+    pub scores: Scores,
+}
+
+/// `provenance.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Provenance {
+    format: u32,
+    experiment: String,
+    /// Seed of the training.
+    seed: u64,
+    /// Seed of the bench.
+    bench_seed: Option<u64>,
+    version: String,
+    source: Option<Checkout>,
+    target: String,
+    processor: Option<String>,
+    instruction_set: Vec<String>,
+    backend: String,
+    threads: usize,
+    /// One for each time the command ran.
+    sessions: Vec<SessionTime>,
+    /// What the exported model cannot express.
+    export_notes: Vec<String>,
+}
+
+/// One run of the command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionTime {
+    started: String,
+    from_step: u64,
+    to_step: u64,
+    /// Seconds in the loop of training, checkpoints included.
+    training_seconds: f64,
+    samples_per_second: f64,
+}
+
+/// A line of `timings.jsonl`.
+#[derive(Debug, Serialize)]
+struct Timing {
+    step: u64,
+    seconds: f64,
+    samples_per_second: f64,
+}
+
+/// Why a training has failed. Its last checkpoint is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Numbers went out of bounds.
+    #[error(transparent)]
+    Diverged(#[from] Diverged),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The trained model cannot be scored.
+    #[error("scores: {0}")]
+    Scores(#[from] SimilarityError),
+}
+
+/// How training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    /// Why.
+    pub end: End,
+    /// Updates done.
+    pub step: u64,
+    /// What came out, if it is finished.
+    pub outcome: Option<Outcome>,
+    /// Samples a second in this session.
+    pub samples_per_second: f64,
+}
+
+/// Samples that are scored after training.
+const SCORED: u64 = 4096;
+
+/// Trains into a folder, from a state or from the beginning, up to `until` steps if that comes first.
+///
+/// # Errors
+/// Divergence, or a file that cannot be written.
+pub fn train<B: Backend>(
+    prepared: &Prepared,
+    backend: &B,
+    directory: &mut RunDirectory,
+    state: Option<&State>,
+    until: Option<u64>,
+    display: &mut dyn Display,
+) -> Result<Finish, TrainError> {
+    let Prepared { data, plan, .. } = prepared;
+    let mut trainer = match state {
+        Some(state) => Trainer::resume(backend, data, plan, state),
+        None => Trainer::new(backend, data, plan),
+    };
+    let (started, clock, from) = (SystemTime::now(), Instant::now(), trainer.step());
+    let mut recorder = Recorder { plan, directory, display, until, clock, marked: (clock, from) };
+    // A run that was killed between its last checkpoint and its result has nothing left to do.
+    let reached = |last: Record| last.step + 1 == from && plan.target_loss.is_some_and(|target| last.loss <= target);
+    let ended = if recorder.directory.last_record()?.is_some_and(reached) {
+        Ok(End::Target)
+    } else {
+        trainer.run(&mut recorder)
+    };
+    let end = ended.map_err(|error| match error {
+        RunError::Diverged(diverged) => TrainError::Diverged(diverged),
+        RunError::Watch(error) => TrainError::File(error),
+    })?;
+    let step = trainer.step();
+    directory.checkpoint(&trainer.finite_state()?, plan)?;
+    let training_seconds = clock.elapsed().as_secs_f64();
+    let samples_per_second = (plan.order.seen(step) - plan.order.seen(from)) as f64 / training_seconds.max(1e-9);
+    let model = trainer.model();
+    drop(trainer);
+    let mut outcome = None;
+    let mut export_notes = Vec::new();
+    if end != End::Stopped {
+        export_notes = saelens::write(directory.path(), &model, &export(prepared))?;
+        let (scored, scores) = score(backend, data, plan, &model)?;
+        outcome = Some(Outcome {
+            format: 1,
+            experiment: plan.hash.clone(),
+            end,
+            steps: step,
+            samples: plan.order.seen(step),
+            last: directory.last_record()?,
+            scored,
+            scores,
+        });
+    }
+    let session =
+        SessionTime { started: utc(started), from_step: from, to_step: step, training_seconds, samples_per_second };
+    let provenance = provenance(prepared, backend, directory, session, export_notes);
+    directory.file(PROVENANCE, &pretty(&provenance))?;
+    if let Some(outcome) = &outcome {
+        // Last, since it says that the run is finished.
+        directory.file(RESULT, &pretty(outcome))?;
+    }
+    Ok(Finish { end, step, outcome, samples_per_second })
+}
+
+fn pretty(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("plain numbers and texts always serialise");
+    text.push(b'\n');
+    text
+}
+
+fn export(prepared: &Prepared) -> saelens::Export {
+    let task = prepared.data.bench().map(|bench| bench.config().task);
+    let sources = if let Some(Task::Crosscoder { sources }) = task { sources } else { 1 };
+    let reconstructs_its_input = prepared.plan.spec.reconstructs_its_input;
+    saelens::Export { reconstructs_its_input, sources, ..saelens::Export::default() }
+}
+
+/// Scores a model: on the bench by samples from N on, else by the first samples.
+fn score<B: Backend>(backend: &B, data: &Data, plan: &Plan, model: &Model) -> Result<(u64, Scores), SimilarityError> {
+    let anchors = &plan.spec.anchors;
+    if let Some(bench) = data.bench() {
+        let samples: Vec<u64> = (0..SCORED).map(|k| data.samples() + k).collect();
+        return Ok((SCORED, Scores::on_bench(backend, model, bench, anchors, &samples)?));
+    }
+    let samples: Vec<u64> = (0..data.samples().min(SCORED)).collect();
+    let params = backend.params(model);
+    let opt = backend.opt_state(&params);
+    let (mut batch, mut codes, mut loader) = (backend.batch(), backend.codes(), Loader::default());
+    let encode = |indices: &[u64]| {
+        loader.load(backend, data, indices, &mut batch);
+        backend.encode_select(&params, &opt, &batch, Mode::Inference, &mut codes);
+        backend.decode_residual(&params, &batch, &mut codes);
+        let reconstructions = backend.reconstruction_of(&batch, &codes);
+        let targets = loader.targets(data, indices).to_vec();
+        Encoded { codes: backend.codes_of(&codes), targets, reconstructions, present: None }
+    };
+    let scores = Scores::of(model, None, anchors, samples.chunks(plan.spec.batch), encode)?;
+    Ok((samples.len() as u64, scores))
+}
+
+fn provenance<B: Backend>(
+    prepared: &Prepared,
+    backend: &B,
+    directory: &RunDirectory,
+    session: SessionTime,
+    export_notes: Vec<String>,
+) -> Provenance {
+    // What an earlier session has left, if it can be read; nothing depends on it.
+    let before = std::fs::read(directory.path().join(PROVENANCE)).ok();
+    let before: Option<Provenance> = before.and_then(|text| serde_json::from_slice(&text).ok());
+    let mut sessions = before.map_or_else(Vec::new, |before| before.sessions);
+    sessions.push(session);
+    Provenance {
+        format: 1,
+        experiment: prepared.plan.hash.clone(),
+        seed: prepared.plan.seed,
+        bench_seed: prepared.data.bench().map(|bench| bench.config().seed),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        source: checkout(),
+        target: target(),
+        processor: processor(),
+        instruction_set: instruction_set().into_iter().map(str::to_owned).collect(),
+        backend: backend.describe(),
+        threads: rayon::current_num_threads(),
+        sessions,
+        export_notes,
+    }
+}
+
+/// Writes what a training shows.
+struct Recorder<'a> {
+    plan: &'a Plan,
+    directory: &'a mut RunDirectory,
+    display: &'a mut dyn Display,
+    until: Option<u64>,
+    clock: Instant,
+    /// When the last record came, and its step.
+    marked: (Instant, u64),
+}
+
+impl Watch for Recorder<'_> {
+    type Error = FileError;
+
+    fn stop(&mut self, step: u64) -> bool {
+        self.display.stepped(step);
+        self.until.is_some_and(|until| step >= until) || self.display.interrupted()
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), FileError> {
+        self.directory.record(record)?;
+        let (at, step) = self.marked;
+        let samples = record.samples - self.plan.order.seen(step);
+        let samples_per_second = samples as f64 / at.elapsed().as_secs_f64().max(1e-9);
+        self.marked = (Instant::now(), record.step);
+        let seconds = self.clock.elapsed().as_secs_f64();
+        self.directory.timing(&Timing { step: record.step, seconds, samples_per_second })?;
+        self.display.recorded(record, samples_per_second);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, state: &State) -> Result<(), FileError> {
+        self.directory.checkpoint(state, self.plan)
+    }
+}

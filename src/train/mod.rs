@@ -21,3 +21,5 @@ pub(crate) mod mock;
 pub mod order;
 pub mod run;
 pub mod session;
+#[cfg(test)]
+mod session_tests;

@@ -1,0 +1,235 @@
+//! Whole trainings in folders, on the small backend.
+
+use super::checkpoint;
+use super::config::Experiment;
+use super::directory::{CONFIG, DirectoryError, Found, METRICS, Opening, PROVENANCE, RESULT, RunDirectory, TIMINGS};
+use super::mock::Mock;
+use super::run::{End, Record};
+use super::session::{Display, Finish, Outcome, Prepared, TrainError, train};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+const EXPERIMENT: &str = "
+[bench]
+n = 6
+n_p = 4
+interference = 0.9
+sparsity = 0.7
+samples = 50
+[model]
+latents = 7
+activation = { kind = \"relu\" }
+[anchors]
+source = \"ground-truth\"
+count = 2
+weight = 0.1
+[train]
+batch = 8
+steps = 40
+log_every = 3
+checkpoint_every = 10
+";
+
+fn prepared(text: &str) -> Prepared {
+    Prepared::new(Experiment::from_toml(text).unwrap().check().unwrap()).unwrap()
+}
+
+fn opened(prepared: &Prepared, folder: &Path, opening: Opening) -> Result<(RunDirectory, Found), DirectoryError> {
+    RunDirectory::open(folder, &prepared.checked, &prepared.plan, opening)
+}
+
+/// Runs the command's part of the library once.
+fn ran(text: &str, folder: &Path, opening: Opening, until: Option<u64>) -> Result<Finish, TrainError> {
+    let prepared = prepared(text);
+    let (mut directory, found) = opened(&prepared, folder, opening)?;
+    let state = match found {
+        Found::Checkpoint(state) => Some(state),
+        Found::Nothing => None,
+        Found::Finished(_) => panic!("finished already"),
+    };
+    train(&prepared, &Mock::new(&prepared.plan.spec), &mut directory, state.as_deref(), until, &mut ())
+}
+
+/// All files that must repeat.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let all = entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()));
+    all.filter(|(name, _)| name != PROVENANCE && name != TIMINGS).collect()
+}
+
+#[test]
+fn a_finished_run_has_all_its_files_and_they_repeat_byte_for_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("deep/two"));
+    let finish = ran(EXPERIMENT, &one, Opening::New, None).unwrap();
+    assert_eq!((finish.end, finish.step), (End::Completed, 40));
+    let outcome = finish.outcome.unwrap();
+    assert_eq!((outcome.steps, outcome.samples, outcome.last.as_ref().unwrap().step), (40, 290, 39));
+    assert!(outcome.scores.encoder.is_some());
+    ran(EXPERIMENT, &two, Opening::New, None).unwrap();
+    assert_eq!(files(&one), files(&two));
+    let names: Vec<String> = files(&one).into_keys().collect();
+    for name in [CONFIG, METRICS, RESULT, checkpoint::FILE, "cfg.json", "sae_weights.safetensors"] {
+        assert!(names.contains(&name.to_owned()), "{names:?}");
+    }
+    let complete = Experiment::from_toml(&fs::read_to_string(one.join(CONFIG)).unwrap()).unwrap();
+    assert_eq!(complete, Experiment::from_toml(EXPERIMENT).unwrap().completed());
+    let read: Outcome = serde_json::from_slice(&fs::read(one.join(RESULT)).unwrap()).unwrap();
+    assert_eq!(read, outcome);
+    let provenance: serde_json::Value = serde_json::from_slice(&fs::read(one.join(PROVENANCE)).unwrap()).unwrap();
+    assert_eq!((&provenance["experiment"], &provenance["backend"]), (&outcome.experiment.into(), &"mock".into()));
+    assert_eq!(provenance["sessions"].as_array().unwrap().len(), 1);
+    let lines = fs::read_to_string(one.join(METRICS)).unwrap();
+    let steps = lines.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().step);
+    assert!(steps.eq((0..40).step_by(3)));
+}
+
+#[test]
+fn stopping_anywhere_and_going_on_gives_the_files_of_an_uninterrupted_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    ran(EXPERIMENT, &whole, Opening::New, None).unwrap();
+    let mut opening = Opening::New;
+    for until in [0, 1, 9, 9, 17, 30, 39] {
+        let finish = ran(EXPERIMENT, &parts, opening, Some(until)).unwrap();
+        assert_eq!((finish.end, finish.step, finish.outcome), (End::Stopped, until, None));
+        opening = Opening::Resume;
+    }
+    let finish = ran(EXPERIMENT, &parts, opening, Some(40)).unwrap();
+    assert_eq!(finish.end, End::Completed);
+    assert_eq!(files(&whole), files(&parts));
+}
+
+#[test]
+fn records_after_the_last_checkpoint_are_cut_off_and_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    ran(EXPERIMENT, &whole, Opening::New, None).unwrap();
+    ran(EXPERIMENT, &killed, Opening::New, Some(20)).unwrap();
+    // As a process leaves it that was killed some steps after its checkpoint, within a line, and within the next checkpoint.
+    let lines = fs::read_to_string(whole.join(METRICS)).unwrap();
+    fs::write(killed.join(METRICS), &lines[..lines.len() - 40]).unwrap();
+    fs::write(killed.join(format!(".{}.77.tmp", checkpoint::FILE)), b"half").unwrap();
+    ran(EXPERIMENT, &killed, Opening::Resume, None).unwrap();
+    assert_eq!(files(&whole), files(&killed));
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_first_checkpoint_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    ran(EXPERIMENT, &whole, Opening::New, None).unwrap();
+    ran(EXPERIMENT, &killed, Opening::New, Some(5)).unwrap();
+    fs::remove_file(killed.join(checkpoint::FILE)).unwrap();
+    ran(EXPERIMENT, &killed, Opening::Resume, None).unwrap();
+    assert_eq!(files(&whole), files(&killed));
+}
+
+#[test]
+fn a_run_that_has_reached_its_target_does_not_go_past_it_when_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let text = format!("{EXPERIMENT}target_loss = 1.4\n").replace("steps = 40", "steps = 4000");
+    let finish = ran(&text, &run, Opening::New, None).unwrap();
+    assert!(finish.end == End::Target && finish.step < 4000, "{finish:?}");
+    let before = files(&run);
+    // Killed just before its result was written.
+    fs::remove_file(run.join(RESULT)).unwrap();
+    assert_eq!(ran(&text, &run, Opening::Resume, None).unwrap().step, finish.step);
+    assert_eq!(files(&run), before);
+}
+
+#[test]
+fn folders_that_hold_something_are_refused_unless_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let prepared = prepared(EXPERIMENT);
+    let refused = |path: &Path, opening| opened(&prepared, path, opening).map(|_| ()).unwrap_err().to_string();
+    ran(EXPERIMENT, &run, Opening::New, Some(5)).unwrap();
+    assert!(refused(&run, Opening::New).contains("an unfinished run: expected a new folder, --resume to go on"));
+    ran(EXPERIMENT, &run, Opening::Resume, None).unwrap();
+    assert!(refused(&run, Opening::New).contains("a finished run"));
+    assert!(matches!(opened(&prepared, &run, Opening::Resume), Ok((_, Found::Finished(_)))));
+    let other = self::prepared(&EXPERIMENT.replace("weight = 0.1", "weight = 0.2"));
+    let error = opened(&other, &run, Opening::Resume).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("another experiment: anchors.weight is 0.1 there and 0.2 here"), "{error}");
+    let threads = self::prepared(&EXPERIMENT.replace("batch = 8", "batch = 8\nthreads = 3"));
+    assert!(opened(&threads, &run, Opening::Resume).is_ok());
+    let before = files(&run);
+    ran(EXPERIMENT, &run, Opening::Force, None).unwrap();
+    assert_eq!(files(&run), before);
+    // Somebody's folder is left alone, whatever is asked.
+    let own = folder.path().join("own");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("thesis.tex"), b"x").unwrap();
+    for opening in [Opening::New, Opening::Resume, Opening::Force] {
+        assert!(refused(&own, opening).contains("found one without config.toml"));
+    }
+    assert_eq!(fs::read_dir(&own).unwrap().count(), 1);
+    // A folder below a file cannot be made, even by an administrator.
+    let impossible = own.join("thesis.tex/run");
+    assert!(refused(&impossible, Opening::New).contains("thesis.tex/run: cannot be"));
+}
+
+#[test]
+fn two_processes_cannot_train_into_one_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let prepared = prepared(EXPERIMENT);
+    let first = opened(&prepared, &run, Opening::New).unwrap();
+    let error = opened(&prepared, &run, Opening::Resume).map(|_| ()).unwrap_err();
+    assert!(matches!(error, DirectoryError::Busy { .. }), "{error}");
+    drop(first);
+    assert!(opened(&prepared, &run, Opening::Resume).is_ok());
+}
+
+#[test]
+fn a_diverged_run_keeps_its_last_checkpoint_and_has_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let prepared = prepared(EXPERIMENT);
+    let (mut directory, _) = opened(&prepared, &run, Opening::New).unwrap();
+    let poisoned = Mock { poison: Some((14, 1)), ..Mock::new(&prepared.plan.spec) };
+    let error = train(&prepared, &poisoned, &mut directory, None, None, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("diverged at step 15 (epoch 2)") && error.contains("encoder, row 1"), "{error}");
+    assert!(!run.join(RESULT).exists());
+    let state = checkpoint::read(&run.join(checkpoint::FILE), &prepared.plan).unwrap();
+    assert_eq!(state.opt.step, 10);
+}
+
+/// Interrupts after so many steps.
+struct Interrupt(u64, Vec<u64>);
+
+impl Display for Interrupt {
+    fn stepped(&mut self, step: u64) {
+        self.1.push(step);
+    }
+
+    fn recorded(&mut self, _: &Record, samples_per_second: f64) {
+        assert!(samples_per_second >= 0.0);
+    }
+
+    fn interrupted(&mut self) -> bool {
+        self.1.last() == Some(&self.0)
+    }
+}
+
+#[test]
+fn an_interrupt_saves_the_state_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    let prepared = prepared(EXPERIMENT);
+    let (mut directory, _) = opened(&prepared, &run, Opening::New).unwrap();
+    let mut display = Interrupt(13, Vec::new());
+    let mock = Mock::new(&prepared.plan.spec);
+    let finish = train(&prepared, &mock, &mut directory, None, None, &mut display).unwrap();
+    assert_eq!((finish.end, finish.step, display.1), (End::Stopped, 13, (0..=13).collect()));
+    drop(directory);
+    ran(EXPERIMENT, &run, Opening::Resume, None).unwrap();
+    ran(EXPERIMENT, &whole, Opening::New, None).unwrap();
+    assert_eq!(files(&run), files(&whole));
+    let provenance: serde_json::Value = serde_json::from_slice(&fs::read(run.join(PROVENANCE)).unwrap()).unwrap();
+    let sessions = provenance["sessions"].as_array().unwrap();
+    assert_eq!((sessions.len(), &sessions[1]["from_step"]), (2, &13.into()));
+}

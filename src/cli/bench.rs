@@ -6,7 +6,7 @@ use crate::bench::config::BenchConfig;
 use crate::bench::dataset::{Bench, Side};
 use crate::bench::describe::{Description, SAMPLES};
 use crate::io::{AtomicFile, npy};
-use crate::report::figure;
+use crate::report::figure::{Drawing, FigureError};
 use clap::{Args, Subcommand};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
@@ -115,18 +115,22 @@ fn generate(arguments: &Generate, session: &mut Session) -> Result<Answer, CliEr
     let text = toml::to_string(&config).expect("plain parameters always serialise");
     output.file(&folder.join("config.toml"), text.as_bytes())?;
     output.file(&folder.join("directions.safetensors"), &directions(&bench))?;
+    let mut done = 0;
     for shard in 0..shards {
         let name = format!("samples-{shard:05}.safetensors");
-        progress.step(&name);
+        progress.set(done, &name);
         let range = shard * SHARD..config.samples.min((shard + 1) * SHARD);
         output.file(&folder.join(&name), &samples(&bench, range))?;
-        progress.done();
+        done += 1;
     }
     if arguments.dense {
         for (side, name) in sides {
             let path = folder.join(name);
-            write_dense(&bench, *side, &path, name, &mut progress)
-                .map_err(|e| CliError::Request(format!("{}: cannot be written: {e}", path.display())))?;
+            write_dense(&bench, *side, &path, &mut || {
+                progress.set(done, name);
+                done += 1;
+            })
+            .map_err(|e| CliError::Request(format!("{}: cannot be written: {e}", path.display())))?;
         }
     }
     progress.finish();
@@ -170,18 +174,17 @@ fn samples(bench: &Bench, range: std::ops::Range<u64>) -> Vec<u8> {
     ])
 }
 
-fn write_dense(bench: &Bench, side: Side, path: &Path, name: &str, progress: &mut Progress) -> io::Result<()> {
+fn write_dense(bench: &Bench, side: Side, path: &Path, begun: &mut dyn FnMut()) -> io::Result<()> {
     let (samples, dimension) = (bench.config().samples, bench.directions(side).dimension());
     let mut file = AtomicFile::create(path)?;
     file.write_all(&npy::header(&[samples, dimension as u64]))?;
     let mut rows = Vec::new();
     for first in (0..samples).step_by(DENSE as usize) {
-        progress.step(name);
+        begun();
         let batch = bench.coefficients().batch(&(first..samples.min(first + DENSE)).collect::<Vec<_>>());
         rows.resize(batch.rows() * dimension, 0.0_f32);
         bench.synthesize(&batch, side, &mut rows);
         file.write_all(&bytes(&rows, f32::to_le_bytes))?;
-        progress.done();
     }
     file.commit()
 }
@@ -193,10 +196,11 @@ fn describe(arguments: &Describe, session: &mut Session) -> Result<Answer, CliEr
     let output: &Output = &session.output;
     output.table(&description.table())?;
     if let Some(folder) = &arguments.out {
-        let drawing = description.figure();
-        let request = |error: figure::FigureError| CliError::Request(error.to_string());
-        output.file(&folder.join("bench.svg"), figure::svg(&drawing).map_err(request)?.as_bytes())?;
-        output.file(&folder.join("bench.png"), &figure::png(&drawing).map_err(request)?)?;
+        let figure = description.figure();
+        let request = |error: FigureError| CliError::Request(error.to_string());
+        let drawing = Drawing::new(&figure).map_err(request)?;
+        output.file(&folder.join("bench.svg"), drawing.svg().map_err(request)?.as_bytes())?;
+        output.file(&folder.join("bench.png"), &drawing.png().map_err(request)?)?;
         output.text(&format!("drawn: {}", folder.join("bench.svg").display()))?;
     }
     output.json(&json!({"config": config, "table": description.table(), "figure": description.figure()}))?;

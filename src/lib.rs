@@ -32,6 +32,7 @@
 //! | every claim, with its verdict | [`claims`] |
 //! | Def. 2.5, eqs. 5–9, §4: the family of methods, anchoring | [`sdl`] |
 //! | §5.1: recovery | [`metrics`] |
+//! | Tables 1 and 4–7 repeated | [`results`] |
 //! | App. C: the Linear Representation Bench | [`bench`](mod@bench) |
 //!
 //! Training runs in [`train`] on a [`backend`]. Exact arithmetic for the producer of certificates is in [`exact`]; the checker is the package `sdlab-verify`.
@@ -48,6 +49,7 @@ mod fault;
 pub mod io;
 pub mod metrics;
 pub mod report;
+pub mod results;
 pub mod sdl;
 pub mod stats;
 pub mod theory;

@@ -1,0 +1,118 @@
+"""Tests of read_run.py on files that sdlab has just written.
+
+    python3 -m unittest discover --start-directory docs/python
+
+Needs numpy and safetensors; the commands that `cargo test --release` builds, or SDLAB=path of the command; and the folder that tests/formats.rs
+leaves, target/tmp/formats, or SDLAB_FORMATS=path of it.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import read_run
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SDLAB = pathlib.Path(os.environ.get("SDLAB", ROOT / "target/release/sdlab")).resolve()
+FORMATS = pathlib.Path(os.environ.get("SDLAB_FORMATS", ROOT / "target/tmp/formats"))
+
+BENCH = """
+n = 30
+n_p = 16
+interference = 0.3
+sparsity = 0.9
+samples = 200
+"""
+
+TRAINING = """
+[bench]
+n = 30
+n_p = 16
+interference = 0.3
+sparsity = 0.9
+samples = 600
+[model]
+latents = 40
+activation = { kind = "batch-top-k", k = 4 }
+init = { encoder_bias = true, decoder_bias = true, input_bias = true }
+[train]
+batch = 50
+steps = 30
+"""
+
+
+def sdlab(*arguments):
+    done = subprocess.run([SDLAB, *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(f"sdlab {arguments[0]} ends with {done.returncode}: {done.stderr}")
+
+
+class Models(unittest.TestCase):
+    def test_models_reconstruct_what_sdlab_reconstructs(self):
+        folders = sorted(path for path in FORMATS.iterdir() if path.is_dir())
+        self.assertGreaterEqual(len(folders), 15, FORMATS)
+        for folder in folders:
+            with self.subTest(folder.name):
+                model = read_run.Model.read(folder)
+                x = np.load(folder / "x.npy")
+                codes = model.encode(x)
+                # Both compute in f64 and round to f32: numbers below 8 move by at most 8 * 2^-24 = 4.8e-7.
+                np.testing.assert_allclose(codes, np.load(folder / "codes.npy"), rtol=0, atol=1e-6)
+                np.testing.assert_allclose(model.decode(codes, x), np.load(folder / "reconstruction.npy"), rtol=0, atol=1e-6)
+
+    def test_weights_that_cfg_json_does_not_describe_are_refused(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            for name in ("cfg.json", "sae_weights.safetensors"):
+                data = (FORMATS / "relu" / name).read_bytes()
+                # The last byte belongs to a number.
+                changed = data[:-1] + bytes([data[-1] ^ 1]) if name.startswith("sae") else data
+                (pathlib.Path(scratch) / name).write_bytes(changed)
+            with self.assertRaisesRegex(ValueError, "other weights"):
+                read_run.Model.read(scratch)
+
+
+class Bench(unittest.TestCase):
+    def test_samples_and_directions_give_the_dense_representations_bit_for_bit(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            config, out = pathlib.Path(scratch) / "bench.toml", pathlib.Path(scratch) / "out"
+            for more, side, dense in (("", "w_p", "x_p.npy"), ('task = { kind = "transcoder", n_r = 20 }', "w_r", "x_r.npy")):
+                config.write_text(BENCH + more)
+                sdlab("bench", "generate", config, "--out", out, "--dense")
+                rows = read_run.representations(out, side)
+                self.assertEqual(rows.shape, (200, 16 if side == "w_p" else 20))
+                np.testing.assert_array_equal(rows, np.load(out / dense))
+                self.assertGreater(np.count_nonzero(rows), 0)
+            self.assertIn("directions", "\n".join(read_run.describe(out)))
+
+
+class Runs(unittest.TestCase):
+    def test_every_file_of_a_run_is_read(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            config, run = pathlib.Path(scratch) / "run.toml", pathlib.Path(scratch) / "run"
+            config.write_text(TRAINING)
+            sdlab("train", config, "--out", run)
+            model = read_run.Model.read(run)
+            arrays, metadata = read_run.checkpoint(run)
+            self.assertEqual(metadata["step"], 30)
+            # The checkpoint of the last step holds the model that was written.
+            for name, array in model.parameters.items():
+                np.testing.assert_array_equal(array, arrays[f"model.{name}"].reshape(array.shape), name)
+            self.assertEqual(model.threshold, metadata["threshold"])
+            self.assertEqual(len(arrays["idle"]), 40)
+            records = read_run.metrics(run)
+            self.assertEqual(records[0]["step"], 0)
+            self.assertLess(records[-1]["loss"], records[0]["loss"])
+            self.assertIn("scores", read_run.result(run))
+            text = "\n".join(read_run.describe(run))
+            for part in ("model:", "metrics:", "checkpoint:", "result.json:", "provenance.json:"):
+                self.assertIn(part, text)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -394,6 +394,11 @@ impl Tables {
 /// The published tables, parsed once.
 static TABLES: LazyLock<Result<Tables, PublishedError>> = LazyLock::new(|| Tables::parse(FILES));
 
+/// The rows of all tables in numbers; none if the tables cannot be read.
+pub fn measurements() -> Vec<Measurement> {
+    TABLES.as_ref().map_or_else(|_| Vec::new(), |tables| tables.all().flat_map(|t| t.measurements.clone()).collect())
+}
+
 /// What an audit says of the published tables; undecided if they cannot be read.
 pub fn audited(audit: impl FnOnce(&Tables) -> Outcome) -> Outcome {
     match &*TABLES {

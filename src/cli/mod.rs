@@ -14,6 +14,7 @@ mod output;
 mod partial_optima;
 mod region;
 mod report;
+mod results;
 mod shown;
 mod train;
 mod verify;

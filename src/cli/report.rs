@@ -1,12 +1,13 @@
 //! `sdlab report`: everything, as one page with figures, tables and certificates.
 
 use super::names::choose;
+use super::results::{refresh, stored};
 use super::verify::{answer, machine, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::Context;
 use crate::report::macros::Facts;
 use crate::report::provenance::{Provenance, checkout};
-use crate::report::{claims, page};
+use crate::report::{claims, exhibits, page};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -21,12 +22,25 @@ pub struct Arguments {
     /// The folder to write into
     #[arg(long, value_name = "DIR", default_value = "reports/out")]
     out: PathBuf,
+    /// The folder of stored results of trainings, files of JSON lines
+    #[arg(long, value_name = "DIR", default_value = "reports/results")]
+    results: PathBuf,
+    /// Train the small experiments again first, and store their results
+    #[arg(long)]
+    refresh: bool,
+    /// The folder of the small experiments
+    #[arg(long, value_name = "DIR", default_value = "configs/small")]
+    configs: PathBuf,
+    /// Seeds of each experiment
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    seeds: u64,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   sdlab report
   sdlab report thm-3.7 --out thm-3.7
+  sdlab report --refresh --seeds 3
 
 The folder then holds index.html, figures (SVG, PDF, PNG, and their data as CSV and JSON), tables (LaTeX, CSV, JSON),
 certificates, macros.tex, references.bib, an example article in paper, and verdicts.json. The same version and seed write the
@@ -37,15 +51,23 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let (started, clock) = (SystemTime::now(), Instant::now());
     let chosen = choose(&arguments.claims)?;
     ensure_writable(&arguments.out)?;
+    let source = checkout();
+    if arguments.refresh {
+        let (file, commit) = (arguments.results.join("small.jsonl"), source.as_ref().map(|s| s.commit.as_str()));
+        refresh(&arguments.configs, &file, arguments.seeds, commit, &session.output)?;
+    }
+    // Trainings belong to the whole report; a report of some claims is about these.
+    let results = if arguments.claims.is_empty() { stored(&arguments.results)? } else { Vec::new() };
+    let exhibits = results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size)).collect();
     let runs = run_all(&chosen, Context { seed: session.seed }, &snapshot(None)?);
     let shown: Vec<_> = runs.iter().map(|run| (run.claim, &run.outcome)).collect();
-    let source = checkout();
     let facts = Facts {
         version: env!("CARGO_PKG_VERSION"),
         seed: session.seed,
         commit: source.as_ref().map(|source| source.commit.clone()),
     };
-    page::write(&claims::page(&shown, &facts), &arguments.out).map_err(|e| CliError::Request(e.to_string()))?;
+    page::write(&claims::page(&shown, exhibits, &facts), &arguments.out)
+        .map_err(|e| CliError::Request(e.to_string()))?;
     let index = arguments.out.join("index.html");
     // The file does not say where it lies, so that two folders compare equal.
     session.output.file(&arguments.out.join("verdicts.json"), format!("{:#}\n", machine(&runs, None)?).as_bytes())?;

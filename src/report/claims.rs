@@ -1,7 +1,7 @@
 //! From the outcomes of claims to the page.
 
 use super::macros::{self, Facts};
-use super::page::{Certificate, Correction, Evidence, Page, Part, Quoted, Section, Verdict};
+use super::page::{Certificate, Correction, Evidence, Exhibit, Page, Part, Quoted, Section, Verdict};
 use super::{bibliography, ledger, paper};
 use crate::claims::{self, Claim, Outcome};
 use crate::stats::Tone;
@@ -16,8 +16,8 @@ pub fn tone(verdict: &claims::Verdict) -> Tone {
     }
 }
 
-/// The page of these claims.
-pub fn page(outcomes: &[(&Claim, &Outcome)], facts: &Facts) -> Page {
+/// The page of these claims and trainings.
+pub fn page(outcomes: &[(&Claim, &Outcome)], exhibits: Vec<Exhibit>, facts: &Facts) -> Page {
     let overview = (ledger::figure(outcomes), ledger::table(outcomes));
     let works = bibliography::file(outcomes.iter().map(|(claim, _)| *claim));
     let files = vec![
@@ -50,6 +50,7 @@ pub fn page(outcomes: &[(&Claim, &Outcome)], facts: &Facts) -> Page {
         command: format!("sdlab report --seed {}", facts.seed),
         overview,
         parts: parts.collect(),
+        exhibits,
         files: files.into_iter().map(|(path, about, text)| (path.to_owned(), about.to_owned(), text)).collect(),
     }
 }

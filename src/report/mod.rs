@@ -24,6 +24,7 @@ mod typeface;
 pub mod bibliography;
 pub mod claims;
 pub mod csv;
+pub mod exhibits;
 pub mod figure;
 pub mod html;
 pub mod latex;

@@ -23,8 +23,25 @@ pub struct Page {
     pub overview: (Figure, Table),
     /// The claims by part of the paper.
     pub parts: Vec<Part>,
+    /// Trainings beside the published tables; may be empty.
+    pub exhibits: Vec<Exhibit>,
     /// Files of text besides those of figures, tables and certificates: path in the folder, what it is, and content.
     pub files: Vec<(String, String, String)>,
+}
+
+/// What experiments have shown.
+#[derive(Debug, Clone)]
+pub struct Exhibit {
+    /// Name in the page's links: lower-case letters, digits and hyphens.
+    pub id: String,
+    /// Heading.
+    pub title: String,
+    /// What was done.
+    pub paragraphs: Vec<String>,
+    /// Figures.
+    pub figures: Vec<Figure>,
+    /// Tables.
+    pub tables: Vec<Table>,
 }
 
 /// The claims of one part of the paper.
@@ -146,12 +163,14 @@ impl Page {
 
     /// All figures, the overview first.
     fn figures(&self) -> Vec<&Figure> {
-        std::iter::once(&self.overview.0).chain(self.sections().flat_map(|s| &s.figures)).collect()
+        let claims = self.sections().flat_map(|s| &s.figures);
+        std::iter::once(&self.overview.0).chain(claims).chain(self.exhibits.iter().flat_map(|e| &e.figures)).collect()
     }
 
     /// All tables, the overview first.
     fn tables(&self) -> Vec<&Table> {
-        std::iter::once(&self.overview.1).chain(self.sections().flat_map(|s| &s.tables)).collect()
+        let claims = self.sections().flat_map(|s| &s.tables);
+        std::iter::once(&self.overview.1).chain(claims).chain(self.exhibits.iter().flat_map(|e| &e.tables)).collect()
     }
 }
 
@@ -254,12 +273,20 @@ mod tests {
         };
         let overview = Figure { name: "ledger".into(), ..section.figures[0].clone() };
         let all = Table { name: "ledger".into(), ..section.tables[0].clone() };
+        let exhibit = Exhibit {
+            id: "runs".into(),
+            title: "Runs".into(),
+            paragraphs: vec!["Of one method.".into()],
+            figures: Vec::new(),
+            tables: vec![Table { name: "runs".into(), ..all.clone() }],
+        };
         Page {
             title: "Report".into(),
             introduction: vec!["Of L̃.".into()],
             command: "sdlab report".into(),
             overview: (overview, all),
             parts: vec![Part { title: "Theorem X".into(), sections: vec![section] }],
+            exhibits: vec![exhibit],
             files: vec![("macros.tex".into(), "LaTeX commands".into(), "% none\n".into())],
         }
     }

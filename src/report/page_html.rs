@@ -3,8 +3,8 @@
 use super::FigureError;
 use super::figure::{Drawing, web_fonts};
 use super::html::{badge, formula, inline, table};
-use super::page::{Correction, Evidence, Page, Section, certificate_path};
-use crate::stats::{Figure, Width};
+use super::page::{Correction, Evidence, Exhibit, Page, Section, certificate_path};
+use crate::stats::{Figure, Table, Width};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeMap;
 
@@ -12,6 +12,9 @@ const STYLE: &str = include_str!("page.css");
 
 /// The SVG element of each figure by its name.
 type Pictures<'a> = BTreeMap<&'a str, String>;
+
+/// Heading of what was trained.
+const EXPERIMENTS: &str = "Trainings on the Linear Representation Bench";
 
 /// The whole page. `drawings` are the figures in any order.
 pub(super) fn document(page: &Page, drawings: &[Drawing]) -> Result<String, FigureError> {
@@ -42,6 +45,8 @@ pub(super) fn document(page: &Page, drawings: &[Drawing]) -> Result<String, Figu
                         h2.part { (inline(&part.title)) }
                         @for section in &part.sections { (section_markup(section, &pictures)) }
                     }
+                    @if !page.exhibits.is_empty() { h2.part { (EXPERIMENTS) } }
+                    @for exhibit in &page.exhibits { (exhibit_markup(exhibit, &pictures)) }
                 }
                 footer { (closing(page)) }
             }
@@ -69,6 +74,24 @@ fn contents(page: &Page) -> Markup {
                     }
                 }
             }
+            @if !page.exhibits.is_empty() {
+                div {
+                    h3 { (EXPERIMENTS) }
+                    ul { @for exhibit in &page.exhibits { li { a href={ "#" (exhibit.id) } { (inline(&exhibit.title)) } } } }
+                }
+            }
+        }
+    }
+}
+
+fn exhibit_markup(exhibit: &Exhibit, pictures: &Pictures) -> Markup {
+    html! {
+        section id=(exhibit.id) {
+            h3.claim { (inline(&exhibit.title)) }
+            @for paragraph in &exhibit.paragraphs { p { (inline(paragraph)) } }
+            @for figure in &exhibit.figures { (figure_markup(figure, pictures)) }
+            @for data in &exhibit.tables { (table_markup(data)) }
+            p.up { a href="#contents" { "Contents" } }
         }
     }
 }
@@ -93,7 +116,7 @@ fn section_markup(section: &Section, pictures: &Pictures) -> Markup {
             }
             @if let Some(correction) = &section.correction { (correction_markup(correction)) }
             @for figure in &section.figures { (figure_markup(figure, pictures)) }
-            @for data in &section.tables { (table(data)) (links(&format!("tables/{}", data.name), &["tex", "csv", "json"])) }
+            @for data in &section.tables { (table_markup(data)) }
             @if !section.quantities.is_empty() { (quantities(section)) }
             h4 { "Cite" }
             pre { code { (section.citation.0) } }
@@ -169,6 +192,10 @@ fn figure_markup(figure: &Figure, pictures: &Pictures) -> Markup {
     }
 }
 
+fn table_markup(data: &Table) -> Markup {
+    html! { (table(data)) (links(&format!("tables/{}", data.name), &["tex", "csv", "json"])) }
+}
+
 /// The heading with a full stop, where more text follows it.
 fn sentence(title: &str) -> String {
     if title.is_empty() || title.ends_with(['.', '?', '!']) { title.to_owned() } else { format!("{title}.") }
@@ -182,8 +209,7 @@ fn links(stem: &str, endings: &[&str]) -> Markup {
 
 fn closing(page: &Page) -> Markup {
     html! {
-        (table(&page.overview.1))
-        (links(&format!("tables/{}", page.overview.1.name), &["tex", "csv", "json"]))
+        (table_markup(&page.overview.1))
         h2 { "Files" }
         ul { @for (path, about, _) in &page.files { li { a href=(path) { (path) } ": " (about) } } }
         p { "Made by " code { (page.command) } " with sdlab " (env!("CARGO_PKG_VERSION")) ". Replay all certificates with " code { "sdlab certify certificates" } " in this folder." }

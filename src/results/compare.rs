@@ -208,7 +208,9 @@ impl<'a> Comparison<'a> {
     pub fn reproduction(&self, larger: usize, smaller: usize, scored: Scored, measure: Measure) -> Reproduction {
         let differences: Vec<f64> = self.runs[larger]
             .iter()
-            .filter_map(|(seed, a)| Some(scored.number(a, measure) - scored.number(self.runs[smaller].get(seed)?, measure)))
+            .filter_map(|(seed, a)| {
+                Some(scored.number(a, measure) - scored.number(self.runs[smaller].get(seed)?, measure))
+            })
             .collect();
         match MeanInterval::of(&differences) {
             Some(interval) if interval.low() > 0.0 => Reproduction::Reproduced,

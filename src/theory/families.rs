@@ -17,7 +17,9 @@
 //! unless the family says otherwise: equal masses would hide the failures of Thm 3.7.
 
 use super::problem::{Activation, Feature, Problem, ProblemError};
-use crate::bench::features::{FeatureError, InterferenceBound, bounded_interference, hierarchy_groups, random_unit, stream};
+use crate::bench::features::{
+    FeatureError, InterferenceBound, bounded_interference, hierarchy_groups, random_unit, stream,
+};
 use crate::exact::Rational;
 use faer::Mat;
 use rand::RngExt;

@@ -1,0 +1,124 @@
+//! Trainings beside the published tables, as parts of the page.
+
+use super::page::Exhibit;
+use crate::claims::printed::{Printed, decimal};
+use crate::claims::published::{self, Measurement};
+use crate::exact::rational::to_f64;
+use crate::results::record::Recovered;
+use crate::results::{Comparison, PublishedRow, RunRecord};
+use crate::stats::{Axis, Figure, Layer, MeanInterval, Panel, Width};
+use std::collections::BTreeSet;
+
+/// The tables that are about the bench.
+pub const TABLES: [u32; 5] = [1, 4, 5, 6, 7];
+
+/// The published rows in numbers.
+pub fn published_rows() -> Vec<PublishedRow> {
+    published::measurements().iter().map(row).collect()
+}
+
+fn row(measurement: &Measurement) -> PublishedRow {
+    let number = |printed: &Printed| to_f64(printed.value());
+    PublishedRow {
+        table: measurement.table as u32,
+        method: measurement.method.clone(),
+        anchored: measurement.anchored,
+        at: measurement.at.as_ref().map(decimal),
+        recovery: number(&measurement.recovery),
+        mip: number(&measurement.mip),
+        l0: measurement.l0.as_ref().map(number),
+    }
+}
+
+/// One part of the page for each size and table that records speak of. `size` is a word for file names and headings, such as "small".
+pub fn exhibits(records: &[RunRecord], size: &str) -> Vec<Exhibit> {
+    let rows = published_rows();
+    let comparison = Comparison::new(&rows, records);
+    let spoken: BTreeSet<u32> = records.iter().map(|record| record.published.table).collect();
+    TABLES
+        .iter()
+        .filter(|table| spoken.contains(table))
+        .map(|table| exhibit(&comparison, records, *table, size))
+        .collect()
+}
+
+fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size: &str) -> Exhibit {
+    let ours: Vec<&RunRecord> = records.iter().filter(|record| record.published.table == table).collect();
+    let seeds: BTreeSet<u64> = ours.iter().map(|record| record.seed).collect();
+    let sizes: BTreeSet<[usize; 3]> = ours.iter().map(|record| record.size).collect();
+    let sizes: Vec<String> = sizes.iter().map(|[n, n_p, n_q]| format!("n = {n}, n_p = {n_p}, n_q = {n_q}")).collect();
+    let devices: BTreeSet<&str> = ours.iter().map(|record| record.origin.device.as_str()).collect();
+    let devices: Vec<&str> = devices.into_iter().collect();
+    let name = |what: &str| format!("{what}-table-{table}-{size}");
+    let mut figures = Vec::new();
+    figures.extend(recovery_figure(&ours, &name("recovery")));
+    Exhibit {
+        id: name("runs"),
+        title: format!("Table {table}, {size} runs"),
+        paragraphs: vec![format!(
+            "{} runs with {} seeds at {}, on {}. The paper publishes neither optimizer, learning rate, batch, length of training, start, \
+                 c_min nor β, nor which side is scored how; ours are recorded choices, so that orderings can be compared and numbers cannot.",
+            ours.len(),
+            seeds.len(),
+            sizes.join("; "),
+            devices.join("; ")
+        )],
+        figures,
+        tables: vec![comparison.table(table, &name("ours")), comparison.orderings_table(table, &name("orderings"))],
+    }
+}
+
+/// Mean recovery over τ for each method without anchors, decoder and encoder.
+fn recovery_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
+    let plain: Vec<&&RunRecord> =
+        records.iter().filter(|r| !r.published.anchored && r.published.at.is_none()).collect();
+    let mut methods: Vec<&str> = Vec::new();
+    for record in &plain {
+        if !methods.contains(&record.published.method.as_str()) {
+            methods.push(&record.published.method);
+        }
+    }
+    if methods.is_empty() {
+        return None;
+    }
+    let curve = |method: &str, side: fn(&RunRecord) -> &Recovered| -> Vec<(f64, f64)> {
+        let of: Vec<&Recovered> =
+            plain.iter().filter(|record| record.published.method == method).map(|record| side(record)).collect();
+        let steps = of.first().map_or(0, |recovered| recovered.curve.len());
+        let mean =
+            |k: usize| MeanInterval::of(&of.iter().map(|r| r.curve[k]).collect::<Vec<_>>()).map_or(0.0, |m| m.mean);
+        (0..steps).map(|k| (k as f64 / (steps - 1) as f64, mean(k))).collect()
+    };
+    let panel = |title: &str, side: fn(&RunRecord) -> &Recovered| {
+        let axes = (Axis::linear("τ").range(0.0, 1.0), Axis::linear("recovered share M_GT").range(0.0, 1.0));
+        methods.iter().fold(Panel::new(title, axes.0, axes.1), |panel, method| {
+            panel.layer(Layer::Line { label: (*method).to_owned(), points: curve(method, side) })
+        })
+    };
+    Some(
+        Figure::new(name, "experiments", Width::Page)
+            .title("Recovery over τ")
+            .caption("Mean over seeds, without anchors. (a) Decoder columns. (b) Encoder rows. Both scaled to norm 1.")
+            .panel(panel("decoder", |record| &record.decoder.normalised))
+            .panel(panel("encoder", |record| &record.encoder.normalised)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_rows_of_the_bench_are_ninety_four() {
+        let rows = published_rows();
+        assert_eq!(rows.iter().filter(|row| TABLES.contains(&row.table)).count(), 94);
+        let topk = rows.iter().find(|row| row.table == 1 && row.method == "TopK SAE" && !row.anchored).unwrap();
+        assert!((topk.recovery - 0.849).abs() < 1e-12 && (topk.mip - 0.983).abs() < 1e-12 && topk.l0 == Some(54.1));
+        assert!(rows.iter().filter(|row| row.table == 4).all(|row| row.at.is_some()));
+    }
+
+    #[test]
+    fn there_is_nothing_to_show_without_records() {
+        assert!(exhibits(&[], "small").is_empty());
+    }
+}

@@ -16,6 +16,7 @@
 
 mod bounds;
 mod cases;
+mod faulty;
 mod steps;
 mod update_bounds;
 
@@ -139,9 +140,4 @@ fn same_model(a: &Model, b: &Model) -> bool {
 
 fn same_codes(a: &HostCodes, b: &HostCodes) -> bool {
     a.offsets == b.offsets && a.latents == b.latents && same(&a.values, &b.values)
-}
-
-#[test]
-fn the_reference_conforms_to_itself() {
-    suite(super::reference::Reference::new);
 }

@@ -20,6 +20,10 @@ pub mod update;
 
 #[cfg(test)]
 mod gradient_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod theory_tests;
 
 use super::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Rule, Spec, WarmUp};
 use crate::bench::dataset::{Bench, Side};

@@ -1,8 +1,8 @@
 //! How far an f32 backend may be from the f64 reference, by the standard model of rounding: every operation has a relative error of at most
-//! u = 2^-24 and, where it underflows, an absolute one of 2^-149; a sum of n terms in any order has n·u·Σ|terms|. Sizes are the largest of a batch,
-//! so that one bound serves a whole block of parameters.
+//! u = 2^-24 and, where it underflows, an absolute one of 2^-149; a sum of n terms in any order has n·u·Σ|terms|, and a scalar product at most
+//! n·u·‖a‖‖b‖. Sizes are the largest of a batch, so that one bound serves a whole block of parameters.
 
-use super::super::reference::{Batch, Codes, Params};
+use super::super::reference::{Batch, Codes, Params, Row};
 use super::super::{Spec, reference::forward};
 use crate::sdl::{Activation, Parameter};
 
@@ -33,6 +33,11 @@ impl Rough {
         Self { error: self.error + U * (self.size + self.error) + TINY, ..self }
     }
 
+    /// n more roundings.
+    fn rounded_more(self, n: usize) -> Self {
+        (0..n).fold(self, |a, _| a.rounded())
+    }
+
     fn times(self, other: Self) -> Self {
         let error = self.size * other.error + other.size * self.error + self.error * other.error;
         Self { size: self.size * other.size, error }.rounded()
@@ -49,10 +54,27 @@ impl Rough {
         Self { size, error: n * self.error + n * U * (size + n * self.error) + n * TINY }
     }
 
+    /// ⟨a, b⟩ of vectors of n such numbers, with these bounds on their norms.
+    fn inner(a: Self, norm_a: f64, b: Self, norm_b: f64, n: usize) -> Self {
+        let n = n as f64;
+        let size = norm_a * norm_b;
+        let carried = n.sqrt() * (norm_a * b.error + norm_b * a.error) + n * a.error * b.error;
+        Self { size, error: carried + (n + 1.0) * U * (size + carried) + n * TINY }
+    }
+
     /// The same error, when the exact number is known to be smaller.
     fn at_most(self, size: f64) -> Self {
         Self { size: self.size.min(size), ..self }
     }
+}
+
+/// The largest norm of these vectors.
+fn norm<'a>(vectors: impl IntoIterator<Item = &'a [f64]>) -> f64 {
+    vectors.into_iter().map(|v| v.iter().map(|x| x * x).sum::<f64>().sqrt()).fold(0.0, f64::max)
+}
+
+fn largest<'a>(numbers: impl IntoIterator<Item = &'a f64>) -> f64 {
+    numbers.into_iter().fold(0.0, |a, b| f64::max(a, b.abs()))
 }
 
 /// Bounds for one batch.
@@ -83,43 +105,59 @@ impl Bounds {
         let (shape, objective) = (spec.shape, &spec.objective);
         let rows = codes.rows.len();
         let block = |p: Parameter| Rough::of(tensors.get(p).into_iter().flatten().copied());
+        let plus_block = |a: Rough, p: Parameter| if tensors.get(p).is_some() { a.plus(block(p)) } else { a };
+        let row_norm = |p: Parameter| norm(tensors.get(p).unwrap_or(&[]).chunks(p.size(shape).1));
         let (W, V) = (block(Parameter::Encoder), block(Parameter::Decoder));
+        let (norm_W, norm_V) = (row_norm(Parameter::Encoder), row_norm(Parameter::Decoder));
         let weight = Rough::of(batch.weights.iter().copied()).rounded();
         let weight_sum: f64 = batch.weights.iter().map(|w| w.abs()).sum();
         let x_p = Rough::of(batch.inputs.iter().map(|x| f64::from(*x)));
         let x_r = Rough::of(batch.targets.iter().map(|x| f64::from(*x)));
-        let count = codes.rows.iter().map(|row| row.selected.len() + row.auxiliary.len()).max().unwrap_or(0);
+        let most = |f: fn(&Row) -> usize| codes.rows.iter().map(f).max().unwrap_or(0);
+        let (count, count_aux) = (most(|row| row.selected.len()), most(|row| row.auxiliary.len()));
 
-        let x = x_p.plus(block(Parameter::InputBias));
-        let s = W.times(x).sum(shape.n_p);
-        let pi = s.plus(block(Parameter::EncoderBias));
+        let x = plus_block(x_p, Parameter::InputBias);
+        let s = Rough::inner(W, norm_W, x, norm(codes.rows.iter().map(|row| row.input.as_slice())), shape.n_p);
+        let pi = plus_block(s, Parameter::EncoderBias).at_most(largest(codes.rows.iter().flat_map(|row| &row.pi)));
         let scale = Rough::of(tensors.get(Parameter::GateScale).into_iter().flatten().map(|r| r.exp())).rounded();
         let is_gated = params.activation == Activation::Gated;
         let z = if is_gated { scale.times(s).plus(block(Parameter::MagnitudeBias)) } else { pi };
         let z = z.at_most(codes.rows.iter().flat_map(|row| &row.selected).map(|c| c.z.abs()).fold(0.0, f64::max));
 
-        let linear = block(Parameter::DecoderBias).plus(block(Parameter::Skip).times(x_p).sum(shape.n_p));
-        let largest = |residuals: &mut dyn Iterator<Item = &f64>| residuals.fold(0.0, |a: f64, b| a.max(b.abs()));
+        let skip = Rough::inner(
+            block(Parameter::Skip),
+            row_norm(Parameter::Skip),
+            x_p,
+            norm_of_inputs(batch, shape.n_p),
+            shape.n_p,
+        );
+        let linear = block(Parameter::DecoderBias).plus(skip);
         let residual = z.times(V).sum(count).plus(linear).plus(x_r);
         let reconstruction = residual.rounded().error;
-        let residual = residual.at_most(largest(&mut codes.rows.iter().flat_map(|row| &row.residuals).flatten()));
+        let residual = residual.at_most(largest(codes.rows.iter().flat_map(|row| &row.residuals).flatten()));
         let gates = pi.times(V).sum(count).plus(linear).plus(x_r);
-        let gates = gates.at_most(largest(&mut codes.rows.iter().flat_map(|row| &row.gates)));
-        let missing = pi.times(V).sum(count).plus(residual.plus(x_r));
-        let missing = missing.at_most(largest(&mut codes.rows.iter().flat_map(|row| &row.missing)));
+        let gates = gates.at_most(largest(codes.rows.iter().flat_map(|row| &row.gates)));
+        let missing = pi.times(V).sum(count_aux).plus(residual.plus(x_r));
+        let missing = missing.at_most(largest(codes.rows.iter().flat_map(|row| &row.missing)));
+        let (norm_gates, norm_missing) = (
+            norm(codes.rows.iter().map(|row| row.gates.as_slice())),
+            norm(codes.rows.iter().map(|row| row.missing.as_slice())),
+        );
 
-        let norm = if objective.l1_by_decoder_norm { V.times(V).sum(shape.n_r).size.sqrt() } else { 1.0 };
         // ‖v‖ from a sum of n_r squares, and its root.
-        let norm = Rough { size: norm, error: norm * U * (shape.n_r as f64 + 2.0) };
+        let factor = if objective.l1_by_decoder_norm { norm_V } else { 1.0 };
+        let factor = Rough { size: factor, error: factor * U * (shape.n_r as f64 + 2.0) };
         let parts = objective.scales.weights();
         let part_sum: f64 = parts.iter().sum();
-        let penalty = weight.times(Rough::exact(objective.l1)).times(norm);
-        let upstream =
-            residual.times(weight).times(Rough::exact(2.0 * part_sum)).sum(parts.len()).at_most_of(parts.len());
-        let by_code = V.times(upstream).sum(shape.n_r).plus(penalty);
-        let by_gate = V.times(gates).times(weight).times(Rough::exact(2.0)).sum(shape.n_r).plus(penalty);
-        let aux_weight = Rough::exact(2.0 * objective.aux.map_or(0.0, |aux| aux.weight));
-        let by_aux = V.times(missing).times(weight).times(aux_weight).sum(shape.n_r);
+        let penalty = weight.times(Rough::exact(objective.l1)).times(factor);
+        let twice = weight.times(Rough::exact(2.0));
+        let upstream = residual.times(twice).times(Rough::exact(part_sum)).rounded_more(parts.len());
+        let norm_upstream =
+            part_sum * twice.size * norm(codes.rows.iter().flat_map(|row| &row.residuals).map(Vec::as_slice));
+        let by_code = Rough::inner(V, norm_V, upstream, norm_upstream, shape.n_r).plus(penalty);
+        let by_gate = Rough::inner(V, norm_V, gates, norm_gates, shape.n_r).times(twice).plus(penalty);
+        let aux_weight = Rough::exact(objective.aux.map_or(0.0, |aux| aux.weight));
+        let by_aux = Rough::inner(V, norm_V, missing, norm_missing, shape.n_r).times(twice).times(aux_weight);
         let mut by_score = by_code.plus(by_aux);
         if is_gated {
             by_score = by_code.times(scale).plus(by_gate).plus(by_aux);
@@ -129,7 +167,7 @@ impl Bounds {
         let along_column = penalty.times(z.plus(pi));
         let mut of_column = z.times(upstream).plus(along_column);
         if objective.aux.is_some() {
-            of_column = of_column.plus(pi.times(missing).times(weight).times(aux_weight));
+            of_column = of_column.plus(pi.times(missing).times(twice).times(aux_weight));
         }
         let mut gradients = [0.0; 9];
         let mut set = |p: Parameter, bound: Rough| gradients[p as usize] = bound.rounded().error;
@@ -141,7 +179,7 @@ impl Bounds {
         set(Parameter::Decoder, of_column.sum(rows).plus(anchoring(Parameter::Decoder, &spec.anchors.targets)));
         set(Parameter::EncoderBias, by_score.plus(by_gate).sum(rows));
         set(Parameter::DecoderBias, upstream.sum(rows));
-        set(Parameter::InputBias, by_score.times(W).sum(rows * count));
+        set(Parameter::InputBias, by_score.times(W).sum(rows * (count + count_aux)));
         set(Parameter::Skip, upstream.times(x_p).sum(rows));
         set(Parameter::GateScale, by_code.times(scale).times(s).sum(rows));
         set(Parameter::MagnitudeBias, by_code.sum(rows));
@@ -155,7 +193,7 @@ impl Bounds {
 
         let square = |e: Rough| e.times(e).sum(shape.n_r).rounded();
         let mean = |e: Rough, factor: f64| factor * weight_sum * (e.error + (rows as f64 + 3.0) * U * e.size) + TINY;
-        let penalty = z.plus(pi).times(norm).sum(count).times(Rough::exact(objective.l1));
+        let penalty = z.plus(pi).times(factor).sum(count).times(Rough::exact(objective.l1));
         let penalty = penalty.plus(Rough::exact(objective.l0 * count as f64));
         let aux = mean(square(missing), objective.aux.map_or(0.0, |aux| aux.weight));
         let anchor = forward::anchoring(spec, params);
@@ -170,9 +208,8 @@ impl Bounds {
     }
 }
 
-impl Rough {
-    /// Undoes the counting of sizes by a sum whose weights were summed before; its rounding stays.
-    fn at_most_of(self, n: usize) -> Self {
-        Self { size: self.size / n as f64, error: self.error }
-    }
+/// The largest norm of an input.
+fn norm_of_inputs(batch: &Batch, n_p: usize) -> f64 {
+    let inputs: Vec<f64> = batch.inputs.iter().map(|x| f64::from(*x)).collect();
+    norm(inputs.chunks(n_p))
 }

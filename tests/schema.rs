@@ -9,6 +9,9 @@ const TOP: &str = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p"
 /// Its partial optimum with both features on one neuron has an irrational loss.
 const IRRATIONAL: &str = r#"{"format":1,"features":[{"w_p":["1","0"],"w_r":["1","0"],"mass":"1"},{"w_p":["0","1"],"w_r":["1","1"],"mass":"1"}]}"#;
 
+/// A training of a second.
+const TRAINING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/small/table1/topk.toml");
+
 struct Validator {
     schemas: Schemas,
     index: SchemaIndex,
@@ -44,7 +47,8 @@ fn sdlab(arguments: &[&str]) -> (i32, Value) {
 fn every_command_prints_what_its_schema_says() {
     let point = r#"{"w_e":[["1","1"]],"w_d":[["1/3","2/3"]]}"#;
     let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().to_str().unwrap();
+    let run = folder.path().join("run");
+    let (folder, run) = (folder.path().to_str().unwrap(), run.to_str().unwrap());
     for (schema, arguments) in [
         ("loss", vec!["loss", "--problem", PAIR, "--point", point]),
         ("loss", vec!["loss", "--problem", PAIR, "--point", r#"{"w_e":[["1",0],[0,1]],"w_d":[["1","0"],["0","1"]]}"#]),
@@ -66,6 +70,9 @@ fn every_command_prints_what_its_schema_says() {
         ("verify", vec!["verify", "thm-3.7"]),
         ("verify", vec!["verify", "thm-3.7", "--problem", PAIR]),
         ("verify", vec!["report", "ex-3.5", "--out", folder]),
+        ("train", vec!["train", TRAINING, "--out", run, "--dry-run"]),
+        ("train", vec!["train", TRAINING, "--out", run, "--max-steps", "3"]),
+        ("train", vec!["train", TRAINING, "--out", run, "--resume"]),
     ] {
         let (status, value) = sdlab(&arguments);
         assert!(status != 2, "{arguments:?}");

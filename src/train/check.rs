@@ -6,6 +6,7 @@ use super::order::Order;
 use crate::backend::{Optimizer, Rule, Schedule, Spec};
 use crate::bench::config::{BenchConfig, Task};
 use crate::bench::dataset::Side;
+use crate::sdl::resampling::Resampling;
 use crate::sdl::{Activation, Anchors, Init, Objective, Scales, Shape};
 
 /// What is wrong with an experiment.
@@ -58,6 +59,8 @@ pub struct Plan {
     pub steps: u64,
     /// Seed of the start.
     pub seed: u64,
+    /// Dead latents that are moved.
+    pub resampling: Resampling,
     /// Steps between two observations.
     pub log_every: u64,
     /// Steps between two checkpoints; 0 means none before the end.
@@ -115,6 +118,7 @@ impl Experiment {
             }
         }
         length(&experiment)?;
+        resampling(&experiment.resampling)?;
         anchors(&experiment)?;
         Ok(Checked(experiment))
     }
@@ -211,6 +215,18 @@ fn length(experiment: &Experiment) -> Result {
     }
     within(train.divergence, 1.0, f64::MAX, "train.divergence", "a number >= 1")?;
     ensure(train.threads <= 4096, "train.threads", "an integer from 0 to 4096", train.threads)
+}
+
+fn resampling(resampling: &Resampling) -> Result {
+    let Some(recipe) = resampling.recipe() else {
+        return Ok(());
+    };
+    let steps = recipe.steps.iter().all(|step| (1..=MOST_STEPS).contains(step));
+    ensure(steps, "resampling.steps", "integers from 1 to 2^40", format!("{:?}", recipe.steps))?;
+    ensure(recipe.dead_after >= 1, "resampling.dead_after", "a number of samples >= 1", 0)?;
+    let samples = recipe.samples;
+    ensure((1..=MOST_ROWS).contains(&samples), "resampling.samples", "an integer from 1 to 2^20", samples)?;
+    ensure(recipe.warm_up <= MOST_STEPS, "resampling.warm_up", "an integer from 0 to 2^40", recipe.warm_up)
 }
 
 fn anchors(experiment: &Experiment) -> Result {
@@ -321,6 +337,7 @@ impl Checked {
             order,
             steps,
             seed: train.seed,
+            resampling: self.0.resampling.clone(),
             log_every: train.log_every,
             checkpoint_every: train.checkpoint_every,
             dead_after: train.dead_after.unwrap_or(samples),
@@ -380,6 +397,9 @@ mod tests {
             ("[train]\ndead_after = 0", "train.dead_after"),
             ("[train]\ntarget_loss = nan", "train.target_loss"),
             ("[train]\ndivergence = 0.5", "train.divergence"),
+            ("[resampling]\nkind = \"bricken\"\nsteps = [0]", "resampling.steps"),
+            ("[resampling]\nkind = \"decrease\"\ndead_after = 0", "resampling.dead_after"),
+            ("[resampling]\nkind = \"decrease\"\nsamples = 0", "resampling.samples"),
             ("[anchors]\nsource = \"ground-truth\"\nweight = -1.0", "anchors.weight"),
             ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\ncount = 1001", "anchors.count"),
             ("[anchors]\nsource = \"labels\"\nweight = 1.0", "anchors.source"),

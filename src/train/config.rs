@@ -5,6 +5,7 @@
 
 use crate::backend::{Curve, Optimizer};
 use crate::bench::config::BenchConfig;
+use crate::sdl::resampling::Resampling;
 use crate::sdl::{Activation, Init, Objective};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -21,6 +22,7 @@ use std::fmt;
 /// | `optimizer` | the rule of an update | Adam, η = 1e-3 |
 /// | `schedule` | warm-up and decay of η | constant |
 /// | `anchors` | feature anchoring (eqs. 21–25) | none |
+/// | `resampling` | dead latents that are moved | none |
 /// | `train` | batch, length, seed, records, checkpoints | 20 epochs of batches of 1024 |
 /// | `published` | the row of a table of the paper that this repeats | none |
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -42,6 +44,8 @@ pub struct Experiment {
     pub schedule: Rise,
     /// Known features.
     pub anchors: Option<AnchorConfig>,
+    /// Dead latents that are moved.
+    pub resampling: Resampling,
     /// The rest.
     pub train: Length,
 }
@@ -248,12 +252,22 @@ impl Default for Length {
 const EPOCHS: u64 = 20;
 
 impl Experiment {
-    /// Reads a TOML file. The error is one line or a few that show the place.
+    /// Reads a TOML file.
     ///
     /// # Errors
-    /// What is wrong and where, as text.
+    /// What is wrong and where, on one line.
     pub fn from_toml(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+        let place = |error: &toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1))
+        };
+        let message = |error: &toml::de::Error| error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        let document =
+            toml::Deserializer::parse(text).map_err(|error| format!("{}{}", place(&error), message(&error)))?;
+        serde_path_to_error::deserialize(document).map_err(|error| {
+            let (field, error) = (error.path().to_string(), error.into_inner());
+            format!("{}{field}: {}", place(&error), message(&error))
+        })
     }
 
     /// With every default written out, except those that depend on the data.
@@ -313,6 +327,10 @@ mod tests {
             [published]
             table = 1
             method = "TopK SAE"
+            [resampling]
+            kind = "decrease"
+            steps = [30, 60]
+            dead_after = 50
             [train]
             steps = 100
         "#;
@@ -330,16 +348,19 @@ mod tests {
         for (text, names) in [
             ("[model]\nlatent = 3", "latent"),
             ("latents = 3", "latents"),
-            ("[train]\nbatch = -1", "batch"),
+            ("[train]\nbatch = -1", "line 2: train.batch: "),
             ("[schedule]\nwarm_up = \"long\"", "share of all steps"),
-            ("[schedule]\nwarm_up = -3", "warm_up"),
-            ("[anchors]\nsource = \"labels\"", "weight"),
+            ("[schedule]\nwarm_up = -3", "share of all steps"),
+            ("[anchors]\nsource = \"labels\"", "missing field `weight`"),
             ("[model.activation]\nkind = \"top-k\"", "k"),
             ("[model.activation]\nkind = \"softmax\"", "softmax"),
+            ("[resampling]\nkind = \"bricken\"\nevery = 3", "every"),
         ] {
             let error = Experiment::from_toml(text).unwrap_err();
-            assert!(error.contains(names), "{text}: {error}");
+            assert!(error.contains(names) && !error.contains('\n'), "{text}: {error}");
         }
+        let error = Experiment::from_toml("[model]\nlatents = 3\nlatent = 4").unwrap_err();
+        assert!(error.starts_with("line 3: model.latent: unknown field `latent`"), "{error}");
     }
 
     #[test]

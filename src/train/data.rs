@@ -55,6 +55,16 @@ impl Data {
         }
     }
 
+    /// Rows of one side on the host.
+    pub fn rows(&self, indices: &[u64], side: Side) -> Vec<f32> {
+        let mut out = vec![0.0; indices.len() * self.dimension(side)];
+        match self {
+            Self::Bench(bench) => bench.synthesize(&bench.coefficients().batch(indices), side, &mut out),
+            Self::Rows(rows) => rows.read(indices, side, &mut out),
+        }
+        out
+    }
+
     /// The bench, where the samples are one.
     pub fn bench(&self) -> Option<&Bench> {
         match self {
@@ -72,18 +82,6 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// x_r of these samples, rows of n_r numbers.
-    pub fn targets(&mut self, data: &Data, indices: &[u64]) -> &[f32] {
-        self.targets.resize(indices.len() * data.dimension(Side::Target), 0.0);
-        match data {
-            Data::Bench(bench) => {
-                bench.synthesize(&bench.coefficients().batch(indices), Side::Target, &mut self.targets);
-            }
-            Data::Rows(rows) => rows.read(indices, Side::Target, &mut self.targets),
-        }
-        &self.targets
-    }
-
     /// Puts these samples into a batch.
     pub fn load<B: Backend>(&mut self, backend: &B, data: &Data, indices: &[u64], batch: &mut B::Batch) {
         match data {
@@ -228,10 +226,10 @@ mod tests {
             |targets: Option<&String>| Files { inputs: inputs.clone(), targets: targets.cloned(), labels: None };
         let data = Data::Rows(Box::new(Mapped::open(&files(Some(&targets))).unwrap()));
         assert_eq!((data.samples(), data.dimension(Side::Input), data.dimension(Side::Target)), (3, 2, 1));
-        assert_eq!(Loader::default().targets(&data, &[2, 0]), [9.0, 7.0]);
+        assert_eq!(data.rows(&[2, 0], Side::Target), [9.0, 7.0]);
         let own = Data::Rows(Box::new(Mapped::open(&files(None)).unwrap()));
         assert!(own.reconstructs_its_input());
-        assert_eq!(Loader::default().targets(&own, &[1]), [3.0, 4.0]);
+        assert_eq!(own.rows(&[1], Side::Target), [3.0, 4.0]);
         let error = Mapped::open(&files(Some(&short))).unwrap_err().to_string();
         assert!(error.ends_with("short.npy: rows: expected 3, as many as there are inputs, found 2"), "{error}");
         let error = Mapped::open(&files(Some(&holes))).unwrap_err().to_string();

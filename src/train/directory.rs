@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config.toml` | the experiment, every default written out |
 //! | `metrics.jsonl` | one [`Record`] per line |
+//! | `resampling.jsonl` | one [`Resampled`] per line, where latents have been moved |
 //! | `checkpoint.safetensors` | the last [`checkpoint`] |
 //! | `sae_weights.safetensors`, `cfg.json`, .. | the trained model, in the layout of [`saelens`](crate::io::saelens) |
 //! | `result.json` | how it ended, with scores; a run that has it is finished |
@@ -13,7 +14,9 @@ use super::check::{Checked, Plan};
 use super::checkpoint;
 use super::run::{Record, State};
 use crate::io::{FileError, saelens, write_atomic};
-use serde::Serialize;
+use crate::sdl::resampling::Moved;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +25,8 @@ use std::path::{Path, PathBuf};
 pub const CONFIG: &str = "config.toml";
 /// Records.
 pub const METRICS: &str = "metrics.jsonl";
+/// Latents that have been moved.
+pub const RESAMPLING: &str = "resampling.jsonl";
 /// Speeds.
 pub const TIMINGS: &str = "timings.jsonl";
 /// The end of a run.
@@ -101,6 +106,18 @@ pub enum Found {
     Finished(String),
 }
 
+/// A line of `resampling.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resampled {
+    /// Updates done before.
+    pub step: u64,
+    /// The moved latents, in the order in which they were moved.
+    pub latents: Vec<u32>,
+    /// By how much each has lowered the loss of the samples looked at; empty where that is not known.
+    pub decreases: Vec<f64>,
+}
+
 type Result<T> = std::result::Result<T, DirectoryError>;
 
 impl RunDirectory {
@@ -141,6 +158,7 @@ impl RunDirectory {
             Found::Checkpoint(state) => directory.cut_back(state.opt.step)?,
             Found::Nothing => {
                 directory.cut_back(0)?;
+                remove(&path.join(RESAMPLING))?;
                 directory.file(CONFIG, checked.experiment().to_toml().as_bytes())?;
             }
         }
@@ -184,6 +202,17 @@ impl RunDirectory {
         Ok(line.and_then(|line| serde_json::from_slice(line).ok()))
     }
 
+    /// Appends what a resampling has moved.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn resampled(&mut self, step: u64, moved: &[Moved]) -> std::result::Result<(), FileError> {
+        let path = self.path.join(RESAMPLING);
+        let latents = moved.iter().map(|moved| moved.latent).collect();
+        let decreases = moved.iter().filter_map(|moved| moved.decrease).collect();
+        append(&mut appendable(&path)?, &path, &Resampled { step, latents, decreases })
+    }
+
     /// Appends a line about speed.
     ///
     /// # Errors
@@ -210,25 +239,31 @@ impl RunDirectory {
         write_atomic(&path, bytes).map_err(|error| FileError::write(&path, error))
     }
 
-    /// Keeps the records of steps before `step`; a line that was not finished goes too.
+    /// Keeps the records of steps before `step`, and what was moved until then; a line that was not finished goes too.
     fn cut_back(&self, step: u64) -> std::result::Result<(), FileError> {
-        let path = self.path.join(METRICS);
-        let cut = || -> io::Result<()> {
-            let mut reader = BufReader::new(File::open(&path)?);
-            let (mut kept, mut line) = (0, Vec::new());
-            while reader.read_until(b'\n', &mut line)? > 0 {
-                let record: Option<Record> =
-                    line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
-                if record.is_none_or(|record| record.step >= step) {
-                    break;
-                }
-                kept += line.len() as u64;
-                line.clear();
-            }
-            self.metrics.set_len(kept)
-        };
-        cut().map_err(|error| FileError::write(&path, error))
+        keep(&self.path.join(METRICS), |record: Record| record.step < step)?;
+        let path = self.path.join(RESAMPLING);
+        if path.exists() { keep(&path, |resampled: Resampled| resampled.step <= step) } else { Ok(()) }
     }
+}
+
+/// Cuts a file of lines off at the first one that is not wanted or not whole.
+fn keep<T: DeserializeOwned>(path: &Path, wanted: impl Fn(T) -> bool) -> std::result::Result<(), FileError> {
+    let cut = || -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut reader = BufReader::new(&file);
+        let (mut kept, mut line) = (0, Vec::new());
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            let value: Option<T> = line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
+            if !value.is_some_and(&wanted) {
+                break;
+            }
+            kept += line.len() as u64;
+            line.clear();
+        }
+        file.set_len(kept)
+    };
+    cut().map_err(|error| FileError::write(path, error))
 }
 
 fn appendable(path: &Path) -> std::result::Result<File, FileError> {

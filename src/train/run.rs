@@ -5,8 +5,9 @@
 
 use super::check::Plan;
 use super::data::{Data, Loader};
-use crate::backend::{Backend, HostOptState, Mode, Observation};
+use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, WarmUp};
 use crate::bench::dataset::Side;
+use crate::sdl::resampling::{Constraints, Moved, Samples};
 use crate::sdl::{Model, Tensors};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -66,6 +67,11 @@ pub trait Watch {
     /// # Errors
     /// The record cannot be kept.
     fn record(&mut self, record: &Record) -> Result<(), Self::Error>;
+    /// Dead latents were moved, after so many updates.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    fn resampled(&mut self, step: u64, moved: &[Moved]) -> Result<(), Self::Error>;
     /// A checkpoint is due.
     ///
     /// # Errors
@@ -82,6 +88,10 @@ impl Watch for () {
     }
 
     fn record(&mut self, _: &Record) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn resampled(&mut self, _: u64, _: &[Moved]) -> Result<(), Self::Error> {
         Ok(())
     }
 
@@ -165,6 +175,7 @@ pub struct Trainer<'a, B: Backend> {
     loader: Loader,
     indices: Vec<u64>,
     step: u64,
+    warm_up: WarmUp,
     first_loss: Option<f64>,
 }
 
@@ -174,13 +185,13 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let model = plan.init.model(plan.spec.shape, plan.activation, plan.seed);
         let params = backend.params(&model);
         let opt = backend.opt_state(&params);
-        Self::at(backend, data, plan, params, opt, 0, None)
+        Self::at(backend, data, plan, params, opt, (0, plan.spec.schedule.first_warm_up(), None))
     }
 
     /// Where a state was left: what follows is bit for bit what would have followed then.
     pub fn resume(backend: &'a B, data: &'a Data, plan: &'a Plan, state: &State) -> Self {
         let (params, opt) = (backend.params(&state.model), backend.restore(&state.opt));
-        Self::at(backend, data, plan, params, opt, state.opt.step, state.first_loss)
+        Self::at(backend, data, plan, params, opt, (state.opt.step, state.opt.warm_up, state.first_loss))
     }
 
     fn at(
@@ -189,13 +200,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
         plan: &'a Plan,
         params: B::Params,
         opt: B::OptState,
-        step: u64,
-        first_loss: Option<f64>,
+        (step, warm_up, first_loss): (u64, WarmUp, Option<f64>),
     ) -> Self {
         let grads = backend.grads(&params);
         let (batch, codes) = (backend.batch(), backend.codes());
         let (loader, indices) = (Loader::default(), Vec::new());
-        Self { backend, data, plan, params, opt, batch, codes, grads, loader, indices, step, first_loss }
+        Self { backend, data, plan, params, opt, batch, codes, grads, loader, indices, step, warm_up, first_loss }
     }
 
     /// Updates done.
@@ -235,6 +245,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
             if record.is_some_and(reached) {
                 return Ok(End::Target);
             }
+            if self.plan.resampling.is_due(self.step) && self.step < self.plan.steps {
+                let moved = self.resample();
+                watch.resampled(self.step, &moved).map_err(RunError::Watch)?;
+            }
             let every = self.plan.checkpoint_every;
             if every > 0 && self.step.is_multiple_of(every) && self.step < self.plan.steps {
                 watch.checkpoint(&self.finite_state()?).map_err(RunError::Watch)?;
@@ -253,6 +267,44 @@ impl<'a, B: Backend> Trainer<'a, B> {
             None => Ok(state),
             Some(place) => Err(self.diverged("a parameter is not finite".to_owned(), place)),
         }
+    }
+
+    /// Moves dead latents by what the model makes of some samples: those of an epoch that never comes, so that they depend on the step alone.
+    fn resample(&mut self) -> Vec<Moved> {
+        let (plan, data) = (self.plan, self.data);
+        let count = plan.resampling.recipe().map_or(0, |recipe| recipe.samples as u64).min(data.samples());
+        let indices: Vec<u64> = (0..count).map(|j| plan.order.at(u64::MAX - self.step, j)).collect();
+        let mut codes = HostCodes { offsets: vec![0], ..HostCodes::default() };
+        let mut reconstructions = Vec::new();
+        for indices in indices.chunks(plan.spec.batch) {
+            self.loader.load(self.backend, data, indices, &mut self.batch);
+            self.backend.encode_select(&self.params, &self.opt, &self.batch, Mode::Inference, &mut self.codes);
+            self.backend.decode_residual(&self.params, &self.batch, &mut self.codes);
+            reconstructions.extend(self.backend.reconstruction_of(&self.batch, &self.codes));
+            let part = self.backend.codes_of(&self.codes);
+            let base = codes.latents.len();
+            codes.offsets.extend(part.offsets.iter().skip(1).map(|offset| base + offset));
+            codes.latents.extend(part.latents);
+            codes.values.extend(part.values);
+        }
+        let (inputs, targets) = (data.rows(&indices, Side::Input), data.rows(&indices, Side::Target));
+        let samples = Samples {
+            inputs: &inputs,
+            targets: &targets,
+            reconstructions: &reconstructions,
+            codes: &codes,
+            weights: None,
+        };
+        let spec = &plan.spec;
+        let constraints = Constraints { unit_decoder: spec.unit_decoder, anchored: &spec.anchors.latents };
+        let mut state = self.state();
+        let moved = plan.resampling.apply(&mut state.model, &mut state.opt, &samples, constraints, plan.seed);
+        if !moved.is_empty() {
+            self.warm_up = state.opt.warm_up;
+            self.params = self.backend.params(&state.model);
+            self.opt = self.backend.restore(&state.opt);
+        }
+        moved
     }
 
     /// Everything of a step before the update.
@@ -284,7 +336,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             step: self.step,
             epoch: self.plan.order.place(self.step).epoch,
             samples: self.plan.order.seen(self.step),
-            learning_rate: spec.optimizer.learning_rate * spec.schedule.share(self.step),
+            learning_rate: spec.optimizer.learning_rate * spec.schedule.share_with(self.warm_up, self.step),
             loss,
             mse,
             scales,
@@ -367,6 +419,7 @@ mod tests {
     struct Log {
         records: Vec<Record>,
         states: Vec<State>,
+        moved: Vec<(u64, Vec<u32>)>,
         stop_at: Option<u64>,
     }
 
@@ -379,6 +432,11 @@ mod tests {
 
         fn record(&mut self, record: &Record) -> Result<(), String> {
             self.records.push(record.clone());
+            Ok(())
+        }
+
+        fn resampled(&mut self, step: u64, moved: &[Moved]) -> Result<(), String> {
+            self.moved.push((step, moved.iter().map(|moved| moved.latent).collect()));
             Ok(())
         }
 
@@ -422,6 +480,29 @@ mod tests {
             assert_eq!(trainer.state(), end);
             let from = whole.records.iter().position(|r| r.step >= state.opt.step).unwrap();
             assert_eq!(rest.records, whole.records[from..]);
+        }
+    }
+
+    #[test]
+    fn dead_latents_are_moved_when_due_and_going_on_afterwards_gives_the_same_bits() {
+        // Three latents that look away from data on one ray never fire.
+        let data = memory(20, |i, k| (1 + i % 4) as f32 * [0.6, 0.8, 0.0][k]);
+        let text = "[train]\nbatch = 8\nsteps = 30\nlog_every = 1\ncheckpoint_every = 4\n[resampling]\nkind = \"decrease\"\nsteps = [10, 21, 30]\ndead_after = 16\nsamples = 12\nwarm_up = 5";
+        let plan = plan(text, &data);
+        let mock = Mock::new(&plan.spec);
+        let mut whole = Log::default();
+        let (_, end) = run(&plan, &data, &mock, &mut whole);
+        assert_eq!(whole.moved.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [10, 21]);
+        assert!(!whole.moved[0].1.is_empty() && whole.moved[0].1.len() < 8);
+        let rate = |step: usize| whole.records[step].learning_rate;
+        assert_eq!([9, 10, 11, 14, 15].map(rate), [1e-3, 2e-4, 4e-4, 1e-3, 1e-3]);
+        assert!(whole.records[10].dead < whole.records[9].dead);
+        for state in &whole.states {
+            let mut rest = Log::default();
+            let mut trainer = Trainer::resume(&mock, &data, &plan, state);
+            assert_eq!(trainer.run(&mut rest), Ok(End::Completed));
+            assert_eq!(trainer.state(), end);
+            assert_eq!(rest.records, whole.records[state.opt.step as usize..]);
         }
     }
 

@@ -7,13 +7,14 @@ use super::directory::{DirectoryError, PROVENANCE, RESULT, RunDirectory};
 use super::run::{Diverged, End, Record, RunError, State, Trainer, Watch};
 use crate::backend::{Backend, Mode};
 use crate::bench::config::Task;
-use crate::bench::dataset::{Bench, BenchError};
+use crate::bench::dataset::{Bench, BenchError, Side};
 use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, utc};
 use crate::io::{FileError, saelens};
 use crate::metrics::Scores;
 use crate::metrics::score::Encoded;
 use crate::metrics::similarity::SimilarityError;
 use crate::sdl::Model;
+use crate::sdl::resampling::Moved;
 use serde::{Deserialize, Serialize};
 use std::time::{Instant, SystemTime};
 
@@ -271,7 +272,7 @@ fn score<B: Backend>(backend: &B, data: &Data, plan: &Plan, model: &Model) -> Re
         backend.encode_select(&params, &opt, &batch, Mode::Inference, &mut codes);
         backend.decode_residual(&params, &batch, &mut codes);
         let reconstructions = backend.reconstruction_of(&batch, &codes);
-        let targets = loader.targets(data, indices).to_vec();
+        let targets = data.rows(indices, Side::Target);
         Encoded { codes: backend.codes_of(&codes), targets, reconstructions, present: None }
     };
     let scores = Scores::of(model, None, anchors, samples.chunks(plan.spec.batch), encode)?;
@@ -336,6 +337,10 @@ impl Watch for Recorder<'_> {
         self.directory.timing(&Timing { step: record.step, seconds, samples_per_second })?;
         self.display.recorded(record, samples_per_second);
         Ok(())
+    }
+
+    fn resampled(&mut self, step: u64, moved: &[Moved]) -> Result<(), FileError> {
+        self.directory.resampled(step, moved)
     }
 
     fn checkpoint(&mut self, state: &State) -> Result<(), FileError> {

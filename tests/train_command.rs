@@ -1,0 +1,221 @@
+//! `sdlab train` as a user meets it, with processes that are interrupted and killed.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const EXPERIMENT: &str = "
+[bench]
+n = 40
+n_p = 24
+interference = 0.5
+sparsity = 0.9
+samples = 3000
+[model]
+latents = 200
+activation = { kind = \"top-k\", k = 6 }
+[resampling]
+kind = \"bricken\"
+steps = [300, 700]
+dead_after = 2000
+[train]
+batch = 64
+steps = 1500
+log_every = 1
+checkpoint_every = 10
+";
+
+struct Place {
+    folder: tempfile::TempDir,
+    config: PathBuf,
+}
+
+impl Place {
+    fn new(experiment: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("own.toml");
+        fs::write(&config, experiment).unwrap();
+        Self { folder, config }
+    }
+
+    fn run(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, run: &Path, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sdlab"));
+        command.arg("train").arg(&self.config).arg("--out").arg(run).args(more).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn train(&self, run: &Path, more: &[&str]) -> Output {
+        self.command(run, more).output().unwrap()
+    }
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn error(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((status(output), text.lines().count()), (2, 1), "{text}");
+    text
+}
+
+/// All files that must repeat.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let all = entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()));
+    all.filter(|(name, _)| name != "provenance.json" && name != "timings.jsonl").collect()
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    let (a, b) = (files(a), files(b));
+    assert!(a.keys().eq(b.keys()), "{:?} {:?}", a.keys(), b.keys());
+    a.iter().for_each(|(name, bytes)| assert!(*bytes == b[name], "{name} differs"));
+}
+
+/// Lets a process work until its run has so many records, or is done.
+fn until_records(run: &Path, count: usize, child: &mut Child) {
+    let begun = Instant::now();
+    let records = || fs::read(run.join("metrics.jsonl")).map_or(0, |text| text.iter().filter(|b| **b == b'\n').count());
+    while records() < count && child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no progress");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn killed_again_and_again_a_run_ends_with_the_bytes_of_an_uninterrupted_one() {
+    let place = Place::new(EXPERIMENT);
+    let (whole, killed) = (place.run("whole"), place.run("killed"));
+    let output = place.train(&whole, &[]);
+    assert_eq!(status(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+    let mut kills = 0;
+    for (count, delay) in [(1, 0), (37, 1), (200, 3), (310, 0), (505, 7), (701, 2), (1100, 5), (1490, 0)] {
+        let mut child = place.command(&killed, &["--resume"]).spawn().unwrap();
+        until_records(&killed, count, &mut child);
+        sleep(Duration::from_millis(delay));
+        kills += usize::from(child.try_wait().unwrap().is_none());
+        // SIGKILL: nothing of the process gets to run.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 4, "only {kills} processes were killed while they trained");
+    let output = place.train(&killed, &["--resume", "--threads", "1"]);
+    assert_eq!(status(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_same(&whole, &killed);
+}
+
+#[test]
+fn an_interrupt_saves_exits_with_130_and_loses_nothing() {
+    let place = Place::new(EXPERIMENT);
+    let (whole, interrupted) = (place.run("whole"), place.run("interrupted"));
+    assert_eq!(status(&place.train(&whole, &[])), 0);
+    let mut child = place.command(&interrupted, &[]).spawn().unwrap();
+    until_records(&interrupted, 123, &mut child);
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(status(&output), 130, "{text}");
+    assert!(text.contains("--resume goes on"), "{text}");
+    assert!(interrupted.join("checkpoint.safetensors").exists() && !interrupted.join("result.json").exists());
+    let output = place.train(&interrupted, &["--resume"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(status(&output) == 0 && text.contains("going on from step"), "{text}");
+    assert_same(&whole, &interrupted);
+}
+
+#[test]
+fn max_steps_stops_and_the_json_says_where() {
+    let place = Place::new(EXPERIMENT);
+    let run = place.run("run");
+    let json = |more: &[&str]| {
+        let output = place.train(&run, more);
+        assert_eq!(status(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let dry = json(&["--json", "--dry-run"]);
+    assert_eq!((dry["steps"].as_u64(), dry["parameters"].as_u64()), (Some(1500), Some(2 * 200 * 24)));
+    assert!(!run.exists());
+    let part = json(&["--json", "--max-steps", "30", "--seed", "5"]);
+    assert_eq!(
+        (part["end"].as_str(), part["step"].as_u64(), &part["result"]),
+        (Some("stopped"), Some(30), &Value::Null)
+    );
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    assert_eq!(config.matches("seed = 5").count(), 2, "{config}");
+    let done = json(&["--json", "--resume", "--seed", "5"]);
+    assert_eq!((done["end"].as_str(), done["result"]["steps"].as_u64()), (Some("completed"), Some(1500)));
+    assert!(done["result"]["scores"]["encoder"].is_object());
+    // A finished run is shown again, and not trained again.
+    let before = fs::metadata(run.join("checkpoint.safetensors")).unwrap().modified().unwrap();
+    assert_eq!(json(&["--json", "--resume", "--seed", "5"]), done);
+    assert_eq!(fs::metadata(run.join("checkpoint.safetensors")).unwrap().modified().unwrap(), before);
+    assert!(error(&place.train(&run, &["--seed", "5"])).contains("holds a finished run: expected a new folder"));
+    assert!(error(&place.train(&run, &["--resume"])).contains("another experiment: bench.seed is 5 there and 0 here"));
+}
+
+#[test]
+fn what_cannot_be_trained_is_answered_by_one_line_and_status_2() {
+    let fine = Place::new("");
+    let file = fine.run("file");
+    fs::write(&file, b"x").unwrap();
+    assert!(error(&fine.train(&file.join("run"), &[])).contains("file/run: cannot be"));
+    for (experiment, expected) in [
+        ("[model]\nlatents = 0", "model.latents: expected an integer from 1 to 2^24, found 0"),
+        ("[model]\nlatents = 8\nactivation = { kind = \"top-k\", k = 9 }", "model.activation.k: expected"),
+        ("[model]\nlatent = 8", "unknown field `latent`"),
+        ("[bench]\nsparsity = -0.1", "bench.sparsity: expected"),
+        ("[data]\ninputs = \"absent.npy\"", "absent.npy: cannot be read"),
+    ] {
+        let place = Place::new(experiment);
+        let run = place.run("run");
+        let output = place.train(&run, &[]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(status(&output) == 2 && text.contains(expected) && text.contains("own.toml"), "{text}");
+        assert!(!run.exists(), "{experiment}");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused_in_one_line_and_left_alone() {
+    let place = Place::new(EXPERIMENT);
+    let run = place.run("run");
+    assert_eq!(status(&place.train(&run, &["--max-steps", "20"])), 0);
+    let checkpoint = run.join("checkpoint.safetensors");
+    let bytes = fs::read(&checkpoint).unwrap();
+    fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
+    let before = files(&run);
+    let text = error(&place.train(&run, &["--resume"]));
+    assert!(text.contains("checkpoint.safetensors: tensors: expected") && text.contains("cut off"), "{text}");
+    assert_eq!(files(&run), before);
+}
+
+#[test]
+fn ten_samples_of_ones_own_train_and_a_hole_is_named() {
+    let place = Place::new(
+        "[data]\ninputs = \"x.npy\"\n[model]\nlatents = 5\nactivation = { kind = \"top-k\", k = 2 }\n[train]\nsteps = 50",
+    );
+    let write = |hole: Option<usize>| {
+        let mut header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (10, 3), }".to_vec();
+        header.resize(127, b' ');
+        header.push(b'\n');
+        let number = |k: usize| if hole == Some(k) { f32::NAN } else { (k as f32).cos() };
+        header.extend((0..30).flat_map(|k| number(k).to_le_bytes()));
+        fs::write(place.run("x.npy"), header).unwrap();
+    };
+    write(None);
+    let output = place.train(&place.run("run"), &[]);
+    assert_eq!(status(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+    write(Some(16));
+    let text = error(&place.train(&place.run("other"), &[]));
+    assert!(text.contains("row 5, column 1: expected a finite number"), "{text}");
+}

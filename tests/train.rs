@@ -153,10 +153,6 @@ impl Watch for Log {
         Ok(())
     }
 
-    fn resampled(&mut self, _: u64, _: &[sdlab::sdl::resampling::Moved]) -> Result<(), String> {
-        Ok(())
-    }
-
     fn checkpoint(&mut self, state: &State) -> Result<(), String> {
         self.states.push(state.clone());
         Ok(())

@@ -71,7 +71,9 @@ pub trait Watch {
     ///
     /// # Errors
     /// It cannot be kept.
-    fn resampled(&mut self, step: u64, moved: &[Moved]) -> Result<(), Self::Error>;
+    fn resampled(&mut self, _step: u64, _moved: &[Moved]) -> Result<(), Self::Error> {
+        Ok(())
+    }
     /// A checkpoint is due.
     ///
     /// # Errors
@@ -88,10 +90,6 @@ impl Watch for () {
     }
 
     fn record(&mut self, _: &Record) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn resampled(&mut self, _: u64, _: &[Moved]) -> Result<(), Self::Error> {
         Ok(())
     }
 

@@ -172,7 +172,7 @@ impl Case {
             optimizer,
             schedule: Schedule { warm_up: 2, decay: 3, curve: Curve::Cosine, steps: 8 },
             unit_decoder,
-            reconstructs_its_input: shape.n_p == shape.n_r && seed % 2 == 0,
+            reconstructs_its_input: shape.n_p == shape.n_r && seed.is_multiple_of(2),
         };
         let zeros = || Tensors::zeros_like(&model.tensors);
         let state = HostOptState {

@@ -6,6 +6,7 @@ use super::{Params, Reference};
 use crate::bench::config::{BenchConfig, MagnitudeSpread, Task};
 use crate::bench::dataset::{Bench, Side};
 use crate::sdl::{Activation, Anchors, Init, Objective, Parameter, Shape, Tensors};
+use faer::Mat;
 
 const N_Q: usize = 37;
 
@@ -114,11 +115,12 @@ fn training_on_isolated_features_is_the_approximate_loss() {
             let pre: Vec<Vec<f64>> = (0..20)
                 .map(|d| (0..N_Q).map(|i| (0..n_p).map(|k| tensors.row(W, i)[k] * p(d, k)).sum()).collect())
                 .collect();
-            let Z = codes(activation, &found.params, &pre);
-            let e = |d: usize, j: usize| r(d, j) - (0..N_Q).map(|i| Z[d][i] * tensors.row(V, i)[j]).sum::<f64>();
-            let E: Vec<Vec<f64>> = (0..20).map(|d| (0..n_r).map(|j| e(d, j)).collect()).collect();
+            let sigma = codes(activation, &found.params, &pre);
+            let Z = Mat::from_fn(N_Q, 20, |i, d| sigma[d][i]);
+            let e = |d: usize, j: usize| r(d, j) - (0..N_Q).map(|i| Z[(i, d)] * tensors.row(V, i)[j]).sum::<f64>();
+            let E = Mat::from_fn(n_r, 20, |j, d| e(d, j));
             let M = &found.masses;
-            let loss: f64 = (0..20).map(|d| M[d] * E[d].iter().map(|e| e * e).sum::<f64>()).sum();
+            let loss: f64 = (0..20).map(|d| M[d] * E.col(d).squared_norm_l2()).sum();
             // f64 sums of a few hundred terms on both sides.
             let close = |a: f64, b: f64, size: f64| (a - b).abs() <= 1e-13 * size;
             assert!(loss > 0.0 && close(found.mse, loss, loss), "{activation:?}: {} for {loss}", found.mse);
@@ -129,12 +131,12 @@ fn training_on_isolated_features_is_the_approximate_loss() {
             let mass: f64 = M.iter().sum();
             for i in 0..N_Q {
                 for j in 0..n_r {
-                    let exact: f64 = (0..20).map(|d| -2.0 * M[d] * E[d][j] * Z[d][i]).sum();
+                    let exact: f64 = (0..20).map(|d| -2.0 * M[d] * E[(j, d)] * Z[(i, d)]).sum();
                     assert!(close(found.gradient.row(V, i)[j], exact, mass), "{activation:?}: V");
                 }
                 for k in 0..n_p {
-                    let through = |d: usize| (0..n_r).map(|j| tensors.row(V, i)[j] * E[d][j]).sum::<f64>();
-                    let active = (0..20).filter(|&d| Z[d][i] != 0.0);
+                    let through = |d: usize| (0..n_r).map(|j| tensors.row(V, i)[j] * E[(j, d)]).sum::<f64>();
+                    let active = (0..20).filter(|&d| Z[(i, d)] != 0.0);
                     let exact: f64 = active.map(|d| -2.0 * M[d] * through(d) * p(d, k)).sum();
                     assert!(close(found.gradient.row(W, i)[k], copies * exact, mass), "{activation:?}: W");
                 }

@@ -243,7 +243,7 @@ impl<'a> Fit<'a> {
                 after.push((b, z, leaving, missing));
             }
         }
-        if !(decrease > 0.0) {
+        if decrease <= 0.0 || decrease.is_nan() {
             return None;
         }
         for (b, z, leaving, missing) in after {

@@ -1,9 +1,10 @@
-//! Feature absorption on hierarchical data (Def. 3.9): the latent of a parent is silent although the parent is present, because the latent of a
-//! sub-concept writes the parent's direction too.
+//! Feature absorption on hierarchical data (Def. 3.9): the latent of a parent is silent although the parent is present,
+//! because the latent of a sub-concept writes the parent's direction too.
 //!
-//! Chanin et al. 2025 ("A is for absorption", arXiv 2409.14507) measure it on language models, with a probe in place of the unknown parent. Here features
-//! are known, and the definition is this. The main latent m(d) of a feature is the one with the best F1 among those that classify no other feature
-//! better ([`Firing::main_latents`]). A parent d is *absorbed* in a sample if
+//! Chanin et al. 2025 ("A is for absorption", arXiv 2409.14507) measure it on language models, with a probe in place of
+//! the unknown parent. Here features are known, and the definition is this. The main latent m(d) of a feature is the
+//! one with the best F1 among those that classify no other feature better ([`Firing::main_latents`]). A parent d is
+//! *absorbed* in a sample if
 //!
 //! * d is present: x_d ≠ 0;
 //! * m(d) is silent, or there is none;
@@ -52,8 +53,9 @@ pub struct AbsorptionScores {
 }
 
 impl Absorption {
-    /// Nothing seen yet of these groups, each a parent followed by its sub-concepts; groups of one have no part in it. The main latents come
-    /// from `firing`, the decoder's columns and the target directions from the model and the bench.
+    /// Nothing seen yet of these groups, each a parent followed by its sub-concepts; groups of one have no part in it.
+    /// The main latents come from `firing`, the decoder's columns and the target directions from the model and the
+    /// bench.
     pub fn new(groups: &[Vec<usize>], firing: &Firing, decoder: Vectors<'_>, truth: Vectors<'_>) -> Self {
         let n = truth.len();
         let main = firing.main_latents();

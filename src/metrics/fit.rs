@@ -1,13 +1,14 @@
 //! How well and how sparsely a model reconstructs: mean squared error, FVU, L0, dead latents.
 //!
-//! One definition serves training and evaluation. FVU compares with the mean of the *same* samples, Σ‖x_r − x̂_r‖² / Σ‖x_r − x̄_r‖², never with zero,
-//! and never a mean of quotients of batches. A latent is active where z_i ≠ 0: TopK (eq. 7) keeps negative values.
+//! One definition serves training and evaluation. FVU compares with the mean of the *same* samples, Σ‖x_r − x̂_r‖² /
+//! Σ‖x_r − x̄_r‖², never with zero, and never a mean of quotients of batches. A latent is active where z_i ≠ 0: TopK
+//! (eq. 7) keeps negative values.
 
 use crate::backend::HostCodes;
 use serde::{Deserialize, Serialize};
 
-/// Sums over samples in f64, one sample after another, so that the same samples in the same order give the same bits however they are cut
-/// into batches.
+/// Sums over samples in f64, one sample after another, so that the same samples in the same order give the same bits
+/// however they are cut into batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
     samples: u64,
@@ -136,7 +137,8 @@ mod tests {
         let mut fit = Fit::new(0, n_r);
         fit.add(&codes(&vec![[].as_slice(); rows]), &x, &guess);
         let scores = fit.scores().unwrap();
-        // The guess is rounded at 1000, by 3e-5 at most; the standard deviation is 0.29. Against zero the quotient would be 1e-7.
+        // The guess is rounded at 1000, by 3e-5 at most; the standard deviation is 0.29. Against zero the quotient
+        // would be 1e-7.
         assert!((scores.fvu.unwrap() - 1.0).abs() < 2e-8, "{scores:?}");
         assert!((scores.mse - 3.0 / 12.0).abs() < 0.03, "three uniform coordinates");
     }

@@ -1,7 +1,7 @@
 //! Latents as classifiers of features: which fires when which feature is present.
 //!
-//! Latent i is active where z_i ≠ 0, feature d where x_d is. With a_i, f_d and c_id the numbers of samples in which the latent, the feature and
-//! both are active, F1 = 2 c_id / (a_i + f_d), precision = c_id / a_i, recall = c_id / f_d.
+//! Latent i is active where z_i ≠ 0, feature d where x_d is. With a_i, f_d and c_id the numbers of samples in which the
+//! latent, the feature and both are active, F1 = 2 c_id / (a_i + f_d), precision = c_id / a_i, recall = c_id / f_d.
 
 use crate::backend::HostCodes;
 use crate::bench::coefficients::SparseBatch;
@@ -108,7 +108,8 @@ impl Firing {
         }
     }
 
-    /// The best of some latents for a feature; of equal ones the first. Absent if none was ever active together with it.
+    /// The best of some latents for a feature; of equal ones the first. Absent if none was ever active together with
+    /// it.
     fn best_of(&self, latents: impl Iterator<Item = usize>, feature: usize) -> Option<Classifier> {
         let mut best = (0.0, None);
         for i in latents {
@@ -125,7 +126,8 @@ impl Firing {
         (0..self.features.len()).into_par_iter().map(|d| self.best_of(0..self.latents.len(), d)).collect()
     }
 
-    /// The feature that each latent classifies best by F1: the one that *owns* it. Of equal ones the lower; none for a latent that never fired with any.
+    /// The feature that each latent classifies best by F1: the one that *owns* it. Of equal ones the lower; none for a
+    /// latent that never fired with any.
     pub fn owners(&self) -> Vec<Option<u32>> {
         let owner = |i: usize| {
             let mut best = (0.0, None);
@@ -147,8 +149,8 @@ impl Firing {
         (0..self.features.len()).map(main).collect()
     }
 
-    /// The number of parts of each feature: latents that it owns, with precision ≥ 0.9 and recall ≥ 0.05. Above 1 the feature is *split*: several latents
-    /// stand for parts of it, or for the same one.
+    /// The number of parts of each feature: latents that it owns, with precision ≥ 0.9 and recall ≥ 0.05. Above 1 the
+    /// feature is *split*: several latents stand for parts of it, or for the same one.
     pub fn parts(&self) -> Vec<usize> {
         let part = |i: &usize, d: usize| {
             let classifier = self.classifier(*i, d);
@@ -213,7 +215,8 @@ pub(super) mod tests {
         SparseBatch { offsets: codes.offsets, indices: codes.latents, values: codes.values, weights: None }
     }
 
-    /// Feature 0 is found by latent 2 but for one sample and one false alarm; feature 1 is split over latents 0 and 3; feature 2 has nothing.
+    /// Feature 0 is found by latent 2 but for one sample and one false alarm; feature 1 is split over latents 0 and 3;
+    /// feature 2 has nothing.
     fn example() -> Firing {
         let mut firing = Firing::new(4, 5).unwrap();
         let x = [(0, 1.0)];

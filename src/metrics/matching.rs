@@ -1,21 +1,22 @@
 //! Mean cosine under the best one-to-one assignment of latents to features (MCC).
 //!
-//! Where the best match of [`recovery`](super::recovery) lets one latent serve many features, an assignment uses each latent once.
+//! Where the best match of [`recovery`](super::recovery) lets one latent serve many features, an assignment uses each
+//! latent once.
 //!
 //! # References
-//! * R. Jonker and A. Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear assignment problems",
-//!   doi 10.1007/BF02278710.
+//! * R. Jonker and A. Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear assignment
+//!   problems", doi 10.1007/BF02278710.
 //! * D. F. Crouse 2016, "On implementing 2D rectangular assignment algorithms", doi 10.1109/TAES.2016.140952.
 
 use super::similarity::{Comparison, Sign, SimilarityError, Vectors};
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-/// The one-to-one assignment of min(rows, columns) pairs (row, column) with the largest sum of values, which must be finite; pairs stand by
-/// increasing column.
+/// The one-to-one assignment of min(rows, columns) pairs (row, column) with the largest sum of values, which must be
+/// finite; pairs stand by increasing column.
 ///
-/// With r = min and c = max of the two sizes it takes O(r² c) steps at most: r shortest paths in the reduced costs, each of which ends at the
-/// first free partner.
+/// With r = min and c = max of the two sizes it takes O(r² c) steps at most: r shortest paths in the reduced costs,
+/// each of which ends at the first free partner.
 pub fn assign(values: &Mat<f32>) -> Vec<(usize, usize)> {
     if values.ncols() <= values.nrows() {
         return shortest_paths(values).into_iter().enumerate().map(|(column, row)| (row, column)).collect();
@@ -26,8 +27,9 @@ pub fn assign(values: &Mat<f32>) -> Vec<(usize, usize)> {
     pairs
 }
 
-/// The row of each column; there are at least as many rows. Potentials u of columns and v of rows keep all reduced costs
-/// −value − u − v ≥ 0, and those of assigned pairs 0, so that the assignment is optimal among as many columns as have been treated.
+/// The row of each column; there are at least as many rows. Potentials u of columns and v of rows keep all reduced
+/// costs −value − u − v ≥ 0, and those of assigned pairs 0, so that the assignment is optimal among as many columns as
+/// have been treated.
 fn shortest_paths(values: &Mat<f32>) -> Vec<usize> {
     const NONE: usize = usize::MAX;
     let (rows, columns) = (values.nrows(), values.ncols());
@@ -95,8 +97,9 @@ pub struct Mcc {
     pub pairs: usize,
 }
 
-/// The mean cosine of min(n, n_q) pairs of a latent and a feature, assigned so that their sum is largest; absent without pairs. The assignment
-/// is optimal for cosines in f32, n·n_q of which are held in memory twice; the mean is of cosines in f64.
+/// The mean cosine of min(n, n_q) pairs of a latent and a feature, assigned so that their sum is largest; absent
+/// without pairs. The assignment is optimal for cosines in f32, n·n_q of which are held in memory twice; the mean is of
+/// cosines in f64.
 ///
 /// # Errors
 /// Different dimensions, or numbers that are not finite.
@@ -138,7 +141,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_assignment_is_the_best_of_all(rows in 1..8_usize, columns in 1..7_usize, numbers in prop::collection::vec(-4..=4_i8, 56), fine: bool) {
+        fn the_assignment_is_the_best_of_all(
+            rows in 1..8_usize,
+            columns in 1..7_usize,
+            numbers in prop::collection::vec(-4..=4_i8, 56),
+            fine: bool,
+        ) {
             // Few different values make many ties.
             let scale = if fine { 0.37 } else { 1.0 };
             let values = Mat::from_fn(rows, columns, |i, j| f32::from(numbers[7 * i.min(7) + j % 7]) * scale);

@@ -1,5 +1,5 @@
-//! Recovery of known features (§5.1): the best match s_d = max_i S_id of every feature, the share M_GT(τ) of features with s_d > τ, and the
-//! mean MIP of s.
+//! Recovery of known features (§5.1): the best match s_d = max_i S_id of every feature, the share M_GT(τ) of features
+//! with s_d > τ, and the mean MIP of s.
 //!
 //! For s ≥ 0: MIP ≥ τ·M_GT(τ), and M_GT(τ) = 0 implies MIP ≤ τ. For s ≤ 1: MIP ≤ M_GT(τ) + τ (1 − M_GT(τ)).
 
@@ -59,8 +59,8 @@ impl Running {
 }
 
 impl BestMatches {
-    /// The best matches of known directions among learned ones. The latent is chosen by products in f32, one matrix product for all four
-    /// lists; its similarity is then computed in f64.
+    /// The best matches of known directions among learned ones. The latent is chosen by products in f32, one matrix
+    /// product for all four lists; its similarity is then computed in f64.
     ///
     /// # Errors
     /// Different dimensions, or numbers that are not finite.
@@ -305,7 +305,10 @@ mod tests {
         }
 
         #[test]
-        fn the_lower_bounds_hold_for_raw_products_too(s in prop::collection::vec(0.0..50.0_f64, 1..60), tau in 0.0..40.0_f64) {
+        fn the_lower_bounds_hold_for_raw_products_too(
+            s in prop::collection::vec(0.0..50.0_f64, 1..60),
+            tau in 0.0..40.0_f64,
+        ) {
             let recovery = Recovery::of(s).unwrap();
             let (mip, share) = (recovery.mip(), recovery.recovered(tau));
             let rounding = 64.0 * 50.0 * f64::EPSILON;
@@ -314,13 +317,20 @@ mod tests {
         }
 
         #[test]
-        fn models_of_any_size_obey_the_invariants(n in 1..12_usize, n_q in 1..30_usize, dimension in 1..8_usize, seed: u64, tau in 0.0..1.0_f64) {
+        fn models_of_any_size_obey_the_invariants(
+            n in 1..12_usize,
+            n_q in 1..30_usize,
+            dimension in 1..8_usize,
+            seed: u64,
+            tau in 0.0..1.0_f64,
+        ) {
             let draw = |count, purpose| -> Vec<f32> {
                 let columns = random_unit(dimension, count, &mut stream(seed, purpose));
                 columns.col_iter().flat_map(|c| c.iter().map(|x| *x as f32).collect::<Vec<_>>()).collect()
             };
             let (learned, truth) = (draw(n_q, "learned"), draw(n, "truth"));
-            let (rows, known) = (Vectors::rows("learned", &learned, dimension), Vectors::rows("truth", &truth, dimension));
+            let rows = Vectors::rows("learned", &learned, dimension);
+            let known = Vectors::rows("truth", &truth, dimension);
             let best = BestMatches::of(rows, known, Sign::Absolute, &[]).unwrap();
             let recovery = Recovery::without(&best.normalised, &[]).unwrap();
             let (mip, share) = (recovery.mip(), recovery.recovered(tau));
@@ -331,7 +341,10 @@ mod tests {
         }
 
         #[test]
-        fn the_curve_falls_and_agrees_with_its_definition(s in prop::collection::vec(0.0..=1.0_f64, 1..40), tau in 0.0..1.0_f64) {
+        fn the_curve_falls_and_agrees_with_its_definition(
+            s in prop::collection::vec(0.0..=1.0_f64, 1..40),
+            tau in 0.0..1.0_f64,
+        ) {
             let recovery = Recovery::of(s.clone()).unwrap();
             let share = s.iter().filter(|s| **s > tau).count() as f64 / s.len() as f64;
             prop_assert_eq!(recovery.recovered(tau), share);

@@ -29,7 +29,8 @@ pub struct Scores {
     pub encoder: Option<SideScores>,
     /// Columns of W_D against W_r; absent where no features are known.
     pub decoder: Option<SideScores>,
-    /// Latents as classifiers; absent where it is not known which feature is present, or where n·n_q is too large to count.
+    /// Latents as classifiers; absent where it is not known which feature is present, or where n·n_q is too large to
+    /// count.
     pub firing: Option<FiringScores>,
     /// The same without the anchored features; absent without anchors.
     pub firing_free: Option<FiringScores>,
@@ -125,8 +126,8 @@ impl<'a> Known<'a> {
 }
 
 impl Scores {
-    /// Scores a model on samples of the bench: held-out ones have numbers from N on. The same for the same samples in the same order, whatever the
-    /// batch and the number of threads.
+    /// Scores a model on samples of the bench: held-out ones have numbers from N on. The same for the same samples in
+    /// the same order, whatever the batch and the number of threads.
     ///
     /// # Errors
     /// Dimensions that do not fit the bench, or weights that are not finite.
@@ -154,8 +155,8 @@ impl Scores {
         Self::of(model, Some(&Known::of(bench)), anchors, samples.chunks(backend.spec().batch.max(1)), encode)
     }
 
-    /// Scores a model on batches of samples, whatever encodes them. Batches are encoded twice where there is a hierarchy: main latents must be known
-    /// before absorption can be counted.
+    /// Scores a model on batches of samples, whatever encodes them. Batches are encoded twice where there is a
+    /// hierarchy: main latents must be known before absorption can be counted.
     ///
     /// # Errors
     /// Dimensions that do not fit, or weights that are not finite.
@@ -277,8 +278,10 @@ impl RecoveryScores {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::backend::reference::Reference;
+    use crate::backend::{Optimizer, Schedule, Spec};
     use crate::bench::config::{BenchConfig, Hierarchy};
-    use crate::sdl::{Activation, Init, Parameter, Shape};
+    use crate::sdl::{Activation, Init, Objective, Parameter, Shape};
 
     /// Codes and reconstructions in plain f64 loops: z = max(0, W_E x_p), x̂_r = W_D z.
     pub(in super::super) fn relu(model: &Model, bench: &Bench, indices: &[u64]) -> Encoded {
@@ -389,6 +392,43 @@ pub(super) mod tests {
         // Whole vectors have two thirds of the cosine and a product below 0.3 / 3; norms are rounded to f32.
         let mip = encoder.whole.normalised.all.mip;
         assert!((0.5..2.0 / 3.0 + 0.1 + 1e-6).contains(&mip), "{mip}");
+    }
+
+    #[test]
+    fn an_evaluation_sees_what_training_sees() {
+        let config = BenchConfig { n: 12, n_p: 9, sparsity: 0.8, interference: 0.5, ..BenchConfig::default() };
+        let bench = Bench::generate(&config).unwrap();
+        let mut model = ideal(&bench, 30, 1.0);
+        // Negative values are kept, and count.
+        model.activation = Activation::TopK { k: 28 };
+        let samples: Vec<u64> = (0..32).collect();
+        let backend = Reference::new(Spec {
+            shape: model.shape(),
+            batch: samples.len(),
+            objective: Objective::default(),
+            anchors: Anchors::none(),
+            optimizer: Optimizer::default(),
+            schedule: Schedule::default(),
+            unit_decoder: false,
+            reconstructs_its_input: true,
+        });
+        let (params, mut batch, mut codes) = (backend.params(&model), backend.batch(), backend.codes());
+        backend.sample(&bench, &samples, &mut batch);
+        backend.encode_select(&params, &backend.opt_state(&params), &batch, Mode::Training, &mut codes);
+        backend.decode_residual(&params, &batch, &mut codes);
+        let seen = backend.observe(&params, &codes, &backend.grads(&params));
+        let scores = Scores::on_bench(&backend, &model, &bench, &Anchors::none(), &samples).unwrap();
+        // Samples without features have zeros in all places.
+        let empty = (0..32).filter(|i| bench.coefficients().batch(&[*i]).indices.is_empty()).count();
+        assert_eq!((seen.l0, scores.fit.l0), (scores.fit.l0, 28.0 * (32 - empty) as f64 / 32.0));
+        // Reconstructions are rounded to f32, relative to values of which few are above 100.
+        assert!((scores.fit.mse / seen.mse - 1.0).abs() < 1e-5, "{} {}", scores.fit.mse, seen.mse);
+        // The one definition, in the plainest words: the mean is that of these samples.
+        let mut x = vec![0.0; 32 * 9];
+        bench.synthesize(&bench.coefficients().batch(&samples), Side::Target, &mut x);
+        let mean = |k: usize| x.iter().skip(k % 9).step_by(9).map(|x| f64::from(*x)).sum::<f64>() / 32.0;
+        let variance = x.iter().enumerate().map(|(k, x)| (f64::from(*x) - mean(k)).powi(2)).sum::<f64>() / 32.0;
+        assert!((scores.fit.fvu.unwrap() / (seen.mse / variance) - 1.0).abs() < 1e-5);
     }
 
     #[test]

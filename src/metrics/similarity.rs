@@ -1,4 +1,5 @@
-//! Products of learned and known directions: the matrix S of §5.1, a panel of latents at a time, so that memory does not grow with n·n_q.
+//! Products of learned and known directions: the matrix S of §5.1, a panel of latents at a time, so that memory does
+//! not grow with n·n_q.
 
 use crate::bench::dataset::Directions;
 use crate::sdl::{Model, Parameter};
@@ -8,7 +9,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Latents whose products with all features are made at a time: fixed, so that nothing depends on the number of threads.
+/// Latents whose products with all features are made at a time: fixed, so that nothing depends on the number of
+/// threads.
 const PANEL: usize = 512;
 
 /// What counts as similar to a direction.
@@ -216,8 +218,8 @@ impl<'a> Comparison<'a> {
         if length > 0.0 { (product / length).clamp(-1.0, 1.0) } else { 0.0 }
     }
 
-    /// Applies `each` to the panels, in parallel, and returns the results by increasing latent. The whole costs one product of an n × n_p with an
-    /// n_p × n_q matrix in f32.
+    /// Applies `each` to the panels, in parallel, and returns the results by increasing latent. The whole costs one
+    /// product of an n × n_p with an n_p × n_q matrix in f32.
     pub fn panels<T: Send>(&self, each: impl Fn(Panel) -> T + Sync) -> Vec<T> {
         let (n, dimension) = (self.features(), self.learned.dimension);
         let truth = MatRef::from_column_major_slice(&self.unit_truth, dimension, n);

@@ -99,12 +99,12 @@ impl Absorption {
                     continue;
                 }
                 self.parents[place].silent += 1;
-                let takes_over = |c: &&u32| {
-                    let c = **c as usize;
+                let takes_over = |c: &u32| {
+                    let c = *c as usize;
                     let z = value(self.main[c]);
                     self.parent_of[c] == Some(place) && z != 0.0 && z * self.written[c] >= TAKEN_OVER * f64::from(x)
                 };
-                if features.iter().find(takes_over).is_some() {
+                if features.iter().any(takes_over) {
                     self.parents[place].absorbed += 1;
                 }
             }

@@ -17,8 +17,8 @@ const PANEL: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sign {
-    /// |⟨w, p⟩|, as S of the paper: the default, so that numbers can be compared with its tables. A latent that points against a feature
-    /// counts as having found it, although under ReLU it is silent where the feature fires.
+    /// |⟨w, p⟩|, as S of the paper: the default, so that numbers can be compared with its tables. A latent that points
+    /// against a feature counts as having found it, although under ReLU it is silent where the feature fires.
     #[default]
     Absolute,
     /// ⟨w, p⟩.

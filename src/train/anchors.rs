@@ -39,7 +39,7 @@ pub fn anchors(config: &AnchorConfig, data: &Data, shape: Shape, seed: u64) -> R
                 rows.labels().ok_or_else(|| ConfigError::new("anchors.source", "labelled data", "no labels"))?;
             let chosen = chosen(labels.names.len())?;
             let means = |side| means(rows.as_ref(), labels, side, &chosen).map_err(named);
-            (means(Side::Input)?, means(Side::Target)?, Vec::new())
+            (means(Side::Input)?, means(Side::Target)?, chosen.iter().map(|&c| c as u32).collect())
         }
         (AnchorSource::GroundTruth, _) => return Err(ConfigError::new("anchors.source", "`labels`", "`ground-truth`")),
         (AnchorSource::Labels, _) => return Err(ConfigError::new("anchors.source", "`ground-truth`", "`labels`")),
@@ -68,7 +68,12 @@ fn columns(bench: &Bench, side: Side, chosen: &[usize]) -> Vec<f32> {
 }
 
 /// Normalised means of these classes (eqs. 22 and 23).
-fn means(rows: &dyn Samples, labels: &Labels, side: Side, chosen: &[usize]) -> Result<Vec<f32>, AnchorError> {
+pub(super) fn means(
+    rows: &dyn Samples,
+    labels: &Labels,
+    side: Side,
+    chosen: &[usize],
+) -> Result<Vec<f32>, AnchorError> {
     let mut place = vec![None; labels.names.len()];
     chosen.iter().enumerate().for_each(|(k, &c)| place[c] = Some(k as u32));
     let classes: Vec<Option<u32>> = labels.classes.iter().map(|c| c.and_then(|c| place[c as usize])).collect();
@@ -152,9 +157,10 @@ mod tests {
         let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-6);
         let place = |row: &[f32]| all.iter().position(|mean| near(mean, row)).unwrap();
         let mut places: Vec<usize> = found.inputs.chunks(2).map(place).collect();
+        assert_eq!(places, found.features.iter().map(|&c| c as usize).collect::<Vec<_>>());
         places.sort_unstable();
         assert_eq!(places, [0, 1, 2]);
-        assert_eq!((found.targets.clone(), found.latents, found.features.len()), (found.inputs, vec![2, 0, 1], 0));
+        assert_eq!((found.targets.clone(), found.latents), (found.inputs, vec![2, 0, 1]));
         let one = |seed| place(&anchors(&config(AnchorSource::Labels, Some(1)), &data, shape, seed).unwrap().inputs);
         assert!((1..20).any(|seed| one(seed) != one(0)));
     }

@@ -8,6 +8,7 @@
 //! | known features for anchoring (eqs. 21–23) | [`anchors`] |
 //! | the loop, on any [`Backend`](crate::backend::Backend) | [`run`] |
 //! | going on bit for bit | [`checkpoint`] |
+//! | scores of a model on the data of an experiment | [`scoring`] |
 //! | the folder of a run, and a whole training in it | [`directory`], [`session`] |
 
 pub mod anchors;
@@ -20,6 +21,7 @@ pub mod directory;
 pub(crate) mod mock;
 pub mod order;
 pub mod run;
+pub mod scoring;
 pub mod session;
 #[cfg(test)]
 mod session_tests;

@@ -2,19 +2,22 @@
 
 use super::anchors::anchors;
 use super::check::{Checked, ConfigError, Facts, Plan};
-use super::data::{Data, Loader, Mapped};
+use super::data::{Data, Mapped};
 use super::directory::{DirectoryError, PROVENANCE, RESULT, RunDirectory};
 use super::run::{Diverged, End, Record, RunError, State, Trainer, Watch};
-use crate::backend::{Backend, Mode};
+use super::scoring::{SCORED, score};
+use crate::backend::Backend;
 use crate::bench::config::Task;
 use crate::bench::dataset::{Bench, BenchError, Side};
 use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, utc};
 use crate::io::{FileError, saelens};
 use crate::metrics::Scores;
-use crate::metrics::score::Encoded;
 use crate::metrics::similarity::SimilarityError;
+<<<<<<< HEAD
 use crate::sdl::Model;
 use crate::sdl::resampling::Moved;
+=======
+>>>>>>> 30ed157 (Evaluate a trained run, by its own samples that training has not seen)
 use serde::{Deserialize, Serialize};
 use std::time::{Instant, SystemTime};
 
@@ -177,9 +180,6 @@ pub struct Finish {
     pub samples_per_second: f64,
 }
 
-/// Samples that are scored after training.
-const SCORED: u64 = 4096;
-
 /// Trains into a folder, from a state or from the beginning, up to `until` steps if that comes first.
 ///
 /// # Errors
@@ -220,7 +220,7 @@ pub fn train<B: Backend>(
     let mut export_notes = Vec::new();
     if end != End::Stopped {
         export_notes = saelens::write(directory.path(), &model, &export(prepared))?;
-        let (scored, scores) = score(backend, data, plan, &model)?;
+        let (scored, scores) = score(backend, data, plan, &model, SCORED)?;
         outcome = Some(Outcome {
             format: 1,
             experiment: plan.hash.clone(),
@@ -256,6 +256,7 @@ fn export(prepared: &Prepared) -> saelens::Export {
     saelens::Export { reconstructs_its_input, sources, ..saelens::Export::default() }
 }
 
+<<<<<<< HEAD
 /// Scores a model: on the bench by samples from N on, else by the first samples.
 fn score<B: Backend>(backend: &B, data: &Data, plan: &Plan, model: &Model) -> Result<(u64, Scores), SimilarityError> {
     let anchors = &plan.spec.anchors;
@@ -279,6 +280,8 @@ fn score<B: Backend>(backend: &B, data: &Data, plan: &Plan, model: &Model) -> Re
     Ok((samples.len() as u64, scores))
 }
 
+=======
+>>>>>>> 30ed157 (Evaluate a trained run, by its own samples that training has not seen)
 fn provenance<B: Backend>(
     prepared: &Prepared,
     backend: &B,

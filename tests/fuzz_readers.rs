@@ -248,10 +248,22 @@ fn damaged(rng: &mut ChaCha8Rng, valid: &[u8], other: &[u8]) -> Vec<u8> {
         b"\xff\xfe",
         b"<f8",
     ];
+    const NUMBERS: [&[u8]; 8] =
+        [b"0", b"1", b"7", b"1048576", b"1000000000", b"4611686018427387904", b"18446744073709551615", b"1e30"];
     let mut bytes = valid.to_vec();
     for _ in 0..rng.random_range(1..=4) {
         let at = rng.random_range(0..=bytes.len());
-        match rng.random_range(0..8) {
+        match rng.random_range(0..10) {
+            // Another number in the place of one.
+            8 | 9 => {
+                let digits: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i].is_ascii_digit()).collect();
+                if !digits.is_empty() {
+                    let start = digits[rng.random_range(0..digits.len())];
+                    let end = start + bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count();
+                    let number = NUMBERS[rng.random_range(0..NUMBERS.len())];
+                    bytes.splice(start..end, number.iter().copied());
+                }
+            }
             0 => bytes.truncate(at),
             1 => (0..rng.random_range(1..64)).for_each(|_| bytes.push(rng.random())),
             2 => {

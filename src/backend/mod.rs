@@ -74,6 +74,7 @@ pub mod cpu;
 pub mod optimizer;
 pub mod reference;
 pub mod score;
+pub mod wide;
 
 pub use optimizer::{Curve, Optimizer, Rule, Schedule, WarmUp};
 

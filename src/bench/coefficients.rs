@@ -1,43 +1,57 @@
 //! Sparse coefficients x (eqs. 29 and 30): which features are active in a sample, and how strongly.
 //!
-//! A sample is a function of (seed, index) alone. With a [`Philox`] stream of the seed, the block at the counter
-//! (index mod 2³², index / 2³², b, 0) decides the features 4b .. 4b + 3: feature d is active iff its word is below ⌊p_d 2³²⌋. The magnitude of an
-//! active feature d is s_d (c_min + β·[`exponential`](super::philox::exponential)(w)), w the first word at (.., .., d, 1), rounded to f32. A group's common factor (correlation) comes
-//! from (.., .., group, 2).
+//! # A sample is a function of (seed, index)
 //!
-//! | structure | active iff |
+//! The key of the [`Philox`] stream is the first 8 bytes of SHA-256(seed as 8 little-endian bytes, "bench coefficients"), as two little-endian
+//! words. A counter is (index mod 2³², ⌊index/2³²⌋, c, purpose), and a block is the four words that Philox4x32-10 makes of it:
+//!
+//! | what | c | purpose | words |
+//! |---|---|---|---|
+//! | which of the features 4c .. 4c + 3 fire | block of features | 0 | one for each of the four, in order |
+//! | the magnitude of an active feature | the feature | 1 | the first |
+//! | the common factor of a group (correlation) | the group | 2 | the first |
+//!
+//! Feature d fires iff its word is below t_d; words of features ≥ n are not looked at. Its magnitude is s_d (c_min + β·E) rounded to f32, with
+//! E = [`exponential`]\(word\) and the four operations in f64. Another device needs the key, the table of t_d (33 bits) and s_d (f64), and
+//! IEEE arithmetic without contraction; it then makes the same bits.
+//!
+//! | structure | d fires iff |
 //! |---|---|
-//! | independent (Asm. 2.4) | word < ⌊p_d 2³²⌋ |
-//! | Gaussian copula | word < ⌊Φ((Φ⁻¹(p_d) − √ρ g)/√(1−ρ)) 2³²⌋, g the normal factor of its group |
-//! | hierarchy (Def. 3.9) | sub-concepts as above; a parent iff one of them is |
+//! | independent (Asm. 2.4) | word < t_d = ⌊p_d 2³²⌋ |
+//! | Gaussian copula | word < ⌊Φ((Φ⁻¹(p_d) − √ρ g)/√(1−ρ)) 2³²⌋, g = Φ⁻¹((2w + 1)/2³³) for the word w of its group |
+//! | hierarchy (Def. 3.9) | sub-concepts as if independent; a parent iff one of them does |
+//!
+//! Under the copula t_d changes with the sample, so that a device whose Φ rounds otherwise gets the thresholds from the host.
 
 use super::config::{BenchConfig, MagnitudeSpread};
 use super::features::stream;
-use super::philox::{Philox, exponential};
+use super::philox::{Philox, WORD, exponential};
+use crate::backend::wide::{Plain, wide};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
-use statrs::distribution::{Continuous, ContinuousCDF, Normal};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 /// The law of x, and its samples.
 #[derive(Debug, Clone)]
 pub struct Coefficients {
     stream: Philox,
-    /// ⌊p_d 2³²⌋, 2³² for a feature that always fires.
-    thresholds: Vec<u64>,
-    rates: Vec<f64>,
-    scales: Vec<f64>,
-    c_min: f64,
-    beta: f64,
-    copula: Option<Copula>,
+    /// t_d as the generator meets them.
+    thresholds: Thresholds,
+    pub(super) rates: Vec<f64>,
+    pub(super) scales: Vec<f64>,
+    pub(super) c_min: f64,
+    pub(super) beta: f64,
+    pub(super) copula: Option<Copula>,
     /// One parent and its sub-concepts each; groups of one are plain features.
-    groups: Vec<Vec<usize>>,
+    pub(super) groups: Vec<Vec<usize>>,
 }
 
+/// Consecutive features with a common normal factor.
 #[derive(Debug, Clone, Copy)]
-struct Copula {
-    group: usize,
+pub(super) struct Copula {
+    pub(super) group: usize,
     rho: f64,
-    normal: Normal,
+    pub(super) normal: Normal,
 }
 
 /// Rows of sparse vectors: row i has the entries offsets[i] .. offsets[i + 1], by increasing index.
@@ -53,8 +67,12 @@ pub struct SparseBatch {
     pub weights: Option<Vec<f64>>,
 }
 
-/// Lanes of the generator: 64 features at a time.
-const LANES: usize = 16;
+/// Blocks that are drawn at a time: 128 features.
+const LANES: usize = 32;
+/// Blocks whose hits fit a machine word, four bits each.
+const HALF: usize = 16;
+/// Magnitudes that are drawn at a time.
+const MAGNITUDES: usize = 16;
 /// Purposes of counters.
 const ACTIVITY: u32 = 0;
 const MAGNITUDE: u32 = 1;
@@ -62,12 +80,40 @@ const FACTOR: u32 = 2;
 /// Rows that one thread draws at a time.
 const ROWS: usize = 64;
 
+/// t_d, from 0 to 2³², by (group of lanes, word, lane), as the words come; 0 beyond the last feature.
+type Thresholds = Vec<[[u64; LANES]; 4]>;
+
+fn arranged(thresholds: &[u64]) -> Thresholds {
+    let mut groups = vec![[[0; LANES]; 4]; thresholds.len().div_ceil(4 * LANES)];
+    for (d, &threshold) in thresholds.iter().enumerate() {
+        groups[d / (4 * LANES)][d % 4][d / 4 % LANES] = threshold;
+    }
+    groups
+}
+
+/// ⌊p 2³²⌋.
+fn threshold(p: f64) -> u64 {
+    (p * 2f64.powi(32)).floor() as u64
+}
+
+fn low(index: u64) -> [u32; 2] {
+    [index as u32, (index >> 32) as u32]
+}
+
+impl Copula {
+    /// Pr(active | g).
+    pub(super) fn given(&self, p: f64, g: f64) -> f64 {
+        if p <= 0.0 || p >= 1.0 {
+            return p;
+        }
+        self.normal.cdf((self.normal.inverse_cdf(p) - self.rho.sqrt() * g) / (1.0 - self.rho).sqrt())
+    }
+}
+
 impl Coefficients {
     /// The law of a checked configuration.
     pub(super) fn new(config: &BenchConfig) -> Self {
         let rates = config.rates();
-        let normal = Normal::standard();
-        let copula = config.correlation.map(|c| Copula { group: c.group, rho: c.rho, normal });
         let scales = match config.magnitudes {
             MagnitudeSpread::Same => vec![1.0; config.n],
             MagnitudeSpread::Spread { decades } => {
@@ -80,12 +126,12 @@ impl Coefficients {
         };
         Self {
             stream: Philox::stream(config.seed, "bench coefficients"),
-            thresholds: rates.iter().map(|p| threshold(*p)).collect(),
+            thresholds: arranged(&rates.iter().map(|p| threshold(*p)).collect::<Vec<_>>()),
             rates,
             scales,
             c_min: config.c_min,
             beta: config.beta,
-            copula,
+            copula: config.correlation.map(|c| Copula { group: c.group, rho: c.rho, normal: Normal::standard() }),
             groups: config.groups(),
         }
     }
@@ -95,90 +141,18 @@ impl Coefficients {
         self.rates.len()
     }
 
-    /// Appends the active features and magnitudes of sample `index`, by increasing feature.
-    pub fn sample(&self, index: u64, indices: &mut Vec<u32>, values: &mut Vec<f32>) {
-        let first = indices.len();
-        let low = [index as u32, (index >> 32) as u32];
-        let mut own;
-        let thresholds = match &self.copula {
-            None => &self.thresholds,
-            Some(copula) => {
-                own = vec![0; self.n()];
-                self.conditional(copula, low, &mut own);
-                &own
-            }
-        };
-        for block in (0..self.n().div_ceil(4)).step_by(LANES) {
-            let words = self.stream.blocks::<LANES>(low, block as u32, ACTIVITY);
-            for lane in 0..LANES {
-                for (word, words) in words.iter().enumerate() {
-                    let d = 4 * (block + lane) + word;
-                    if d < self.n() && u64::from(words[lane]) < thresholds[d] {
-                        indices.push(d as u32);
-                    }
-                }
-            }
-        }
-        if !self.groups.is_empty() {
-            self.promote(first, indices);
-        }
-        values.extend(indices[first..].iter().map(|&d| self.magnitude(low, d)));
-    }
-
-    /// Parents fire iff a sub-concept does.
-    fn promote(&self, first: usize, indices: &mut Vec<u32>) {
-        let drawn = indices.split_off(first);
-        let mut rest = drawn.as_slice();
-        for group in &self.groups {
-            let end = group.last().map_or(0, |&d| d as u32 + 1);
-            let (inside, after) = rest.split_at(rest.partition_point(|&d| d < end));
-            rest = after;
-            let parent = group[0] as u32;
-            if group.len() == 1 {
-                indices.extend(inside);
-            } else if inside.iter().any(|&d| d != parent) {
-                indices.push(parent);
-                indices.extend(inside.iter().filter(|&&d| d != parent));
-            }
-        }
-    }
-
-    fn magnitude(&self, low: [u32; 2], d: u32) -> f32 {
-        let [word, ..] = self.stream.block([low[0], low[1], d, MAGNITUDE]);
-        (self.scales[d as usize] * (self.c_min + self.beta * exponential(word))) as f32
-    }
-
-    fn conditional(&self, copula: &Copula, low: [u32; 2], thresholds: &mut [u64]) {
-        for (group, thresholds) in thresholds.chunks_mut(copula.group).enumerate() {
-            let [word, ..] = self.stream.block([low[0], low[1], group as u32, FACTOR]);
-            let g = copula.normal.inverse_cdf((2.0 * f64::from(word) + 1.0) / 2f64.powi(33));
-            let rates = &self.rates[group * copula.group..];
-            // Neighbours mostly share a rate.
-            let mut known: Option<(f64, u64)> = None;
-            for (threshold, &p) in thresholds.iter_mut().zip(rates) {
-                *threshold = match known {
-                    Some((rate, value)) if rate == p => value,
-                    _ => self::threshold(copula.given(p, g)),
-                };
-                known = Some((p, *threshold));
-            }
-        }
-    }
-
     /// The samples of these indices, one row each; the same at any number of threads.
     pub fn batch(&self, samples: &[u64]) -> SparseBatch {
-        let parts: Vec<SparseBatch> = samples
-            .par_chunks(ROWS)
-            .map(|rows| {
-                let mut part = SparseBatch { offsets: vec![0], ..SparseBatch::default() };
-                for &index in rows {
-                    self.sample(index, &mut part.indices, &mut part.values);
-                    part.offsets.push(part.indices.len());
-                }
-                part
-            })
-            .collect();
-        let mut batch = SparseBatch { offsets: vec![0], ..SparseBatch::default() };
+        let parts: Vec<SparseBatch> =
+            samples.par_chunks(ROWS).map(|samples| wide(Rows { coefficients: self, samples })).collect();
+        let entries = parts.iter().map(|part| part.indices.len()).sum();
+        let mut batch = SparseBatch {
+            offsets: Vec::with_capacity(samples.len() + 1),
+            indices: Vec::with_capacity(entries),
+            values: Vec::with_capacity(entries),
+            weights: None,
+        };
+        batch.offsets.push(0);
         for part in parts {
             let base = batch.indices.len();
             batch.offsets.extend(part.offsets[1..].iter().map(|o| base + o));
@@ -199,141 +173,119 @@ impl Coefficients {
         }
     }
 
-    /// Pr(x_d > 0) for every feature.
-    pub fn firing_rates(&self) -> Vec<f64> {
-        let mut rates = self.rates.clone();
-        for group in self.groups.iter().filter(|g| g.len() > 1) {
-            rates[group[0]] = 1.0 - group[1..].iter().map(|&d| 1.0 - self.rates[d]).product::<f64>();
-        }
-        rates
-    }
-
-    /// E\[x_d² | x_d > 0\] = s_d² (c_min² + 2 c_min β + 2β²).
-    pub fn second_moments(&self) -> Vec<f64> {
-        let (c, b) = (self.c_min, self.beta);
-        self.scales.iter().map(|s| s * s * (c * c + 2.0 * c * b + 2.0 * b * b)).collect()
-    }
-
-    /// M_d = Pr(x = x_d e_d)·E\[x_d² | x_d > 0\] (eq. 11). Within a hierarchy it is 0: parents and sub-concepts never fire alone.
-    pub fn masses(&self) -> Vec<f64> {
-        let n = self.n();
-        let mut alone = vec![0.0; n];
-        let blocks = self.blocks();
-        let silent: Vec<f64> = blocks.iter().map(|b| b.count[0]).collect();
-        // Products of all other blocks, by prefixes and suffixes: no division by a probability that may be 0.
-        let mut suffix = vec![1.0; silent.len() + 1];
-        for k in (0..silent.len()).rev() {
-            suffix[k] = suffix[k + 1] * silent[k];
-        }
-        let mut prefix = 1.0;
-        for (k, block) in blocks.iter().enumerate() {
-            for (&d, only) in block.features.iter().zip(&block.only) {
-                alone[d] = prefix * suffix[k + 1] * only;
+    /// Appends the features that fire in a sample, by increasing feature.
+    #[inline(always)]
+    fn fire(&self, index: u64, thresholds: &Thresholds, indices: &mut Vec<u32>) {
+        for (group, thresholds) in thresholds.iter().enumerate() {
+            let words = self.stream.blocks::<LANES>(low(index), (group * LANES) as u32, ACTIVITY);
+            // Feature 4c + k fires iff word − t is negative: bit 4c + k of the hits.
+            let mut hits = [0; LANES];
+            for lane in 0..LANES {
+                let fires = |k: usize| (words[k][lane] & WORD).wrapping_sub(thresholds[k][lane]) >> 63;
+                hits[lane] = (fires(0) | fires(1) << 1 | fires(2) << 2 | fires(3) << 3) << (4 * (lane % HALF));
             }
-            prefix *= silent[k];
-        }
-        alone.iter().zip(self.second_moments()).map(|(a, m)| a * m).collect()
-    }
-
-    /// Pr(‖x‖₀ = m) for m = 0, 1, .. up to where the rest is below 1e-12.
-    pub fn count_law(&self) -> Vec<f64> {
-        let mut law = vec![1.0];
-        for block in self.blocks() {
-            law = convolve(&law, &block.count);
-            // What is cut off can only move upwards.
-            let mut rest = 0.0;
-            while law.len() > 1 && rest + law[law.len() - 1] < 1e-12 / self.n() as f64 {
-                rest += law[law.len() - 1];
-                law.pop();
+            for (half, hits) in hits.chunks_exact(HALF).enumerate() {
+                let mut hits = hits.iter().fold(0, |all, bits| all | bits);
+                let first = 4 * (group * LANES + half * HALF) as u32;
+                while hits != 0 {
+                    indices.push(first + hits.trailing_zeros());
+                    hits &= hits - 1;
+                }
             }
         }
-        law
     }
 
-    /// Groups of features that are independent of one another.
-    fn blocks(&self) -> Vec<Block> {
-        if let Some(copula) = &self.copula {
-            let chunks = self.rates.chunks(copula.group).enumerate();
-            return chunks.map(|(k, rates)| Block::correlated(k * copula.group, rates, copula)).collect();
+    /// Parents fire iff a sub-concept does.
+    fn promote(&self, first: usize, indices: &mut Vec<u32>) {
+        let drawn = indices.split_off(first);
+        let mut rest = drawn.as_slice();
+        for group in &self.groups {
+            let end = group.last().map_or(0, |&d| d as u32 + 1);
+            let (inside, after) = rest.split_at(rest.partition_point(|&d| d < end));
+            rest = after;
+            let parent = group[0] as u32;
+            if group.len() == 1 {
+                indices.extend(inside);
+            } else if inside.iter().any(|&d| d != parent) {
+                indices.push(parent);
+                indices.extend(inside.iter().filter(|&&d| d != parent));
+            }
         }
-        if self.groups.is_empty() {
-            return (0..self.n()).map(|d| Block::independent(d, &self.rates[d..=d])).collect();
+    }
+
+    /// t_d given the factors of this sample.
+    fn conditional(&self, copula: &Copula, index: u64) -> Thresholds {
+        let mut thresholds = Vec::with_capacity(self.n());
+        for (group, rates) in self.rates.chunks(copula.group).enumerate() {
+            let [low, high] = low(index);
+            let [word, ..] = self.stream.block([low, high, group as u32, FACTOR]);
+            let g = copula.normal.inverse_cdf((2.0 * f64::from(word) + 1.0) / 2f64.powi(33));
+            // Neighbours mostly share a rate.
+            let mut known: Option<(f64, u64)> = None;
+            for &p in rates {
+                let value = match known {
+                    Some((rate, value)) if rate == p => value,
+                    _ => threshold(copula.given(p, g)),
+                };
+                known = Some((p, value));
+                thresholds.push(value);
+            }
         }
-        self.groups.iter().map(|group| Block::hierarchical(group, &self.rates)).collect()
+        arranged(&thresholds)
+    }
+
+    /// The magnitudes of all entries, in their order.
+    #[inline(always)]
+    fn magnitudes(&self, samples: &[u64], offsets: &[usize], indices: &[u32]) -> Vec<f32> {
+        let mut values = Vec::with_capacity(indices.len());
+        let mut row = 0;
+        for (part, features) in indices.chunks(MAGNITUDES).enumerate() {
+            // Lanes beyond the last entry are drawn and not used.
+            let mut counters = [[0; MAGNITUDES], [0; MAGNITUDES], [0; MAGNITUDES], [u64::from(MAGNITUDE); MAGNITUDES]];
+            for (lane, &d) in features.iter().enumerate() {
+                while offsets[row + 1] <= part * MAGNITUDES + lane {
+                    row += 1;
+                }
+                [counters[0][lane], counters[1][lane]] = low(samples[row]).map(u64::from);
+                counters[2][lane] = u64::from(d);
+            }
+            let [words, ..] = self.stream.blocks_at(counters);
+            values.extend(features.iter().zip(words).map(|(&d, word)| {
+                (self.scales[d as usize] * (self.c_min + self.beta * exponential(word as u32))) as f32
+            }));
+        }
+        values
     }
 }
 
-/// ⌊p 2³²⌋.
-fn threshold(p: f64) -> u64 {
-    (p * 2f64.powi(32)).floor() as u64
+/// The samples that one thread draws.
+struct Rows<'a> {
+    coefficients: &'a Coefficients,
+    samples: &'a [u64],
 }
 
-impl Copula {
-    /// Pr(active | g).
-    fn given(&self, p: f64, g: f64) -> f64 {
-        if p <= 0.0 || p >= 1.0 {
-            return p;
+impl Plain for Rows<'_> {
+    type Output = SparseBatch;
+
+    #[inline(always)]
+    fn run(self) -> SparseBatch {
+        let Self { coefficients, samples } = self;
+        let mut offsets = vec![0];
+        let mut indices = Vec::new();
+        for &index in samples {
+            let first = indices.len();
+            match &coefficients.copula {
+                None => coefficients.fire(index, &coefficients.thresholds, &mut indices),
+                Some(copula) => coefficients.fire(index, &coefficients.conditional(copula, index), &mut indices),
+            }
+            if !coefficients.groups.is_empty() {
+                coefficients.promote(first, &mut indices);
+            }
+            offsets.push(indices.len());
         }
-        self.normal.cdf((self.normal.inverse_cdf(p) - self.rho.sqrt() * g) / (1.0 - self.rho).sqrt())
+        let values = coefficients.magnitudes(samples, &offsets, &indices);
+        SparseBatch { offsets, indices, values, weights: None }
     }
-}
-
-/// Features that are independent of all others.
-struct Block {
-    features: Vec<usize>,
-    /// Pr(exactly m of them are active).
-    count: Vec<f64>,
-    /// Pr(of them exactly this one is active).
-    only: Vec<f64>,
-}
-
-impl Block {
-    fn independent(first: usize, rates: &[f64]) -> Self {
-        let count = rates.iter().fold(vec![1.0], |law, p| convolve(&law, &[1.0 - p, *p]));
-        let others =
-            |d: usize| rates.iter().enumerate().filter(|(e, _)| *e != d).map(|(_, p)| 1.0 - p).product::<f64>();
-        let only = (0..rates.len()).map(|d| rates[d] * others(d)).collect();
-        Self { features: (first..first + rates.len()).collect(), count, only }
-    }
-
-    /// The mixture over the common factor, by the trapezoid rule, which converges exponentially for a Gaussian weight.
-    fn correlated(first: usize, rates: &[f64], copula: &Copula) -> Self {
-        const HALF: i32 = 360;
-        const STEP: f64 = 1.0 / 40.0;
-        let mut mixture =
-            Self { features: Vec::new(), count: vec![0.0; rates.len() + 1], only: vec![0.0; rates.len()] };
-        for k in -HALF..=HALF {
-            let g = f64::from(k) * STEP;
-            let weight = STEP * copula.normal.pdf(g);
-            let given: Vec<f64> = rates.iter().map(|p| copula.given(*p, g)).collect();
-            let block = Self::independent(first, &given);
-            mixture.count.iter_mut().zip(&block.count).for_each(|(m, c)| *m += weight * c);
-            mixture.only.iter_mut().zip(&block.only).for_each(|(m, o)| *m += weight * o);
-            mixture.features = block.features;
-        }
-        mixture
-    }
-
-    fn hierarchical(group: &[usize], rates: &[f64]) -> Self {
-        let own: Vec<f64> = group.iter().map(|&d| rates[d]).collect();
-        if group.len() == 1 {
-            return Self::independent(group[0], &own);
-        }
-        let children = Self::independent(group[1], &own[1..]);
-        // The parent makes one more wherever there is one.
-        let count = [&children.count[..1], &[0.0], &children.count[1..]].concat();
-        Self { features: group.to_vec(), count, only: vec![0.0; group.len()] }
-    }
-}
-
-fn convolve(a: &[f64], b: &[f64]) -> Vec<f64> {
-    let mut sum = vec![0.0; a.len() + b.len() - 1];
-    for (i, x) in a.iter().enumerate() {
-        for (j, y) in b.iter().enumerate() {
-            sum[i + j] += x * y;
-        }
-    }
-    sum
 }
 
 impl SparseBatch {
@@ -355,146 +307,5 @@ impl SparseBatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bench::config::{Correlation, Hierarchy, Rates};
-    use crate::stats::{Mean, Proportion};
-
-    fn config(n: usize, sparsity: f64) -> BenchConfig {
-        BenchConfig { n, n_p: n, sparsity, interference: 0.5, ..BenchConfig::default() }
-    }
-
-    fn counts(coefficients: &Coefficients, samples: u64, event: impl Fn(&[u32]) -> bool) -> u64 {
-        let batch = coefficients.batch(&(0..samples).collect::<Vec<_>>());
-        (0..batch.rows()).filter(|&i| event(batch.row(i).0)).count() as u64
-    }
-
-    fn assert_law(what: &str, trials: u64, successes: u64, law: f64, wrong: f64) {
-        let test = Proportion { trials, successes, law, wrong };
-        assert!(test.agrees() && test.power() >= Proportion::POWER, "{what}: {}", test.sentence());
-    }
-
-    #[test]
-    fn any_sample_stands_alone_and_threads_do_not_matter() {
-        let coefficients = config(130, 0.9).coefficients().unwrap();
-        let all: Vec<u64> = (0..300).map(|k| k * 0x1_0000_0001).collect();
-        let batch = coefficients.batch(&all);
-        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(alone.install(|| coefficients.batch(&all)), batch);
-        let (mut indices, mut values) = (Vec::new(), Vec::new());
-        coefficients.sample(all[17], &mut indices, &mut values);
-        assert_eq!(batch.row(17), (indices.as_slice(), values.as_slice()));
-        assert!((0..batch.rows()).all(|i| batch.row(i).0.windows(2).all(|w| w[0] < w[1])));
-        assert_ne!(
-            config(130, 0.9).coefficients().unwrap().batch(&[3]),
-            BenchConfig { seed: 1, ..config(130, 0.9) }.coefficients().unwrap().batch(&[3])
-        );
-    }
-
-    #[test]
-    fn every_feature_fires_at_its_rate() {
-        let config = BenchConfig { rates: Rates::Zipf { exponent: 0.5 }, ..config(70, 0.9) };
-        let coefficients = config.coefficients().unwrap();
-        for d in [0, 3, 64, 69] {
-            let count = counts(&coefficients, 40_000, |row| row.contains(&d));
-            let law = coefficients.firing_rates()[d as usize];
-            assert_law("rate", 40_000, count, law, law * 1.2);
-        }
-    }
-
-    #[test]
-    fn the_count_of_active_features_follows_its_law() {
-        let cases = [
-            config(12, 0.8),
-            BenchConfig { hierarchy: Some(Hierarchy { children: 3 }), ..config(13, 0.9) },
-            BenchConfig { correlation: Some(Correlation { group: 4, rho: 0.6 }), ..config(10, 0.8) },
-        ];
-        for config in cases {
-            let coefficients = config.coefficients().unwrap();
-            let law = coefficients.count_law();
-            assert!((law.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{config:?}");
-            for m in 0..4 {
-                let count = counts(&coefficients, 60_000, |row| row.len() == m);
-                // Seven standard deviations: 4.9 for the false alarms and 2.1 for the power.
-                assert_law(&format!("{config:?}, m = {m}"), 60_000, count, law[m], law[m] + 0.0145);
-            }
-        }
-    }
-
-    #[test]
-    fn a_parent_fires_iff_a_sub_concept_does_and_has_no_mass() {
-        let config = BenchConfig { hierarchy: Some(Hierarchy { children: 2 }), ..config(7, 0.7) };
-        let coefficients = config.coefficients().unwrap();
-        let batch = coefficients.batch(&(0..2000).collect::<Vec<_>>());
-        let mut fired = 0;
-        for i in 0..batch.rows() {
-            let row = batch.row(i).0;
-            for parent in [0, 3] {
-                let child = row.contains(&(parent + 1)) || row.contains(&(parent + 2));
-                assert_eq!(row.contains(&parent), child);
-                fired += usize::from(child);
-            }
-        }
-        assert!(fired > 100);
-        let masses = coefficients.masses();
-        assert!(masses[..6].iter().all(|m| *m == 0.0) && masses[6] > 0.0);
-    }
-
-    #[test]
-    fn masses_are_the_probability_of_firing_alone_times_the_second_moment() {
-        let spread = MagnitudeSpread::Spread { decades: 1.0 };
-        let config =
-            BenchConfig { correlation: Some(Correlation { group: 3, rho: 0.5 }), magnitudes: spread, ..config(6, 0.7) };
-        let coefficients = config.coefficients().unwrap();
-        let (masses, moments) = (coefficients.masses(), coefficients.second_moments());
-        assert!(moments.iter().fold(0.0_f64, |a, b| a.max(*b)) / moments[0] >= 1.0);
-        for d in 0..6_u32 {
-            let count = counts(&coefficients, 60_000, |row| row == [d]);
-            let law = masses[d as usize] / moments[d as usize];
-            assert_law("alone", 60_000, count, law, law + 0.01);
-        }
-    }
-
-    #[test]
-    fn two_features_of_a_group_fire_together_more_often_than_two_of_different_groups() {
-        let config = BenchConfig { correlation: Some(Correlation { group: 2, rho: 0.5 }), ..config(4, 0.8) };
-        let coefficients = config.coefficients().unwrap();
-        let together = |d, e| counts(&coefficients, 40_000, |row: &[u32]| row.contains(&d) && row.contains(&e));
-        // Independent: 0.04. Within a group: a bivariate normal orthant, larger.
-        assert_law("across", 40_000, together(0, 2), 0.04, 0.05);
-        assert!(together(0, 1) > 2_400);
-    }
-
-    #[test]
-    fn magnitudes_are_shifted_exponential() {
-        let config = BenchConfig { c_min: 0.5, beta: 2.0, ..config(50, 0.5) };
-        let coefficients = config.coefficients().unwrap();
-        let values = coefficients.batch(&(0..2000).collect::<Vec<_>>()).values;
-        assert!(values.iter().all(|v| *v >= 0.5));
-        let above = values.iter().filter(|v| **v > 0.5 + 2.0 * std::f32::consts::LN_2).count() as u64;
-        assert_law("median", values.len() as u64, above, 0.5, 0.52);
-        // min((x − c)/β, 8)/8 is bounded; its mean is (1 − e^−8)/8.
-        let bounded = values.iter().map(|v| f64::from((v - 0.5) / 2.0).min(8.0)).sum::<f64>() / values.len() as f64;
-        let law = 1.0 - (-8f64).exp();
-        let test = Mean { trials: values.len() as u64, mean: bounded, range: (0.0, 8.0), law, wrong: law + 0.2 };
-        assert!(test.agrees() && test.power() >= Proportion::POWER, "{}", test.sentence());
-    }
-
-    #[test]
-    fn the_ends_of_the_range_of_sparsity_work() {
-        assert_eq!(config(9, 1.0).coefficients().unwrap().batch(&[0, 1]).indices, Vec::<u32>::new());
-        assert_eq!(config(9, 0.0).coefficients().unwrap().batch(&[5]).indices, (0..9).collect::<Vec<u32>>());
-        assert_eq!(config(9, 1.0).coefficients().unwrap().count_law(), [1.0]);
-        let one = BenchConfig { n: 1, n_p: 1, ..BenchConfig::default() };
-        assert_eq!(one.coefficients().unwrap().n(), 1);
-    }
-
-    #[test]
-    fn the_isolated_batch_carries_the_masses_as_weights() {
-        let coefficients = config(5, 0.9).coefficients().unwrap();
-        let batch = coefficients.isolated();
-        assert_eq!((batch.rows(), batch.row(3)), (5, ([3].as_slice(), [1.0].as_slice())));
-        assert_eq!(batch.weight(3), coefficients.masses()[3]);
-        assert_eq!(coefficients.batch(&[0, 1]).weight(0), 0.5);
-    }
-}
+#[path = "coefficients_tests.rs"]
+mod tests;

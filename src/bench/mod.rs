@@ -3,7 +3,8 @@
 //! | part | equations | module |
 //! |---|---|---|
 //! | feature matrices with bounded interference | 26–28 | [`features`] |
-//! | sparse coefficients x, and their statistics in closed form | 29, 30 | [`coefficients`] |
+//! | sparse coefficients x | 29, 30 | [`coefficients`] |
+//! | their statistics in closed form: M_d, Pr(‖x‖₀ = m) | 11, 30 | [`law`] |
 //! | random numbers that any device can draw | | [`philox`] |
 //! | parameters with their defaults (Table 3) | | [`config`] |
 //! | data: x_p = W_p x and x_r = W_r x for autoencoders, transcoders, crosscoders | 31 | [`dataset`] |
@@ -14,4 +15,5 @@ pub mod config;
 pub mod dataset;
 pub mod describe;
 pub mod features;
+pub mod law;
 pub mod philox;

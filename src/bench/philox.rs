@@ -6,9 +6,11 @@
 use sha2::{Digest, Sha256};
 
 /// Multipliers and Weyl constants of the generator (Salmon et al. 2011, Table 2 and §4.3).
-const MULTIPLY: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const MULTIPLY: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
+/// The half of a lane that holds a word.
+pub(super) const WORD: u64 = 0xFFFF_FFFF;
 
 /// A stream of random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,29 +33,30 @@ impl Philox {
 
     /// Four words at this counter.
     pub fn block(&self, counter: [u32; 4]) -> [u32; 4] {
-        let lanes = self.blocks::<1>([counter[0], counter[1]], counter[2], counter[3]);
-        [lanes[0][0], lanes[1][0], lanes[2][0], lanes[3][0]]
+        self.blocks_at(counter.map(|word| [u64::from(word)])).map(|lanes| lanes[0] as u32)
     }
 
-    /// The blocks at the counters (low.0, low.1, third + lane, fourth) for `L` lanes, word by word: the loops over lanes become vector
-    /// instructions.
-    #[inline]
-    pub fn blocks<const L: usize>(&self, low: [u32; 2], third: u32, fourth: u32) -> [[u32; L]; 4] {
-        let mut a = [low[0]; L];
-        let mut b = [low[1]; L];
-        let mut c: [u32; L] = std::array::from_fn(|lane| third.wrapping_add(lane as u32));
-        let mut d = [fourth; L];
+    /// The blocks at the counters (low.0, low.1, third + lane, fourth) for `L` lanes; see [`Philox::blocks_at`].
+    #[inline(always)]
+    pub fn blocks<const L: usize>(&self, low: [u32; 2], third: u32, fourth: u32) -> [[u64; L]; 4] {
+        let moving = std::array::from_fn(|lane| u64::from(third.wrapping_add(lane as u32)));
+        self.blocks_at([[u64::from(low[0]); L], [u64::from(low[1]); L], moving, [u64::from(fourth); L]])
+    }
+
+    /// The blocks at `L` counters, in and out as word × lane. A word is the low half of 64 bits; the high half of a result is of no
+    /// meaning. So a product of words stays in its lane, and the loop over lanes becomes vector instructions without any shuffle.
+    #[inline(always)]
+    pub fn blocks_at<const L: usize>(&self, [mut a, mut b, mut c, mut d]: [[u64; L]; 4]) -> [[u64; L]; 4] {
         let mut key = self.key;
         for _ in 0..ROUNDS {
+            let [first, second] = key.map(u64::from);
             for lane in 0..L {
-                let first = u64::from(MULTIPLY[0]) * u64::from(a[lane]);
-                let second = u64::from(MULTIPLY[1]) * u64::from(c[lane]);
-                let (high_1, low_1) = ((first >> 32) as u32, first as u32);
-                let (high_2, low_2) = ((second >> 32) as u32, second as u32);
-                a[lane] = high_2 ^ b[lane] ^ key[0];
-                c[lane] = high_1 ^ d[lane] ^ key[1];
-                b[lane] = low_2;
-                d[lane] = low_1;
+                let left = MULTIPLY[0].wrapping_mul(a[lane] & WORD);
+                let right = MULTIPLY[1].wrapping_mul(c[lane] & WORD);
+                a[lane] = (right >> 32) ^ b[lane] ^ first;
+                c[lane] = (left >> 32) ^ d[lane] ^ second;
+                b[lane] = right;
+                d[lane] = left;
             }
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
@@ -66,14 +69,14 @@ impl Philox {
 /// With (2w + 1) = m·2^e, m in [√½, √2), and s = (m − 1)/(m + 1), ln m = 2s Σ s^{2k}/(2k + 1), summed by Horner's rule with separate
 /// multiplications and additions in f64: a device that rounds these to nearest gives the same bits. The eleven terms leave a relative error
 /// below 1e-17 (s² ≤ 0.0295), so that only the rounding of the sum counts.
+#[inline(always)]
 pub fn exponential(word: u32) -> f64 {
-    /// √½ as a mantissa threshold: m ≥ √2 is halved.
     const SQRT_2: f64 = std::f64::consts::SQRT_2;
     const LN_2: f64 = std::f64::consts::LN_2;
-    let odd = 2 * u64::from(word) + 1;
-    let mut exponent = 63 - i64::from(odd.leading_zeros());
-    // Exact: odd has at most 33 bits.
-    let mut mantissa = odd as f64 / (1_u64 << exponent) as f64;
+    // Exact: 2w + 1 has at most 33 bits, and f64 stores it as m·2^e with m in [1, 2).
+    let bits = (2.0 * f64::from(word) + 1.0).to_bits();
+    let mut exponent = (bits >> 52) as i32 - 1023;
+    let mut mantissa = f64::from_bits(bits & ((1 << 52) - 1) | 1.0_f64.to_bits());
     if mantissa >= SQRT_2 {
         mantissa /= 2.0;
         exponent += 1;
@@ -84,7 +87,7 @@ pub fn exponential(word: u32) -> f64 {
     for k in (0..10).rev() {
         sum = sum * square + 1.0 / (2 * k + 1) as f64;
     }
-    (33 - exponent) as f64 * LN_2 - 2.0 * s * sum
+    f64::from(33 - exponent) * LN_2 - 2.0 * s * sum
 }
 
 #[cfg(test)]
@@ -113,7 +116,7 @@ mod tests {
         let lanes = stream.blocks::<8>([3, 4], u32::MAX - 2, 5);
         for lane in 0..8 {
             let block = stream.block([3, 4, (u32::MAX - 2).wrapping_add(lane as u32), 5]);
-            assert_eq!(block, [lanes[0][lane], lanes[1][lane], lanes[2][lane], lanes[3][lane]]);
+            assert_eq!(block, lanes.map(|words| words[lane] as u32));
         }
         assert_ne!(stream, Philox::stream(7, "lanes "));
         assert_ne!(stream, Philox::stream(8, "lanes"));

@@ -47,7 +47,7 @@ pub fn score<B: Backend>(
         backend.encode_select(&params, &opt, &batch, Mode::Inference, &mut codes);
         backend.decode_residual(&params, &batch, &mut codes);
         let reconstructions = backend.reconstruction_of(&batch, &codes);
-        let targets = loader.targets(data, indices).to_vec();
+        let targets = data.rows(indices, Side::Target);
         let present = rows.labels().map(|labels| classes(labels, indices));
         Encoded { codes: backend.codes_of(&codes), targets, reconstructions, present }
     };

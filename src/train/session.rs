@@ -8,16 +8,12 @@ use super::run::{Diverged, End, Record, RunError, State, Trainer, Watch};
 use super::scoring::{SCORED, score};
 use crate::backend::Backend;
 use crate::bench::config::Task;
-use crate::bench::dataset::{Bench, BenchError, Side};
+use crate::bench::dataset::{Bench, BenchError};
 use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, utc};
 use crate::io::{FileError, saelens};
 use crate::metrics::Scores;
 use crate::metrics::similarity::SimilarityError;
-<<<<<<< HEAD
-use crate::sdl::Model;
 use crate::sdl::resampling::Moved;
-=======
->>>>>>> 30ed157 (Evaluate a trained run, by its own samples that training has not seen)
 use serde::{Deserialize, Serialize};
 use std::time::{Instant, SystemTime};
 
@@ -256,32 +252,6 @@ fn export(prepared: &Prepared) -> saelens::Export {
     saelens::Export { reconstructs_its_input, sources, ..saelens::Export::default() }
 }
 
-<<<<<<< HEAD
-/// Scores a model: on the bench by samples from N on, else by the first samples.
-fn score<B: Backend>(backend: &B, data: &Data, plan: &Plan, model: &Model) -> Result<(u64, Scores), SimilarityError> {
-    let anchors = &plan.spec.anchors;
-    if let Some(bench) = data.bench() {
-        let samples: Vec<u64> = (0..SCORED).map(|k| data.samples() + k).collect();
-        return Ok((SCORED, Scores::on_bench(backend, model, bench, anchors, &samples)?));
-    }
-    let samples: Vec<u64> = (0..data.samples().min(SCORED)).collect();
-    let params = backend.params(model);
-    let opt = backend.opt_state(&params);
-    let (mut batch, mut codes, mut loader) = (backend.batch(), backend.codes(), Loader::default());
-    let encode = |indices: &[u64]| {
-        loader.load(backend, data, indices, &mut batch);
-        backend.encode_select(&params, &opt, &batch, Mode::Inference, &mut codes);
-        backend.decode_residual(&params, &batch, &mut codes);
-        let reconstructions = backend.reconstruction_of(&batch, &codes);
-        let targets = data.rows(indices, Side::Target);
-        Encoded { codes: backend.codes_of(&codes), targets, reconstructions, present: None }
-    };
-    let scores = Scores::of(model, None, anchors, samples.chunks(plan.spec.batch), encode)?;
-    Ok((samples.len() as u64, scores))
-}
-
-=======
->>>>>>> 30ed157 (Evaluate a trained run, by its own samples that training has not seen)
 fn provenance<B: Backend>(
     prepared: &Prepared,
     backend: &B,

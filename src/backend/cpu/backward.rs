@@ -1,24 +1,33 @@
 //! Gradients of sparse codes, latent by latent.
 
-use super::codes::ByLatent;
-use super::decode::Residuals;
+use super::codes::{ByLatent, Entry};
 use super::simd::{Isa, Kernel, Simd};
 use super::state::{CHUNK, Grads, Params};
-use super::vector::{add_scaled, gather, score};
+use super::vector::{add_scaled, gather, score, squared_norm};
 use rayon::prelude::*;
 
-/// What the gradients of W_D, W_E and b_E are made of.
+/// Codes with the residuals of what they reconstruct.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub codes: &'a ByLatent,
+    /// For every row and part, the gradient of the loss in x̂_r up to 2 w_b.
+    pub residuals: &'a [f32],
+    pub parts: usize,
+    /// λ₁ of these codes.
+    pub l1: f64,
+}
+
+/// What the gradients of W_D and W_E are made of.
 #[derive(Clone, Copy)]
 pub struct Backward<'a> {
     pub isa: Isa,
     pub params: &'a Params,
     /// x', rows of n_p numbers.
     pub x: &'a [f32],
+    /// w_b.
     pub weights: &'a [f64],
-    pub residuals: &'a Residuals,
-    /// Parts of the loss.
-    pub parts: usize,
-    pub codes: &'a ByLatent,
+    pub l1_by_decoder_norm: bool,
+    pub sources: &'a [Source<'a>],
 }
 
 impl Backward<'_> {
@@ -50,34 +59,62 @@ impl Kernel for Latents<'_> {
         let Self { backward, first, encoder, decoder, live, deltas } = self;
         let shape = backward.params.shape();
         let rows = encoder.chunks_exact_mut(shape.n_p).zip(decoder.chunks_exact_mut(shape.n_r));
-        let mut entries = Vec::new();
         for (j, ((encoder, decoder), (live, sum))) in rows.zip(live.iter_mut().zip(deltas)).enumerate() {
-            let own = backward.codes.of(first + j);
-            (*live, *sum) = (!own.is_empty(), 0.0);
-            if own.is_empty() {
+            let i = first + j;
+            (*live, *sum) = (backward.sources.iter().any(|source| !source.codes.of(i).is_empty()), 0.0);
+            if !*live {
                 continue;
             }
-            let v = &backward.params.decoder()[(first + j) * shape.n_r..(first + j + 1) * shape.n_r];
+            let v = &backward.params.decoder()[i * shape.n_r..(i + 1) * shape.n_r];
             encoder.fill(0.0);
             decoder.fill(0.0);
-            for four in own.chunks(4) {
-                let residual = |row: u32, level: u16| (row as usize * backward.parts + usize::from(level)) as u32;
-                entries.clear();
-                for entry in four {
-                    let at = residual(entry.row, entry.level) as usize * shape.n_r;
-                    let factor = (2.0 * backward.weights[entry.row as usize]) as f32;
-                    let delta = factor * score(s, &backward.residuals.rows[at..at + shape.n_r], v);
-                    *sum += delta;
-                    entries.push((entry.row, delta));
-                }
-                gather(s, encoder, backward.x, &entries);
-                entries.clear();
-                entries.extend(four.iter().map(|entry| {
-                    let factor = (2.0 * backward.weights[entry.row as usize]) as f32;
-                    (residual(entry.row, entry.level), factor * entry.z)
-                }));
-                gather(s, decoder, &backward.residuals.rows, &entries);
+            for source in backward.sources {
+                add_source(s, &backward, source, i, v, Row { encoder, decoder, sum });
             }
         }
+    }
+}
+
+/// The gradients of one latent.
+struct Row<'a> {
+    encoder: &'a mut [f32],
+    decoder: &'a mut [f32],
+    sum: &'a mut f32,
+}
+
+#[inline(always)]
+fn add_source<S: Simd>(s: S, backward: &Backward<'_>, source: &Source<'_>, i: usize, v: &[f32], row: Row<'_>) {
+    let n_r = v.len();
+    let own = source.codes.of(i);
+    let (by_norm, norm) = match source.l1 != 0.0 && backward.l1_by_decoder_norm {
+        true => (true, squared_norm(s, v).sqrt()),
+        false => (false, 1.0),
+    };
+    let line = |entry: &Entry| entry.row as usize * source.parts + usize::from(entry.level);
+    let mut pull = 0.0;
+    for (at, four) in own.chunks(4).enumerate() {
+        for next in own[at * 4..].iter().skip(4).take(4) {
+            let e = &source.residuals[line(next) * n_r..][..n_r];
+            e.chunks(16).take(4).for_each(|line| s.prefetch(&line[0]));
+        }
+        let (mut forward, mut back) = ([(0, 0.0); 4], [(0, 0.0); 4]);
+        for ((entry, forward), back) in four.iter().zip(&mut forward).zip(&mut back) {
+            let weight = backward.weights[entry.row as usize];
+            let factor = (2.0 * weight) as f32;
+            let mut delta = factor * score(s, &source.residuals[line(entry) * n_r..][..n_r], v);
+            if source.l1 != 0.0 && entry.z != 0.0 {
+                let penalty = (weight * source.l1) as f32;
+                delta += penalty * norm * entry.z.signum();
+                pull += penalty * entry.z.abs();
+            }
+            *row.sum += delta;
+            *forward = (line(entry) as u32, factor * entry.z);
+            *back = (entry.row, delta);
+        }
+        gather(s, row.decoder, source.residuals, &forward[..four.len()]);
+        gather(s, row.encoder, backward.x, &back[..four.len()]);
+    }
+    if by_norm && norm > 0.0 {
+        add_scaled(s, row.decoder, v, pull / norm);
     }
 }

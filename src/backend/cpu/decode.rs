@@ -15,6 +15,10 @@ pub struct Residuals {
     pub rows: Vec<f32>,
     /// ‖e^{(s)}‖² for every row and part.
     pub squares: Vec<f64>,
+    /// λ₁ Σ_i c_i |z_i| for every row.
+    pub penalties: Vec<f64>,
+    /// c_i.
+    norms: Vec<f32>,
 }
 
 /// Everything but the latents' part of x̂_r.
@@ -24,6 +28,8 @@ pub struct Decode<'a> {
     pub params: &'a Params,
     pub batch: &'a Batch,
     pub scales: &'a Scales,
+    pub l1: f64,
+    pub l1_by_decoder_norm: bool,
 }
 
 impl Decode<'_> {
@@ -35,6 +41,7 @@ impl Decode<'_> {
         if n_r == 0 {
             return;
         }
+        self.penalise(codes, out);
         let bias = self.params.block(Parameter::DecoderBias);
         let prepared = self.params.block(Parameter::Skip).is_some();
         if prepared {
@@ -45,6 +52,35 @@ impl Decode<'_> {
         out.enumerate().with_min_len(8).for_each(|(b, (residuals, squares))| {
             self.isa.run(Row { decode: self, codes, b, prepared, residuals, squares });
         });
+    }
+
+    fn penalise(self, codes: &Sparse, out: &mut Residuals) {
+        let Residuals { penalties, norms, .. } = out;
+        penalties.clear();
+        penalties.resize(codes.rows(), 0.0);
+        if self.l1 == 0.0 {
+            return;
+        }
+        norms.resize(self.params.shape().n_q, 1.0);
+        if self.l1_by_decoder_norm {
+            let columns = self.params.decoder().par_chunks(self.params.shape().n_r);
+            columns.zip(&mut *norms).for_each(|(v, norm)| *norm = self.isa.run(Norm(v)));
+        }
+        penalties.par_iter_mut().enumerate().for_each(|(b, penalty)| {
+            let (latents, values) = codes.row(b);
+            let each = latents.iter().zip(values).map(|(i, z)| f64::from(norms[*i as usize]) * f64::from(z.abs()));
+            *penalty = self.l1 * each.sum::<f64>();
+        });
+    }
+}
+
+struct Norm<'a>(&'a [f32]);
+
+impl Kernel for Norm<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        squared_norm(s, self.0).sqrt()
     }
 }
 

@@ -1,8 +1,11 @@
 //! The encoder of the top-k family: screen, score again, select.
+//!
+//! Rows are worked on in blocks. A block of rows meets W_E panel by panel, so that their product stays in the cache; what a row may select ends
+//! up in its [`List`]. Neither the size of a block nor that of a panel changes what is selected.
 
-use super::codes::Sparse;
+use super::codes::{Rows, Sparse};
 use super::screen::{Block, HUGE, List, Panel, gamma, norm_above, screen};
-use super::select::{cut, rank_key};
+use super::select::{cut, key, rank_key, value};
 use super::simd::{Isa, Kernel, Simd};
 use super::state::Params;
 use super::vector::score;
@@ -10,18 +13,21 @@ use crate::sdl::{Parameter, Scales};
 use rayon::prelude::*;
 use std::sync::Mutex;
 
-/// Rows of a block at most. Neither this nor the width of a panel changes what is selected.
+/// Rows of a block at most.
 const ROWS: usize = 512;
 /// Latents of a panel.
 const LATENTS: usize = 1024;
+/// Rows that a first guess of the threshold of BatchTopK looks at.
+const PILOTS: usize = 64;
 
 /// Where a task works on one block of rows.
 #[derive(Debug, Default)]
 pub struct Scratch {
     product: Vec<f32>,
     lists: Vec<List>,
+    dead: Vec<List>,
     factors: Vec<f32>,
-    values: Vec<f32>,
+    scores: Vec<f32>,
     keys: Vec<u64>,
 }
 
@@ -39,81 +45,221 @@ impl Pool {
     }
 }
 
-/// Rows of x' and what selects among their pre-activations.
+/// What one block of rows has selected.
+#[derive(Debug, Default)]
+pub struct Found {
+    main: Rows,
+    aux: Rows,
+    /// Bounds of the scores of `main`, while they are not known.
+    lower: Vec<f32>,
+    upper: Vec<f32>,
+}
+
+/// The memory of an encoder.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pool: Pool,
+    found: Vec<Found>,
+    /// Where the last batch was cut: only a guess, which never changes what is selected.
+    cut: Option<f32>,
+    keys: Vec<u32>,
+    ranks: Vec<u64>,
+}
+
+impl Workspace {
+    /// What was selected among dead latents.
+    pub fn dead(&self, codes: &mut Sparse) {
+        codes.join(self.found.iter().map(|found| &found.aux));
+    }
+}
+
+/// Rows of x' and what they meet.
 #[derive(Clone, Copy)]
-pub struct TopK<'a> {
+pub struct Encoder<'a> {
     pub isa: Isa,
     pub params: &'a Params,
     /// x', rows of n_p numbers.
     pub x: &'a [f32],
     pub rows: usize,
+    pub dead: Option<Dead<'a>>,
+}
+
+/// Dead latents and what AuxK takes of them.
+#[derive(Clone, Copy)]
+pub struct Dead<'a> {
+    /// Most of them in one row.
     pub k: usize,
-    /// Keep those of the k with π > 0 only.
-    pub positive: bool,
+    /// Which ones.
+    pub marks: &'a [bool],
+    /// [`Params`]' norms where they are dead, −∞ elsewhere: no other latent passes the screen.
+    pub norms: &'a [f32],
 }
 
-/// Rows of a block such that every thread gets some, for tasks that borrow scratch.
-fn block_rows(rows: usize) -> usize {
-    rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS)
+/// What a list keeps from the start.
+#[derive(Clone, Copy)]
+struct Start {
+    floor: f32,
+    rank: usize,
+    most: usize,
 }
 
-impl TopK<'_> {
-    /// Selected latents of every row, with π.
-    pub fn select(self, pool: &Pool, counts: &mut Vec<u32>, codes: &mut Sparse) {
-        let stride = self.k.min(self.params.shape().n_q);
-        codes.latents.resize(self.rows * stride, 0);
-        codes.values.resize(self.rows * stride, 0.0);
-        codes.levels.clear();
-        counts.clear();
-        counts.resize(self.rows, 0);
-        if stride > 0 {
-            let rows = block_rows(self.rows);
-            let out = codes.latents.par_chunks_mut(rows * stride).zip(codes.values.par_chunks_mut(rows * stride));
-            out.zip(counts.par_chunks_mut(rows)).enumerate().with_max_len(1).for_each(
-                |(block, ((latents, values), counts))| {
-                    pool.with(|scratch| self.select_block(block * rows, scratch, latents, values, counts));
-                },
-            );
-        }
-        codes.compact(stride, counts);
+impl Encoder<'_> {
+    /// The first k of every row; with `positive` only those with π > 0.
+    pub fn top_k(self, k: usize, positive: bool, work: &mut Workspace, codes: &mut Sparse) {
+        let floor = if positive { 0.0 } else { f32::NEG_INFINITY };
+        let start = Start { floor, rank: k, most: 4 * k + 512 };
+        self.blocks(start, work, |first, scratch, found| {
+            let Scratch { lists, scores, keys, .. } = scratch;
+            for (r, list) in lists.iter_mut().enumerate() {
+                let candidates = list.candidates();
+                self.rescore(first + r, candidates, scores);
+                choose(scores, candidates, k, positive, keys, &mut found.main);
+            }
+        });
+        codes.join(work.found.iter().map(|found| &found.main));
     }
 
-    fn select_block(
-        self,
-        first: usize,
-        scratch: &mut Scratch,
-        latents: &mut [u32],
-        values: &mut [f32],
-        counts: &mut [u32],
-    ) {
-        let stride = self.k.min(self.params.shape().n_q);
-        let floor = if self.positive { 0.0 } else { f32::NEG_INFINITY };
-        self.screen_block(first, counts.len(), floor, scratch);
-        let Scratch { lists, values: scores, keys, .. } = scratch;
-        let out = latents.chunks_exact_mut(stride).zip(values.chunks_exact_mut(stride)).zip(counts);
-        for (r, (((latents, values), count), list)) in out.zip(lists).enumerate() {
-            let candidates = list.candidates();
-            self.rescore(first + r, candidates, scores);
-            *count = choose(scores, candidates, self.k, self.positive, keys, latents, values) as u32;
+    /// All latents with π > θ.
+    pub fn above(self, threshold: f32, work: &mut Workspace, codes: &mut Sparse) {
+        self.collect(threshold, work);
+        self.rescore_found(threshold, work, |z| z > threshold);
+        codes.join(work.found.iter().map(|found| &found.main));
+    }
+
+    /// The first `count` of the batch, where π > 0.
+    ///
+    /// A guess of the threshold is verified afterwards: if `count` lower bounds reach it, nothing below it can be selected. A guess that was too
+    /// high is replaced by one from a few rows, and at last by 0.
+    pub fn batch_top_k(self, count: usize, work: &mut Workspace, codes: &mut Sparse) {
+        let mut least = 0.0;
+        for attempt in 0..3 {
+            let guess = match attempt {
+                0 => work.cut.map(|cut| 0.9 * cut),
+                1 => self.pilot(count, work),
+                _ => Some(0.0),
+            };
+            let Some(guess) = guess else { continue };
+            self.collect(guess, work);
+            let Workspace { keys, found, .. } = work;
+            keys.clear();
+            keys.extend(found.iter().flat_map(|found| &found.lower).map(|z| key(*z)));
+            if let Some(reached) = kth_largest(keys, count).filter(|reached| *reached >= guess) {
+                least = reached;
+                break;
+            }
         }
+        self.rescore_found(least, work, |z| z > 0.0 && z >= least);
+        codes.join(work.found.iter().map(|found| &found.main));
+        codes.keep_first(count, &mut work.ranks);
+        let kept = codes.values.iter().copied().fold(f32::INFINITY, f32::min);
+        work.cut = kept.is_finite().then_some(kept);
+    }
+
+    /// A threshold that about twice as many pre-activations exceed as shall be selected, judged from a few rows.
+    fn pilot(self, count: usize, work: &mut Workspace) -> Option<f32> {
+        if self.rows < 4 * PILOTS {
+            return None;
+        }
+        let n_p = self.params.shape().n_p;
+        let step = self.rows / PILOTS;
+        let x: Vec<f32> = (0..PILOTS).flat_map(|r| self.x[r * step * n_p..][..n_p].iter().copied()).collect();
+        let pilot = Encoder { isa: self.isa, params: self.params, x: &x, rows: PILOTS, dead: None };
+        pilot.collect(0.0, work);
+        let mut keys: Vec<u32> = work.found.iter().flat_map(|found| &found.lower).map(|z| key(*z)).collect();
+        kth_largest(&mut keys, 2 * count * PILOTS / self.rows)
+    }
+
+    /// Everything whose upper bound reaches the threshold, with its bounds.
+    fn collect(self, threshold: f32, work: &mut Workspace) {
+        let start = Start { floor: threshold, rank: usize::MAX, most: usize::MAX };
+        self.blocks(start, work, |first, scratch, found| {
+            let Scratch { lists, scores, .. } = scratch;
+            for (r, list) in lists.iter_mut().enumerate() {
+                match list.bounds() {
+                    Some((latents, lower, upper)) => {
+                        found.main.push_row(latents.iter().map(|i| (*i, 0.0)));
+                        found.lower.extend_from_slice(lower);
+                        found.upper.extend_from_slice(upper);
+                    }
+                    None => {
+                        self.rescore(first + r, None, scores);
+                        let listed = |z: &f32| *z >= threshold;
+                        let all = (0..).zip(scores.iter());
+                        found.main.push_row(all.filter(|(_, z)| listed(z)).map(|(i, z)| (i, *z)));
+                        found.lower.extend(scores.iter().filter(|z| listed(z)));
+                        found.upper.extend(scores.iter().filter(|z| listed(z)));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Scores again what [`Self::collect`] has found and what can reach the threshold, and keeps what is wanted.
+    fn rescore_found(self, threshold: f32, work: &mut Workspace, wanted: impl Fn(f32) -> bool + Sync) {
+        let Workspace { pool, found, .. } = work;
+        let rows = block_rows(self.rows);
+        found.par_iter_mut().enumerate().with_max_len(1).for_each(|(block, found)| {
+            pool.with(|scratch| {
+                let mut upper = found.upper.iter();
+                let mut row = block * rows;
+                found.main.retain(|latents, keep| {
+                    keep.clear();
+                    keep.extend(latents.iter().zip(upper.by_ref()).filter(|(_, u)| !(**u < threshold)).map(|(i, _)| (*i, 0.0)));
+                    let candidates: Vec<u32> = keep.iter().map(|(i, _)| *i).collect();
+                    self.rescore(row, Some(&candidates), &mut scratch.scores);
+                    keep.iter_mut().zip(&scratch.scores).for_each(|((_, z), score)| *z = *score);
+                    keep.retain(|(_, z)| wanted(*z));
+                    row += 1;
+                });
+            });
+        });
+    }
+
+    /// Screens all blocks, finishes them by `finish`, and selects among dead latents.
+    fn blocks(self, start: Start, work: &mut Workspace, finish: impl Fn(usize, &mut Scratch, &mut Found) + Sync) {
+        let rows = block_rows(self.rows);
+        work.found.resize_with(self.rows.div_ceil(rows), Found::default);
+        let Workspace { pool, found, .. } = work;
+        found.par_iter_mut().enumerate().with_max_len(1).for_each(|(block, found)| {
+            let first = block * rows;
+            let rows = rows.min(self.rows - first);
+            found.main.clear();
+            found.aux.clear();
+            found.lower.clear();
+            found.upper.clear();
+            pool.with(|scratch| {
+                self.screen_block(first, rows, start, scratch);
+                finish(first, scratch, found);
+                self.choose_dead(first, scratch, found);
+            });
+        });
     }
 
     /// Lists for the rows from `first` on.
-    fn screen_block(self, first: usize, rows: usize, floor: f32, scratch: &mut Scratch) {
+    fn screen_block(self, first: usize, rows: usize, start: Start, scratch: &mut Scratch) {
         let (n_p, n_q) = (self.params.shape().n_p, self.params.shape().n_q);
         let x = &self.x[first * n_p..(first + rows) * n_p];
-        let Scratch { product, lists, factors, .. } = scratch;
-        lists.resize_with(rows.max(lists.len()), List::default);
+        let Scratch { product, lists, dead, factors, .. } = scratch;
+        lists.resize_with(rows, List::default);
+        dead.resize_with(if self.dead.is_some() { rows } else { 0 }, List::default);
         product.resize(product.len().max(rows * LATENTS.min(n_q)), 0.0);
         factors.clear();
         let gamma = gamma(n_p);
-        for (x, list) in x.chunks_exact(n_p).zip(lists.iter_mut()) {
-            let norm = norm_above(x);
-            list.reset(floor, self.k, 4 * self.k + 512);
-            if norm > HUGE {
-                list.give_up();
+        for x in x.chunks_exact(n_p) {
+            // Never 0, so that a factor times −∞ is −∞.
+            factors.push((gamma * norm_above(x)).max(f32::MIN_POSITIVE));
+        }
+        let reset = |lists: &mut [List], start: Start| {
+            for (list, factor) in lists.iter_mut().zip(factors.iter()) {
+                list.reset(start.floor, start.rank, start.most);
+                if *factor > gamma * HUGE {
+                    list.give_up();
+                }
             }
-            factors.push(gamma * norm);
+        };
+        reset(lists, start);
+        if let Some(Dead { k, .. }) = self.dead {
+            reset(dead, Start { floor: 0.0, rank: k, most: 4 * k + 512 });
         }
         let block = Block { dimension: n_p, x, factors };
         for first in (0..n_q).step_by(LATENTS) {
@@ -122,9 +268,26 @@ impl TopK<'_> {
                 first,
                 weights: &self.params.encoder()[range.start * n_p..range.end * n_p],
                 norms: &self.params.norms[range.clone()],
-                biases: self.params.block(Parameter::EncoderBias).map(|b| &b[range]),
+                biases: self.params.block(Parameter::EncoderBias).map(|b| &b[range.clone()]),
             };
-            screen(self.isa, block, panel, product, &mut lists[..rows]);
+            let these = self.dead.filter(|these| these.marks[range.clone()].contains(&true));
+            screen(self.isa, block, panel, product, lists, these.map(|these| (&these.norms[range], dead.as_mut_slice())));
+        }
+    }
+
+    /// The first of the dead latents, where π > 0.
+    fn choose_dead(self, first: usize, scratch: &mut Scratch, found: &mut Found) {
+        let Some(these) = self.dead else { return };
+        let Scratch { dead, scores, keys, .. } = scratch;
+        for (r, list) in dead.iter_mut().enumerate() {
+            let candidates = list.candidates();
+            self.rescore(first + r, candidates, scores);
+            for (place, z) in scores.iter_mut().enumerate() {
+                if !these.marks[candidates.map_or(place, |c| c[place] as usize)] {
+                    *z = f32::NAN;
+                }
+            }
+            choose(scores, candidates, these.k, true, keys, &mut found.aux);
         }
     }
 
@@ -142,6 +305,15 @@ impl TopK<'_> {
             }
         }
     }
+}
+
+fn kth_largest(keys: &mut [u32], k: usize) -> Option<f32> {
+    (k > 0 && k <= keys.len()).then(|| value(*keys.select_nth_unstable_by(k - 1, |a, b| b.cmp(a)).1))
+}
+
+/// Rows of a block such that every thread gets one.
+fn block_rows(rows: usize) -> usize {
+    rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS)
 }
 
 struct Scores<'a> {
@@ -171,28 +343,14 @@ impl Kernel for Scores<'_> {
     }
 }
 
-/// The first k of a row, by increasing latent; how many there are.
-fn choose(
-    scores: &[f32],
-    candidates: Option<&[u32]>,
-    k: usize,
-    positive: bool,
-    keys: &mut Vec<u64>,
-    latents: &mut [u32],
-    values: &mut [f32],
-) -> usize {
+/// Appends the first k of a row, by increasing latent.
+fn choose(scores: &[f32], candidates: Option<&[u32]>, k: usize, positive: bool, keys: &mut Vec<u64>, out: &mut Rows) {
     keys.clear();
-    keys.extend(scores.iter().enumerate().map(|(place, z)| rank_key(*z, place as u32)));
+    keys.extend((0..).zip(scores).map(|(place, z)| rank_key(*z, place)));
     let least = cut(keys, k);
-    let mut count = 0;
-    for (place, &z) in scores.iter().enumerate() {
-        if rank_key(z, place as u32) >= least && (!positive || z > 0.0) {
-            latents[count] = candidates.map_or(place as u32, |c| c[place]);
-            values[count] = z;
-            count += 1;
-        }
-    }
-    count
+    let all = (0..).zip(scores.iter().copied());
+    let chosen = all.filter(|&(place, z)| rank_key(z, place) >= least && (!positive || z > 0.0));
+    out.push_row(chosen.map(|(place, z)| (candidates.map_or(place, |c| c[place as usize]), z)));
 }
 
 /// The level of every entry, where there are several parts.
@@ -204,9 +362,8 @@ pub fn assign_levels(scales: &Scales, codes: &mut Sparse) {
     codes.levels.resize(codes.latents.len(), 0);
     let mut order = Vec::new();
     for b in 0..codes.rows() {
-        let range = codes.offsets[b]..codes.offsets[b + 1];
         order.clear();
-        order.extend(range.clone());
+        order.extend(codes.offsets[b]..codes.offsets[b + 1]);
         if matches!(scales, Scales::TopK { .. }) {
             order.sort_unstable_by_key(|&at| std::cmp::Reverse(rank_key(codes.values[at], codes.latents[at])));
         }

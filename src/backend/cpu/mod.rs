@@ -1,5 +1,6 @@
 //! Training on the CPU, in f32.
 
+mod auxiliary;
 mod backward;
 mod codes;
 mod decode;
@@ -18,13 +19,14 @@ mod vector;
 pub use simd::Isa;
 pub use state::{Batch, Grads, OptState, Params};
 
-use super::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec};
+use super::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec, THRESHOLD_DECAY};
 use crate::bench::dataset::{Bench, Side};
-use crate::sdl::{Activation, Model, Parameter, Tensors};
-use backward::Backward;
+use crate::sdl::{Activation, Model, Objective, Parameter, Tensors};
+use auxiliary::Auxiliary;
+use backward::{Backward, Source};
 use codes::{ByLatent, Sparse};
 use decode::{Decode, Residuals};
-use encode::{Pool, TopK};
+use encode::{Dead, Encoder, Workspace};
 
 /// The backend.
 #[derive(Debug, Clone)]
@@ -38,14 +40,26 @@ pub struct Cpu {
 #[derive(Debug, Default)]
 pub struct Codes {
     rows: usize,
+    /// w_b.
+    weights: Vec<f64>,
     /// x', where there is a b_p.
     centred: Vec<f32>,
-    counts: Vec<u32>,
     codes: Sparse,
     by_latent: ByLatent,
     residuals: Residuals,
-    weights: Vec<f64>,
-    pool: Pool,
+    aux: Option<AuxCodes>,
+    work: Workspace,
+}
+
+/// Dead latents of a batch, which reconstruct what is missing.
+#[derive(Debug, Default)]
+struct AuxCodes {
+    marks: Vec<bool>,
+    norms: Vec<f32>,
+    codes: Sparse,
+    by_latent: ByLatent,
+    residuals: Vec<f32>,
+    squares: Vec<f64>,
 }
 
 impl Cpu {
@@ -60,9 +74,16 @@ impl Cpu {
         Self { spec, isa, anchors }
     }
 
-    /// x' of the batch.
-    fn inputs<'a>(&self, params: &Params, batch: &'a Batch, codes: &'a Codes) -> &'a [f32] {
-        if params.block(Parameter::InputBias).is_some() { &codes.centred } else { &batch.inputs }
+    /// Which latents AuxK may take.
+    fn find_dead<'a>(&self, params: &Params, opt: &OptState, mode: Mode, found: &'a mut AuxCodes) -> Option<Dead<'a>> {
+        let aux = self.spec.objective.aux.filter(|_| mode == Mode::Training)?;
+        found.marks.clear();
+        found.marks.extend(opt.idle.iter().map(|idle| *idle >= aux.dead_after));
+        found.norms.clear();
+        // A latent that is not dead must not pass, unless its bounds mean nothing.
+        let norm = |(dead, norm): (&bool, &f32)| if *dead || !norm.is_finite() { *norm } else { f32::NEG_INFINITY };
+        found.norms.extend(found.marks.iter().zip(&params.norms).map(norm));
+        Some(Dead { k: aux.k, marks: &found.marks, norms: &found.norms })
     }
 }
 
@@ -125,41 +146,64 @@ impl Backend for Cpu {
         }
     }
 
-    fn encode_select(&self, params: &Params, _opt: &OptState, batch: &Batch, _mode: Mode, codes: &mut Codes) {
-        codes.rows = batch.rows;
+    fn encode_select(&self, params: &Params, opt: &OptState, batch: &Batch, mode: Mode, codes: &mut Codes) {
         let n_p = self.spec.shape.n_p;
+        codes.rows = batch.rows;
+        codes.weights.clear();
+        codes.weights.extend_from_slice(&batch.weights[..batch.rows]);
         if let Some(bias) = params.block(Parameter::InputBias) {
             codes.centred.resize(batch.rows * n_p, 0.0);
             shared::centre(self.isa, &batch.inputs[..batch.rows * n_p], bias, &mut codes.centred);
         }
+        let mut aux = codes.aux.take().unwrap_or_default();
+        let dead = self.find_dead(params, opt, mode, &mut aux);
         let x = if codes.centred.is_empty() { &batch.inputs } else { &codes.centred };
-        let (k, positive) = match params.model.activation {
-            Activation::TopK { k } => (k, false),
-            Activation::TopKRelu { k } => (k, true),
-            _ => (0, false),
-        };
-        let top = TopK { isa: self.isa, params, x, rows: batch.rows, k, positive };
-        top.select(&codes.pool, &mut codes.counts, &mut codes.codes);
+        let Codes { codes: main, work, .. } = codes;
+        let encoder = Encoder { isa: self.isa, params, x, rows: batch.rows, dead };
+        match (params.model.activation, mode) {
+            (Activation::TopK { k }, _) => encoder.top_k(k, false, work, main),
+            (Activation::TopKRelu { k }, _) => encoder.top_k(k, true, work, main),
+            (Activation::BatchTopK { k }, Mode::Training) => {
+                encoder.batch_top_k(k.saturating_mul(batch.rows), work, main);
+            }
+            (Activation::BatchTopK { .. }, Mode::Inference) => {
+                encoder.above(params.model.threshold.unwrap_or(0.0), work, main);
+            }
+            _ => {}
+        }
+        codes.work.dead(&mut aux.codes);
+        codes.aux = Some(aux);
         encode::assign_levels(&self.spec.objective.scales, &mut codes.codes);
     }
 
     fn decode_residual(&self, params: &Params, batch: &Batch, codes: &mut Codes) {
-        codes.weights.clear();
-        codes.weights.extend_from_slice(&batch.weights[..batch.rows]);
-        let decode = Decode { isa: self.isa, params, batch, scales: &self.spec.objective.scales };
+        let Objective { scales, l1, l1_by_decoder_norm, .. } = &self.spec.objective;
+        let decode = Decode { isa: self.isa, params, batch, scales, l1: *l1, l1_by_decoder_norm: *l1_by_decoder_norm };
         decode.run(&codes.codes, &mut codes.residuals);
+        if let (Some(aux), Some(found)) = (self.spec.objective.aux, &mut codes.aux) {
+            let lambdas = scales.weights();
+            let (residuals, parts, lambda) = (&codes.residuals.rows, lambdas.len(), lambdas[lambdas.len() - 1]);
+            let auxiliary = Auxiliary { isa: self.isa, params, batch, aux, residuals, parts, lambda };
+            auxiliary.run(&found.codes, &mut found.residuals, &mut found.squares);
+        }
     }
 
     fn backward(&self, params: &Params, batch: &Batch, codes: &mut Codes, grads: &mut Grads) {
-        codes.by_latent.sort(&codes.codes, self.spec.shape.n_q);
-        let parts = self.spec.objective.scales.weights().len();
-        let x = self.inputs(params, batch, codes);
-        let (weights, residuals) = (&batch.weights[..batch.rows], &codes.residuals);
-        Backward { isa: self.isa, params, x, weights, residuals, parts, codes: &codes.by_latent }.run(grads);
+        let Objective { scales, l1, l1_by_decoder_norm, .. } = &self.spec.objective;
+        let (n_q, parts) = (self.spec.shape.n_q, scales.weights().len());
+        codes.by_latent.sort(&codes.codes, n_q);
+        let mut sources = vec![Source { codes: &codes.by_latent, residuals: &codes.residuals.rows, parts, l1: *l1 }];
+        if let (Some(_), Some(aux)) = (self.spec.objective.aux, &mut codes.aux) {
+            aux.by_latent.sort(&aux.codes, n_q);
+            sources.push(Source { codes: &aux.by_latent, residuals: &aux.residuals, parts: 1, l1: 0.0 });
+        }
+        let x = if codes.centred.is_empty() { &batch.inputs } else { &codes.centred };
+        let (isa, weights, l1_by_decoder_norm) = (self.isa, &codes.weights, *l1_by_decoder_norm);
+        Backward { isa, params, x, weights, l1_by_decoder_norm, sources: &sources }.run(grads);
         if let Some(biases) = grads.rest.get_mut(Parameter::EncoderBias) {
             biases.copy_from_slice(&grads.deltas);
         }
-        shared::backward(self.isa, params, batch, parts, residuals, grads);
+        shared::backward(isa, params, batch, parts, &codes.residuals, grads);
         grads.norm = 0.0;
     }
 
@@ -169,6 +213,12 @@ impl Backend for Cpu {
         for (i, idle) in opt.idle.iter_mut().enumerate() {
             *idle = if active(i) { 0 } else { *idle + codes.rows as u64 };
         }
+        if let Activation::BatchTopK { .. } = params.model.activation
+            && let Some(least) = codes.codes.values.iter().copied().reduce(f32::min)
+        {
+            let mean = |old: f32| THRESHOLD_DECAY * f64::from(old) + (1.0 - THRESHOLD_DECAY) * f64::from(least);
+            params.model.threshold = Some(params.model.threshold.map_or(least, |old| mean(old) as f32));
+        }
     }
 
     fn observe(&self, params: &Params, codes: &Codes, grads: &Grads) -> Observation {
@@ -177,15 +227,18 @@ impl Backend for Cpu {
         for (squares, weight) in codes.residuals.squares.chunks(lambdas.len()).zip(&codes.weights) {
             scales.iter_mut().zip(squares).for_each(|(sum, square)| *sum += weight * square);
         }
+        let weighted = |terms: &[f64]| terms.iter().zip(&codes.weights).map(|(term, weight)| term * weight).sum::<f64>();
+        let penalty = weighted(&codes.residuals.penalties);
+        let aux = codes.aux.as_ref().map_or(0.0, |aux| weighted(&aux.squares));
         let anchor = self.spec.anchors.penalty(&params.model);
         let active = codes.codes.values.iter().filter(|z| **z != 0.0).count();
         Observation {
             rows: codes.rows,
-            loss: lambdas.iter().zip(&scales).map(|(lambda, e)| lambda * e).sum::<f64>() + anchor,
+            loss: lambdas.iter().zip(&scales).map(|(lambda, e)| lambda * e).sum::<f64>() + penalty + aux + anchor,
             mse: scales.last().copied().unwrap_or(0.0),
             scales,
-            penalty: 0.0,
-            aux: 0.0,
+            penalty,
+            aux,
             anchor,
             l0: active as f64 / codes.rows as f64,
             gradient_norm: grads.norm,

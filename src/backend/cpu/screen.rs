@@ -91,6 +91,11 @@ impl List {
         Some(&self.latents)
     }
 
+    /// The candidates with lower and upper bounds of their pre-activations, as far as the floor has not been raised in between.
+    pub fn bounds(&self) -> Option<(&[u32], &[f32], &[f32])> {
+        (!self.overflown).then_some((&self.latents, &self.lower, &self.upper))
+    }
+
     #[inline(always)]
     fn push(&mut self, latent: u32, z: f32, slack: f32) {
         self.latents.push(latent);
@@ -158,13 +163,23 @@ pub struct Block<'a> {
 }
 
 /// Screens a block of rows against a panel of latents: appends to the list of every row what can still be selected. `scratch` has room for
-/// rows × latents.
-pub fn screen(isa: Isa, block: Block<'_>, panel: Panel<'_>, scratch: &mut [f32], lists: &mut [List]) {
+/// rows × latents. `others` are further lists over the same product, with norms that leave out some latents.
+pub fn screen(
+    isa: Isa,
+    block: Block<'_>,
+    panel: Panel<'_>,
+    scratch: &mut [f32],
+    lists: &mut [List],
+    others: Option<(&[f32], &mut [List])>,
+) {
     let (rows, latents, d) = (block.factors.len(), panel.norms.len(), block.dimension);
     let out = &mut scratch[..rows * latents];
     let weights = (panel.weights, Layout::by_rows(latents, d).transposed());
-    product((out, Layout::by_rows(rows, latents)), (block.x, Layout::by_rows(rows, d)), weights, false);
+    product((&mut *out, Layout::by_rows(rows, latents)), (block.x, Layout::by_rows(rows, d)), weights, false);
     isa.run(Filter { block, panel, product: out, lists });
+    if let Some((norms, lists)) = others {
+        isa.run(Filter { block, panel: Panel { norms, ..panel }, product: out, lists });
+    }
 }
 
 struct Filter<'a> {

@@ -28,6 +28,11 @@ impl Sparse {
         self.levels.get(entry).map_or(0, |level| usize::from(*level))
     }
 
+    /// No rows.
+    pub fn clear(&mut self) {
+        self.join(std::iter::empty());
+    }
+
     /// Joins blocks of rows.
     pub fn join<'a>(&mut self, blocks: impl Iterator<Item = &'a Rows>) {
         self.offsets.clear();
@@ -88,14 +93,24 @@ impl Rows {
         self.values.clear();
     }
 
+    /// Appends an entry of a row that is not complete yet.
+    pub fn push(&mut self, latent: u32, z: f32) {
+        self.latents.push(latent);
+        self.values.push(z);
+    }
+
+    /// Completes a row of so many entries.
+    pub fn end_row(&mut self, count: u32) {
+        self.counts.push(count);
+    }
+
     /// Appends a row.
     pub fn push_row(&mut self, entries: impl Iterator<Item = (u32, f32)>) {
         let before = self.latents.len();
         for (latent, z) in entries {
-            self.latents.push(latent);
-            self.values.push(z);
+            self.push(latent, z);
         }
-        self.counts.push((self.latents.len() - before) as u32);
+        self.end_row((self.latents.len() - before) as u32);
     }
 
     /// Replaces every row by part of it: `keep` writes the new row into a list that it finds as it left it.
@@ -128,6 +143,8 @@ pub struct Entry {
     pub row: u32,
     pub level: u16,
     pub z: f32,
+    /// The score where it is needed beside z, else 0.
+    pub s: f32,
 }
 
 impl ByLatent {
@@ -137,7 +154,7 @@ impl ByLatent {
 
     /// A stable counting sort. Each task owns a range of latents and goes through all entries in their order, so that the result does not
     /// depend on how many tasks there are.
-    pub fn sort(&mut self, codes: &Sparse, n_q: usize) {
+    pub fn sort(&mut self, codes: &Sparse, scores: &[f32], n_q: usize) {
         self.offsets.clear();
         self.offsets.resize(n_q + 1, 0);
         self.entries.resize(codes.latents.len(), Entry::default());
@@ -170,7 +187,8 @@ impl ByLatent {
                 for entry in codes.offsets[row]..codes.offsets[row + 1] {
                     let Some(at) = (codes.latents[entry] as usize).checked_sub(first) else { continue };
                     let Some(next) = next.get_mut(at) else { continue };
-                    part[*next] = Entry { row: row as u32, level: codes.level(entry) as u16, z: codes.values[entry] };
+                    let s = scores.get(entry).copied().unwrap_or(0.0);
+                    part[*next] = Entry { row: row as u32, level: codes.level(entry) as u16, z: codes.values[entry], s };
                     *next += 1;
                 }
             }
@@ -191,12 +209,12 @@ mod tests {
         for threads in [1, 2, 3, 7] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut sorted = ByLatent::default();
-            pool.install(|| sorted.sort(&codes, 7));
+            pool.install(|| sorted.sort(&codes, &[], 7));
             assert_eq!(sorted.offsets, [0, 2, 2, 2, 2, 5, 6, 8]);
             let rows = |latent| sorted.of(latent).iter().map(|e| (e.row, e.z, e.level)).collect::<Vec<_>>();
             assert_eq!(rows(4), [(0, 1.0, 1), (2, 3.0, 1), (3, 6.0, 0)]);
             assert_eq!(rows(0), [(0, 0.0, 0), (3, 5.0, 1)]);
-            assert_eq!(rows(1), []);
+            assert!(rows(1).is_empty());
         }
     }
 

@@ -4,17 +4,20 @@
 //! up in its [`List`]. Neither the size of a block nor that of a panel changes what is selected.
 
 use super::codes::{Rows, Sparse};
-use super::screen::{Block, HUGE, List, Panel, gamma, norm_above, screen};
+use super::screen::{Block, List, Panel, gamma, norm_above, screen};
 use super::select::{cut, key, rank_key, value};
 use super::simd::{Isa, Kernel, Simd};
 use super::state::Params;
+use super::threshold::Hits;
 use super::vector::score;
 use crate::sdl::{Parameter, Scales};
 use rayon::prelude::*;
 use std::sync::Mutex;
 
-/// Rows of a block at most.
-const ROWS: usize = 512;
+/// Rows of a block where its size has an influence on rounding.
+pub const ROWS: usize = 256;
+/// Rows of a block at most, where it has none.
+const MOST_ROWS: usize = 512;
 /// Latents of a panel.
 const LATENTS: usize = 1024;
 /// Rows that a first guess of the threshold of BatchTopK looks at.
@@ -26,7 +29,9 @@ pub struct Scratch {
     product: Vec<f32>,
     lists: Vec<List>,
     dead: Vec<List>,
-    factors: Vec<f32>,
+    pub hits: Vec<Hits>,
+    /// [`gamma`]·‖x'‖ of every row; infinite where it must be scored in full.
+    pub factors: Vec<f32>,
     scores: Vec<f32>,
     keys: Vec<u64>,
 }
@@ -36,7 +41,7 @@ pub struct Scratch {
 pub struct Pool(Mutex<Vec<Scratch>>);
 
 impl Pool {
-    fn with<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> R {
+    pub fn with<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> R {
         let take = || self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut scratch = take().pop().unwrap_or_default();
         let result = work(&mut scratch);
@@ -48,7 +53,11 @@ impl Pool {
 /// What one block of rows has selected.
 #[derive(Debug, Default)]
 pub struct Found {
-    main: Rows,
+    pub main: Rows,
+    /// JumpReLU: latents near their threshold, with z. Gated: π of the selected latents.
+    pub second: Rows,
+    /// Gated: the scores of the selected latents.
+    pub scores: Vec<f32>,
     aux: Rows,
     /// Bounds of the scores of `main`, while they are not known.
     lower: Vec<f32>,
@@ -67,6 +76,32 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// Empty blocks, and scratch for those who fill them.
+    pub fn prepare(&mut self, rows: usize, block: usize) -> (&Pool, &mut [Found]) {
+        self.found.resize_with(rows.div_ceil(block), Found::default);
+        for found in &mut self.found {
+            found.main.clear();
+            found.second.clear();
+            found.scores.clear();
+            found.aux.clear();
+            found.lower.clear();
+            found.upper.clear();
+        }
+        (&self.pool, &mut self.found)
+    }
+
+    /// The selected latents.
+    pub fn main(&self, codes: &mut Sparse) {
+        codes.join(self.found.iter().map(|found| &found.main));
+    }
+
+    /// What was kept beside them.
+    pub fn second(&self, codes: &mut Sparse, scores: &mut Vec<f32>) {
+        codes.join(self.found.iter().map(|found| &found.second));
+        scores.clear();
+        scores.extend(self.found.iter().flat_map(|found| &found.scores));
+    }
+
     /// What was selected among dead latents.
     pub fn dead(&self, codes: &mut Sparse) {
         codes.join(self.found.iter().map(|found| &found.aux));
@@ -97,7 +132,7 @@ pub struct Dead<'a> {
 
 /// What a list keeps from the start.
 #[derive(Clone, Copy)]
-struct Start {
+pub struct Start {
     floor: f32,
     rank: usize,
     most: usize,
@@ -116,14 +151,14 @@ impl Encoder<'_> {
                 choose(scores, candidates, k, positive, keys, &mut found.main);
             }
         });
-        codes.join(work.found.iter().map(|found| &found.main));
+        work.main(codes);
     }
 
     /// All latents with π > θ.
     pub fn above(self, threshold: f32, work: &mut Workspace, codes: &mut Sparse) {
         self.collect(threshold, work);
         self.rescore_found(threshold, work, |z| z > threshold);
-        codes.join(work.found.iter().map(|found| &found.main));
+        work.main(codes);
     }
 
     /// The first `count` of the batch, where π > 0.
@@ -149,7 +184,7 @@ impl Encoder<'_> {
             }
         }
         self.rescore_found(least, work, |z| z > 0.0 && z >= least);
-        codes.join(work.found.iter().map(|found| &found.main));
+        work.main(codes);
         codes.keep_first(count, &mut work.ranks);
         let kept = codes.values.iter().copied().fold(f32::INFINITY, f32::min);
         work.cut = kept.is_finite().then_some(kept);
@@ -204,7 +239,9 @@ impl Encoder<'_> {
                 let mut row = block * rows;
                 found.main.retain(|latents, keep| {
                     keep.clear();
-                    keep.extend(latents.iter().zip(upper.by_ref()).filter(|(_, u)| !(**u < threshold)).map(|(i, _)| (*i, 0.0)));
+                    keep.extend(
+                        latents.iter().zip(upper.by_ref()).filter(|(_, u)| !(**u < threshold)).map(|(i, _)| (*i, 0.0)),
+                    );
                     let candidates: Vec<u32> = keep.iter().map(|(i, _)| *i).collect();
                     self.rescore(row, Some(&candidates), &mut scratch.scores);
                     keep.iter_mut().zip(&scratch.scores).for_each(|((_, z), score)| *z = *score);
@@ -218,50 +255,60 @@ impl Encoder<'_> {
     /// Screens all blocks, finishes them by `finish`, and selects among dead latents.
     fn blocks(self, start: Start, work: &mut Workspace, finish: impl Fn(usize, &mut Scratch, &mut Found) + Sync) {
         let rows = block_rows(self.rows);
-        work.found.resize_with(self.rows.div_ceil(rows), Found::default);
-        let Workspace { pool, found, .. } = work;
+        let (pool, found) = work.prepare(self.rows, rows);
         found.par_iter_mut().enumerate().with_max_len(1).for_each(|(block, found)| {
             let first = block * rows;
             let rows = rows.min(self.rows - first);
-            found.main.clear();
-            found.aux.clear();
-            found.lower.clear();
-            found.upper.clear();
             pool.with(|scratch| {
-                self.screen_block(first, rows, start, scratch);
+                self.start_block(first, rows, Some(start), scratch);
+                let mut lists = std::mem::take(&mut scratch.lists);
+                self.panels(first, rows, scratch, |block, panel, room, others| {
+                    screen(self.isa, block, panel, room, &mut lists, others);
+                });
+                scratch.lists = lists;
                 finish(first, scratch, found);
                 self.choose_dead(first, scratch, found);
             });
         });
     }
 
-    /// Lists for the rows from `first` on.
-    fn screen_block(self, first: usize, rows: usize, start: Start, scratch: &mut Scratch) {
-        let (n_p, n_q) = (self.params.shape().n_p, self.params.shape().n_q);
-        let x = &self.x[first * n_p..(first + rows) * n_p];
-        let Scratch { product, lists, dead, factors, .. } = scratch;
-        lists.resize_with(rows, List::default);
-        dead.resize_with(if self.dead.is_some() { rows } else { 0 }, List::default);
-        product.resize(product.len().max(rows * LATENTS.min(n_q)), 0.0);
-        factors.clear();
+    /// Error factors and empty lists for the rows from `first` on.
+    pub fn start_block(self, first: usize, rows: usize, start: Option<Start>, scratch: &mut Scratch) {
+        let n_p = self.params.shape().n_p;
+        let Scratch { lists, dead, factors, .. } = scratch;
         let gamma = gamma(n_p);
-        for x in x.chunks_exact(n_p) {
+        factors.clear();
+        for x in self.x[first * n_p..(first + rows) * n_p].chunks_exact(n_p) {
             // Never 0, so that a factor times −∞ is −∞.
             factors.push((gamma * norm_above(x)).max(f32::MIN_POSITIVE));
         }
-        let reset = |lists: &mut [List], start: Start| {
+        let reset = |lists: &mut Vec<List>, start: Option<Start>| {
+            lists.resize_with(if start.is_some() { rows } else { 0 }, List::default);
             for (list, factor) in lists.iter_mut().zip(factors.iter()) {
-                list.reset(start.floor, start.rank, start.most);
-                if *factor > gamma * HUGE {
+                if let Some(Start { floor, rank, most }) = start {
+                    list.reset(floor, rank, most);
+                }
+                if factor.is_infinite() {
                     list.give_up();
                 }
             }
         };
         reset(lists, start);
-        if let Some(Dead { k, .. }) = self.dead {
-            reset(dead, Start { floor: 0.0, rank: k, most: 4 * k + 512 });
-        }
-        let block = Block { dimension: n_p, x, factors };
+        reset(dead, self.dead.map(|Dead { k, .. }| Start { floor: 0.0, rank: k, most: 4 * k + 512 }));
+    }
+
+    /// Shows the panels of W_E to a block of rows, with room for the product and, where there are dead latents, their norms and lists.
+    pub fn panels(
+        self,
+        first: usize,
+        rows: usize,
+        scratch: &mut Scratch,
+        mut visit: impl FnMut(Block<'_>, Panel<'_>, &mut [f32], Option<(&[f32], &mut [List])>),
+    ) {
+        let (n_p, n_q) = (self.params.shape().n_p, self.params.shape().n_q);
+        let Scratch { product, dead, factors, .. } = scratch;
+        product.resize(product.len().max(rows * LATENTS.min(n_q)), 0.0);
+        let block = Block { dimension: n_p, x: &self.x[first * n_p..(first + rows) * n_p], factors };
         for first in (0..n_q).step_by(LATENTS) {
             let range = first..(first + LATENTS).min(n_q);
             let panel = Panel {
@@ -271,12 +318,12 @@ impl Encoder<'_> {
                 biases: self.params.block(Parameter::EncoderBias).map(|b| &b[range.clone()]),
             };
             let these = self.dead.filter(|these| these.marks[range.clone()].contains(&true));
-            screen(self.isa, block, panel, product, lists, these.map(|these| (&these.norms[range], dead.as_mut_slice())));
+            visit(block, panel, product, these.map(|these| (&these.norms[range], dead.as_mut_slice())));
         }
     }
 
     /// The first of the dead latents, where π > 0.
-    fn choose_dead(self, first: usize, scratch: &mut Scratch, found: &mut Found) {
+    pub fn choose_dead(self, first: usize, scratch: &mut Scratch, found: &mut Found) {
         let Some(these) = self.dead else { return };
         let Scratch { dead, scores, keys, .. } = scratch;
         for (r, list) in dead.iter_mut().enumerate() {
@@ -293,17 +340,31 @@ impl Encoder<'_> {
 
     /// π of the candidates of a row, or of all latents.
     fn rescore(self, row: usize, candidates: Option<&[u32]>, out: &mut Vec<f32>) {
-        let (n_p, n_q) = (self.params.shape().n_p, self.params.shape().n_q);
-        out.clear();
-        out.resize(candidates.map_or(n_q, <[u32]>::len), 0.0);
-        let (x, weights) = (&self.x[row * n_p..(row + 1) * n_p], self.params.encoder());
-        self.isa.run(Scores { x, weights, candidates, out });
+        self.scores(row, candidates, out);
         if let Some(biases) = self.params.block(Parameter::EncoderBias) {
             match candidates {
                 Some(candidates) => out.iter_mut().zip(candidates).for_each(|(z, i)| *z += biases[*i as usize]),
                 None => out.iter_mut().zip(biases).for_each(|(z, b)| *z += b),
             }
         }
+    }
+
+    /// Scores of the candidates of a row, or of all latents.
+    pub fn scores(self, row: usize, candidates: Option<&[u32]>, out: &mut Vec<f32>) {
+        let (n_p, n_q) = (self.params.shape().n_p, self.params.shape().n_q);
+        out.clear();
+        out.resize(candidates.map_or(n_q, <[u32]>::len), 0.0);
+        let (x, weights) = (&self.x[row * n_p..(row + 1) * n_p], self.params.encoder());
+        self.isa.run(Scores { x, weights, candidates, out });
+    }
+
+    /// The score of one latent.
+    pub fn score_of(self, row: usize, latent: usize) -> f32 {
+        let n_p = self.params.shape().n_p;
+        let mut out = [0.0];
+        let (x, weights) = (&self.x[row * n_p..(row + 1) * n_p], self.params.encoder());
+        self.isa.run(Scores { x, weights, candidates: Some(&[latent as u32]), out: &mut out });
+        out[0]
     }
 }
 
@@ -313,7 +374,7 @@ fn kth_largest(keys: &mut [u32], k: usize) -> Option<f32> {
 
 /// Rows of a block such that every thread gets one.
 fn block_rows(rows: usize) -> usize {
-    rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS)
+    rows.div_ceil(rayon::current_num_threads()).clamp(1, MOST_ROWS)
 }
 
 struct Scores<'a> {

@@ -4,8 +4,10 @@ mod auxiliary;
 mod backward;
 mod codes;
 mod decode;
+mod dense;
 mod encode;
 mod matmul;
+mod penalty;
 mod screen;
 mod select;
 mod shared;
@@ -13,6 +15,7 @@ mod simd;
 mod state;
 #[cfg(test)]
 mod tests;
+mod threshold;
 mod update;
 mod vector;
 
@@ -21,12 +24,14 @@ pub use state::{Batch, Grads, OptState, Params};
 
 use super::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec, THRESHOLD_DECAY};
 use crate::bench::dataset::{Bench, Side};
-use crate::sdl::{Activation, Model, Objective, Parameter, Tensors};
+use crate::sdl::{Activation, Model, Parameter, Scales, Tensors};
 use auxiliary::Auxiliary;
-use backward::{Backward, Source};
+use backward::{Backward, Gate, Source};
 use codes::{ByLatent, Sparse};
 use decode::{Decode, Residuals};
+use dense::{Coded, Dense};
 use encode::{Dead, Encoder, Workspace};
+use threshold::Thresholds;
 
 /// The backend.
 #[derive(Debug, Clone)]
@@ -47,8 +52,23 @@ pub struct Codes {
     codes: Sparse,
     by_latent: ByLatent,
     residuals: Residuals,
+    /// Penalties of every row, with their factors.
+    penalties: Vec<f64>,
+    norms: Vec<f32>,
+    /// JumpReLU: latents near their threshold. Gated: π of the selected latents.
+    second: Sparse,
+    /// Gated: the scores of the selected latents.
+    scores: Vec<f32>,
+    second_by_latent: ByLatent,
+    /// Gated: what the gates leave of the target.
+    gates: Residuals,
+    /// So many latents are active that dense products are faster.
+    is_dense: bool,
+    active: Vec<bool>,
     aux: Option<AuxCodes>,
+    thresholds: Thresholds,
     work: Workspace,
+    dense: Dense,
 }
 
 /// Dead latents of a batch, which reconstruct what is missing.
@@ -138,8 +158,11 @@ impl Backend for Cpu {
     fn sample(&self, bench: &Bench, indices: &[u64], batch: &mut Batch) {
         let (n_p, n_r) = (self.spec.shape.n_p, self.spec.shape.n_r);
         batch.rows = indices.len();
-        batch.weights.fill(1.0 / batch.rows as f64);
         let drawn = bench.coefficients().batch(indices);
+        match &drawn.weights {
+            Some(weights) => batch.weights[..batch.rows].copy_from_slice(weights),
+            None => batch.weights.fill(1.0 / batch.rows as f64),
+        }
         bench.synthesize(&drawn, Side::Input, &mut batch.inputs[..batch.rows * n_p]);
         if !self.spec.reconstructs_its_input {
             bench.synthesize(&drawn, Side::Target, &mut batch.targets[..batch.rows * n_r]);
@@ -157,9 +180,10 @@ impl Backend for Cpu {
         }
         let mut aux = codes.aux.take().unwrap_or_default();
         let dead = self.find_dead(params, opt, mode, &mut aux);
-        let x = if codes.centred.is_empty() { &batch.inputs } else { &codes.centred };
-        let Codes { codes: main, work, .. } = codes;
+        let Codes { codes: main, second, scores, work, thresholds, centred, active, .. } = codes;
+        let x = if centred.is_empty() { &batch.inputs } else { &*centred };
         let encoder = Encoder { isa: self.isa, params, x, rows: batch.rows, dead };
+        second.clear();
         match (params.model.activation, mode) {
             (Activation::TopK { k }, _) => encoder.top_k(k, false, work, main),
             (Activation::TopKRelu { k }, _) => encoder.top_k(k, true, work, main),
@@ -169,49 +193,86 @@ impl Backend for Cpu {
             (Activation::BatchTopK { .. }, Mode::Inference) => {
                 encoder.above(params.model.threshold.unwrap_or(0.0), work, main);
             }
-            _ => {}
+            (Activation::Relu | Activation::JumpRelu { .. } | Activation::Gated, _) => {
+                encoder.above_thresholds(thresholds, work);
+                work.main(main);
+                work.second(second, scores);
+            }
         }
-        codes.work.dead(&mut aux.codes);
+        work.dead(&mut aux.codes);
+        active.clear();
+        active.resize(self.spec.shape.n_q, false);
+        for (&i, z) in main.latents.iter().zip(&main.values) {
+            active[i as usize] |= *z != 0.0;
+        }
+        let scales = &self.spec.objective.scales;
+        encode::assign_levels(scales, main);
+        encode::assign_levels(scales, second);
+        codes.is_dense = dense::is_faster(params.model.activation, main, self.spec.shape.n_q);
         codes.aux = Some(aux);
-        encode::assign_levels(&self.spec.objective.scales, &mut codes.codes);
     }
 
     fn decode_residual(&self, params: &Params, batch: &Batch, codes: &mut Codes) {
-        let Objective { scales, l1, l1_by_decoder_norm, .. } = &self.spec.objective;
-        let decode = Decode { isa: self.isa, params, batch, scales, l1: *l1, l1_by_decoder_norm: *l1_by_decoder_norm };
-        decode.run(&codes.codes, &mut codes.residuals);
-        if let (Some(aux), Some(found)) = (self.spec.objective.aux, &mut codes.aux) {
-            let lambdas = scales.weights();
-            let (residuals, parts, lambda) = (&codes.residuals.rows, lambdas.len(), lambdas[lambdas.len() - 1]);
+        let objective = &self.spec.objective;
+        let Codes { codes: main, second, residuals, gates, penalties, norms, dense, is_dense, aux: found, .. } = codes;
+        let dense = is_dense.then_some(&*dense);
+        let decode = Decode { isa: self.isa, params, batch, scales: &objective.scales, dense };
+        decode.run(main, residuals);
+        let is_gated = params.model.activation == Activation::Gated;
+        penalty::penalties(self.isa, params, objective, if is_gated { second } else { main }, norms, penalties);
+        if is_gated {
+            let levels = std::mem::take(&mut second.levels);
+            Decode { scales: &Scales::Single, ..decode }.run(second, gates);
+            second.levels = levels;
+        }
+        if let (Some(aux), Some(found)) = (objective.aux, found) {
+            let lambdas = objective.scales.weights();
+            let (residuals, parts, lambda) = (&residuals.rows, lambdas.len(), lambdas[lambdas.len() - 1]);
             let auxiliary = Auxiliary { isa: self.isa, params, batch, aux, residuals, parts, lambda };
             auxiliary.run(&found.codes, &mut found.residuals, &mut found.squares);
         }
     }
 
     fn backward(&self, params: &Params, batch: &Batch, codes: &mut Codes, grads: &mut Grads) {
-        let Objective { scales, l1, l1_by_decoder_norm, .. } = &self.spec.objective;
-        let (n_q, parts) = (self.spec.shape.n_q, scales.weights().len());
-        codes.by_latent.sort(&codes.codes, n_q);
-        let mut sources = vec![Source { codes: &codes.by_latent, residuals: &codes.residuals.rows, parts, l1: *l1 }];
-        if let (Some(_), Some(aux)) = (self.spec.objective.aux, &mut codes.aux) {
-            aux.by_latent.sort(&aux.codes, n_q);
-            sources.push(Source { codes: &aux.by_latent, residuals: &aux.residuals, parts: 1, l1: 0.0 });
-        }
+        let objective = &self.spec.objective;
+        let (isa, n_q, scales) = (self.isa, self.spec.shape.n_q, &objective.scales);
+        let Codes { codes: main, by_latent, second, second_by_latent, scores, residuals, .. } = codes;
         let x = if codes.centred.is_empty() { &batch.inputs } else { &codes.centred };
-        let (isa, weights, l1_by_decoder_norm) = (self.isa, &codes.weights, *l1_by_decoder_norm);
-        Backward { isa, params, x, weights, l1_by_decoder_norm, sources: &sources }.run(grads);
-        if let Some(biases) = grads.rest.get_mut(Parameter::EncoderBias) {
-            biases.copy_from_slice(&grads.deltas);
+        let of = Backward { isa, params, x, weights: &codes.weights, l1_by_decoder_norm: objective.l1_by_decoder_norm };
+        let block = |parameter| params.block(parameter).unwrap_or_default();
+        let gate = (params.model.activation == Activation::Gated).then(|| Gate {
+            residuals: &codes.gates.rows,
+            scales: block(Parameter::GateScale),
+            biases: block(Parameter::EncoderBias),
+        });
+        let parts = scales.weights().len();
+        let source = Source { residuals: &residuals.rows, parts, l1: objective.l1, gate };
+        if codes.is_dense {
+            codes.dense.backward(of, &source, Coded { codes: main, scores, scales }, grads);
+        } else {
+            by_latent.sort(main, scores, n_q);
+            of.run(&source, by_latent, false, grads);
         }
-        shared::backward(isa, params, batch, parts, &codes.residuals, grads);
+        if let (Some(_), Some(aux)) = (objective.aux, &mut codes.aux) {
+            aux.by_latent.sort(&aux.codes, &[], n_q);
+            let source = Source { residuals: &aux.residuals, parts: 1, l1: 0.0, gate: None };
+            of.run(&source, &aux.by_latent, true, grads);
+        }
+        if let Activation::JumpRelu { bandwidth, .. } = params.model.activation
+            && let Some(out) = grads.rest.get_mut(Parameter::LogThreshold)
+        {
+            second_by_latent.sort(second, &[], n_q);
+            penalty::estimates(of, &source, second_by_latent, objective.l0, bandwidth, out);
+        }
+        backward::spread(grads);
+        shared::backward(isa, params, batch, parts, residuals, grads);
         grads.norm = 0.0;
     }
 
     fn step(&self, params: &mut Params, opt: &mut OptState, codes: &Codes, grads: &mut Grads) {
         update::step(&self.spec, self.isa, &self.anchors, params, opt, grads);
-        let active = |i: usize| codes.by_latent.of(i).iter().any(|entry| entry.z != 0.0);
-        for (i, idle) in opt.idle.iter_mut().enumerate() {
-            *idle = if active(i) { 0 } else { *idle + codes.rows as u64 };
+        for (idle, active) in opt.idle.iter_mut().zip(&codes.active) {
+            *idle = if *active { 0 } else { *idle + codes.rows as u64 };
         }
         if let Activation::BatchTopK { .. } = params.model.activation
             && let Some(least) = codes.codes.values.iter().copied().reduce(f32::min)
@@ -227,9 +288,10 @@ impl Backend for Cpu {
         for (squares, weight) in codes.residuals.squares.chunks(lambdas.len()).zip(&codes.weights) {
             scales.iter_mut().zip(squares).for_each(|(sum, square)| *sum += weight * square);
         }
-        let weighted = |terms: &[f64]| terms.iter().zip(&codes.weights).map(|(term, weight)| term * weight).sum::<f64>();
-        let penalty = weighted(&codes.residuals.penalties);
-        let aux = codes.aux.as_ref().map_or(0.0, |aux| weighted(&aux.squares));
+        let weighted =
+            |terms: &[f64]| terms.iter().zip(&codes.weights).map(|(term, weight)| term * weight).sum::<f64>();
+        let penalty = weighted(&codes.penalties);
+        let aux = codes.aux.as_ref().map_or(0.0, |aux| weighted(&aux.squares)) + weighted(&codes.gates.squares);
         let anchor = self.spec.anchors.penalty(&params.model);
         let active = codes.codes.values.iter().filter(|z| **z != 0.0).count();
         Observation {

@@ -188,7 +188,8 @@ impl ByLatent {
                     let Some(at) = (codes.latents[entry] as usize).checked_sub(first) else { continue };
                     let Some(next) = next.get_mut(at) else { continue };
                     let s = scores.get(entry).copied().unwrap_or(0.0);
-                    part[*next] = Entry { row: row as u32, level: codes.level(entry) as u16, z: codes.values[entry], s };
+                    part[*next] =
+                        Entry { row: row as u32, level: codes.level(entry) as u16, z: codes.values[entry], s };
                     *next += 1;
                 }
             }

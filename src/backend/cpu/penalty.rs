@@ -10,7 +10,14 @@ use crate::sdl::{Activation, Objective, Parameter};
 use rayon::prelude::*;
 
 /// λ₁ Σ_i c_i |z_i| + λ₀ L0 for every row; `sizes` has z, or π with Gated.
-pub fn penalties(isa: Isa, params: &Params, objective: &Objective, sizes: &Sparse, norms: &mut Vec<f32>, out: &mut Vec<f64>) {
+pub fn penalties(
+    isa: Isa,
+    params: &Params,
+    objective: &Objective,
+    sizes: &Sparse,
+    norms: &mut Vec<f32>,
+    out: &mut Vec<f64>,
+) {
     out.clear();
     out.resize(sizes.rows(), 0.0);
     let l0 = if matches!(params.model.activation, Activation::JumpRelu { .. }) { objective.l0 } else { 0.0 };

@@ -109,9 +109,10 @@ impl Encoder<'_> {
                 hits.latents.clear();
                 hits.latents.extend(0..hits.s.len() as u32);
             }
-            let decided = hits.latents.iter().zip(&hits.s).map(|(&i, &s)| {
-                (i, self.decide(first + r, i as usize, s, if full { None } else { Some(factor) }, at))
-            });
+            let decided =
+                hits.latents.iter().zip(&hits.s).map(|(&i, &s)| {
+                    (i, self.decide(first + r, i as usize, s, if full { None } else { Some(factor) }, at))
+                });
             found.push(self.params.model.activation, decided.filter(|(_, d)| d.selected || d.in_band), at);
         }
         scratch.hits = hits;

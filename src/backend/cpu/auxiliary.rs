@@ -25,6 +25,11 @@ impl Auxiliary<'_> {
     /// λ_aux (ê − t) for every row that has dead latents, and λ_aux ‖ê − t‖², 0 without any.
     pub fn run(self, codes: &Sparse, rows: &mut Vec<f32>, squares: &mut Vec<f64>) {
         let n_r = self.params.shape().n_r;
+        squares.clear();
+        // An evaluation has not looked for dead latents.
+        if codes.rows() < self.batch.rows {
+            return;
+        }
         rows.resize(self.batch.rows * n_r, 0.0);
         squares.resize(self.batch.rows, 0.0);
         let out = rows.par_chunks_mut(n_r).zip(squares).enumerate();

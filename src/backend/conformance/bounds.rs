@@ -80,6 +80,8 @@ fn largest<'a>(numbers: impl IntoIterator<Item = &'a f64>) -> f64 {
 /// Bounds for one batch.
 #[derive(Debug)]
 pub struct Bounds {
+    /// |computed − exact| for a code.
+    pub code: f64,
     /// |computed − exact| for a coordinate of x̂_r.
     pub reconstruction: f64,
     /// Each part's E‖e‖².
@@ -122,6 +124,7 @@ impl Bounds {
         let scale = Rough::of(tensors.get(Parameter::GateScale).into_iter().flatten().map(|r| r.exp())).rounded();
         let is_gated = params.activation == Activation::Gated;
         let z = if is_gated { scale.times(s).plus(block(Parameter::MagnitudeBias)) } else { pi };
+        let code = z.error;
         let z = z.at_most(codes.rows.iter().flat_map(|row| &row.selected).map(|c| c.z.abs()).fold(0.0, f64::max));
 
         let skip = Rough::inner(
@@ -198,6 +201,7 @@ impl Bounds {
         let aux = mean(square(missing), objective.aux.map_or(0.0, |aux| aux.weight));
         let anchor = forward::anchoring(spec, params);
         Self {
+            code,
             reconstruction,
             mse: mean(square(residual), 1.0),
             penalty: mean(penalty, 1.0),

@@ -87,7 +87,15 @@ impl<'a, B: Backend> Run<'a, B> {
         let mut codes = self.reference.codes();
         self.reference.encode_select(&params, &opt, &batch, mode, &mut codes);
         let (found, expected) = (self.backend.codes_of(&self.codes), self.reference.codes_of(&codes));
-        assert!(same_codes(&found, &expected), "{}, {mode:?}: codes\n{found:?}\ninstead of\n{expected:?}", self.name);
+        let same_latents = (&found.offsets, &found.latents) == (&expected.offsets, &expected.latents);
+        let mut same = same_codes(&found, &expected);
+        if !params.activation.is_sparse() {
+            // Latents that a threshold selects are the same, their values only to rounding, once in the backend and once in the score.
+            let bound = 2.0 * Bounds::new(self.spec(), &params, &batch, &codes).code;
+            let near = |a: f32, b: f32| a == b || a.is_nan() && b.is_nan() || f64::from((a - b).abs()) <= bound;
+            same = same_latents && found.values.iter().zip(&expected.values).all(|(a, b)| near(*a, *b));
+        }
+        assert!(same, "{}, {mode:?}: codes\n{found:?}\ninstead of\n{expected:?}", self.name);
         (params, batch, codes)
     }
 
@@ -139,7 +147,7 @@ impl<'a, B: Backend> Run<'a, B> {
         self.opt = self.backend.restore(&state);
         self.step(samples);
         assert!(super::same_model(&self.backend.model(&self.params), &after.0), "{}: a repeated step", self.name);
-        assert_eq!(self.backend.save(&self.opt), after.1, "{}: a repeated step", self.name);
+        assert!(super::same_state(&self.backend.save(&self.opt), &after.1), "{}: a repeated step", self.name);
 
         self.compare_update(&mut params, &state, &codes, &found.map(f64::from), &after, norm);
     }

@@ -1,5 +1,6 @@
 //! Sparse codes by row and by latent.
 
+use super::select::{cut, rank_key};
 use crate::backend::HostCodes;
 use rayon::prelude::*;
 
@@ -27,30 +28,105 @@ impl Sparse {
         self.levels.get(entry).map_or(0, |level| usize::from(*level))
     }
 
-    /// Makes rows of `counts[b]` entries out of rows that stand `stride` apart.
-    pub fn compact(&mut self, stride: usize, counts: &[u32]) {
+    /// No rows.
+    pub fn clear(&mut self) {
+        self.join(std::iter::empty());
+    }
+
+    /// Joins blocks of rows.
+    pub fn join<'a>(&mut self, blocks: impl Iterator<Item = &'a Rows>) {
         self.offsets.clear();
         self.offsets.push(0);
+        self.latents.clear();
+        self.values.clear();
+        self.levels.clear();
         let mut end = 0;
-        for (b, &count) in counts.iter().enumerate() {
-            let (from, count) = (b * stride, count as usize);
-            if from != end {
-                self.latents.copy_within(from..from + count, end);
-                self.values.copy_within(from..from + count, end);
-                if !self.levels.is_empty() {
-                    self.levels.copy_within(from..from + count, end);
-                }
-            }
-            end += count;
-            self.offsets.push(end);
+        for block in blocks {
+            self.latents.extend_from_slice(&block.latents);
+            self.values.extend_from_slice(&block.values);
+            self.offsets.extend(block.counts.iter().map(|count| {
+                end += *count as usize;
+                end
+            }));
         }
-        self.latents.truncate(end);
-        self.values.truncate(end);
-        self.levels.truncate(end);
+    }
+
+    /// Keeps the `count` entries with the largest values, the earlier ones among equals. `ranks` is scratch.
+    pub fn keep_first(&mut self, count: usize, ranks: &mut Vec<u64>) {
+        ranks.clear();
+        ranks.extend((0..).zip(&self.values).map(|(place, z)| rank_key(*z, place)));
+        let least = cut(ranks, count);
+        let mut kept = 0;
+        let mut entry = 0;
+        for end in &mut self.offsets[1..] {
+            while entry < *end {
+                if rank_key(self.values[entry], entry as u32) >= least {
+                    self.latents[kept] = self.latents[entry];
+                    self.values[kept] = self.values[entry];
+                    kept += 1;
+                }
+                entry += 1;
+            }
+            *end = kept;
+        }
+        self.latents.truncate(kept);
+        self.values.truncate(kept);
     }
 
     pub fn to_host(&self) -> HostCodes {
         HostCodes { offsets: self.offsets.clone(), latents: self.latents.clone(), values: self.values.clone() }
+    }
+}
+
+/// Selected latents of a block of rows, while they are found.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    counts: Vec<u32>,
+    latents: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl Rows {
+    pub fn clear(&mut self) {
+        self.counts.clear();
+        self.latents.clear();
+        self.values.clear();
+    }
+
+    /// Appends an entry of a row that is not complete yet.
+    pub fn push(&mut self, latent: u32, z: f32) {
+        self.latents.push(latent);
+        self.values.push(z);
+    }
+
+    /// Completes a row of so many entries.
+    pub fn end_row(&mut self, count: u32) {
+        self.counts.push(count);
+    }
+
+    /// Appends a row.
+    pub fn push_row(&mut self, entries: impl Iterator<Item = (u32, f32)>) {
+        let before = self.latents.len();
+        for (latent, z) in entries {
+            self.push(latent, z);
+        }
+        self.end_row((self.latents.len() - before) as u32);
+    }
+
+    /// Replaces every row by part of it: `keep` writes the new row into a list that it finds as it left it.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u32], &mut Vec<(u32, f32)>)) {
+        let (mut from, mut to, mut kept) = (0, 0, Vec::new());
+        for count in &mut self.counts {
+            keep(&self.latents[from..from + *count as usize], &mut kept);
+            from += *count as usize;
+            *count = kept.len() as u32;
+            for (latent, z) in &kept {
+                (self.latents[to], self.values[to]) = (*latent, *z);
+                to += 1;
+            }
+        }
+        self.latents.truncate(to);
+        self.values.truncate(to);
     }
 }
 
@@ -67,6 +143,8 @@ pub struct Entry {
     pub row: u32,
     pub level: u16,
     pub z: f32,
+    /// The score where it is needed beside z, else 0.
+    pub s: f32,
 }
 
 impl ByLatent {
@@ -76,7 +154,7 @@ impl ByLatent {
 
     /// A stable counting sort. Each task owns a range of latents and goes through all entries in their order, so that the result does not
     /// depend on how many tasks there are.
-    pub fn sort(&mut self, codes: &Sparse, n_q: usize) {
+    pub fn sort(&mut self, codes: &Sparse, scores: &[f32], n_q: usize) {
         self.offsets.clear();
         self.offsets.resize(n_q + 1, 0);
         self.entries.resize(codes.latents.len(), Entry::default());
@@ -109,7 +187,9 @@ impl ByLatent {
                 for entry in codes.offsets[row]..codes.offsets[row + 1] {
                     let Some(at) = (codes.latents[entry] as usize).checked_sub(first) else { continue };
                     let Some(next) = next.get_mut(at) else { continue };
-                    part[*next] = Entry { row: row as u32, level: codes.level(entry) as u16, z: codes.values[entry] };
+                    let s = scores.get(entry).copied().unwrap_or(0.0);
+                    part[*next] =
+                        Entry { row: row as u32, level: codes.level(entry) as u16, z: codes.values[entry], s };
                     *next += 1;
                 }
             }
@@ -130,19 +210,29 @@ mod tests {
         for threads in [1, 2, 3, 7] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut sorted = ByLatent::default();
-            pool.install(|| sorted.sort(&codes, 7));
+            pool.install(|| sorted.sort(&codes, &[], 7));
             assert_eq!(sorted.offsets, [0, 2, 2, 2, 2, 5, 6, 8]);
             let rows = |latent| sorted.of(latent).iter().map(|e| (e.row, e.z, e.level)).collect::<Vec<_>>();
             assert_eq!(rows(4), [(0, 1.0, 1), (2, 3.0, 1), (3, 6.0, 0)]);
             assert_eq!(rows(0), [(0, 0.0, 0), (3, 5.0, 1)]);
-            assert_eq!(rows(1), []);
+            assert!(rows(1).is_empty());
         }
     }
 
     #[test]
-    fn rows_of_fixed_stride_are_joined() {
-        let mut codes = Sparse { latents: vec![1, 2, 9, 9, 3, 9, 4, 5, 6], values: vec![0.0; 9], ..Sparse::default() };
-        codes.compact(3, &[2, 0, 3]);
-        assert_eq!((codes.latents, codes.offsets), (vec![1, 2, 4, 5, 6], vec![0, 2, 2, 5]));
+    fn rows_are_joined_and_the_largest_of_all_kept() {
+        let (mut a, mut b) = (Rows::default(), Rows::default());
+        a.push_row([(3, 1.0), (5, 2.0)].into_iter());
+        a.push_row([].into_iter());
+        b.push_row([(0, 2.0), (1, 0.5), (9, 2.0)].into_iter());
+        b.retain(|latents, kept| {
+            kept.clear();
+            kept.extend(latents.iter().filter(|i| **i != 1).map(|i| (*i, 2.0)));
+        });
+        let mut codes = Sparse::default();
+        codes.join([&a, &b].into_iter());
+        assert_eq!((&codes.offsets, &codes.latents), (&vec![0, 2, 2, 4], &vec![3, 5, 0, 9]));
+        codes.keep_first(2, &mut Vec::new());
+        assert_eq!((codes.offsets, codes.latents, codes.values), (vec![0, 1, 1, 2], vec![5, 0], vec![2.0, 2.0]));
     }
 }

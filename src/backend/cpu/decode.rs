@@ -1,6 +1,8 @@
-//! x̂_r − x_r by gathering decoder columns, and what the loss sees of it.
+//! x̂_r − x_r and what the loss sees of it, by gathering decoder columns or, for many active latents, by dense products.
 
 use super::codes::Sparse;
+use super::dense::Dense;
+use super::encode::ROWS;
 use super::shared::add_skip;
 use super::simd::{Isa, Kernel, Simd};
 use super::state::{Batch, Params};
@@ -24,71 +26,107 @@ pub struct Decode<'a> {
     pub params: &'a Params,
     pub batch: &'a Batch,
     pub scales: &'a Scales,
+    /// Where dense products work, if they are to be used.
+    pub dense: Option<&'a Dense>,
 }
 
 impl Decode<'_> {
     /// Residuals of all rows and parts.
     pub fn run(self, codes: &Sparse, out: &mut Residuals) {
         let (n_r, parts, rows) = (self.params.shape().n_r, self.scales.weights().len(), self.batch.rows);
-        out.rows.resize(rows * parts * n_r, 0.0);
+        let stride = parts * n_r;
+        out.rows.resize(rows * stride, 0.0);
         out.squares.resize(rows * parts, 0.0);
         if n_r == 0 {
             return;
         }
         let bias = self.params.block(Parameter::DecoderBias);
-        let prepared = self.params.block(Parameter::Skip).is_some();
-        if prepared {
-            out.rows.par_chunks_mut(parts * n_r).for_each(|row| start(&mut row[..n_r], bias));
-            add_skip(self.params, self.batch, parts * n_r, &mut out.rows);
+        let targets = self.batch.targets().par_chunks(n_r);
+        out.rows.par_chunks_mut(stride).zip(targets).with_min_len(8).for_each(|(row, target)| {
+            self.isa.run(Start { row: &mut row[..n_r], target, bias });
+        });
+        add_skip(self.params, self.batch, stride, &mut out.rows);
+        if let Some(dense) = self.dense {
+            out.rows.par_chunks_mut(ROWS * stride).enumerate().for_each(|(block, out)| {
+                dense.decode(self.params, codes, self.scales, block * ROWS, out);
+            });
         }
-        let out = out.rows.par_chunks_mut(parts * n_r).zip(out.squares.par_chunks_mut(parts));
+        let out = out.rows.par_chunks_mut(stride).zip(out.squares.par_chunks_mut(parts));
         out.enumerate().with_min_len(8).for_each(|(b, (residuals, squares))| {
-            self.isa.run(Row { decode: self, codes, b, prepared, residuals, squares });
+            let weights = self.scales.weights();
+            if self.dense.is_none() {
+                self.isa.run(Gather { table: self.params.decoder(), codes, b, n_r, parts, residuals });
+            }
+            self.isa.run(Finish { weights, n_r, residuals, squares });
         });
     }
 }
 
-struct Row<'a> {
-    decode: Decode<'a>,
+/// b_D − x_r.
+struct Start<'a> {
+    row: &'a mut [f32],
+    target: &'a [f32],
+    bias: Option<&'a [f32]>,
+}
+
+impl Kernel for Start<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.bias {
+            Some(bias) => self.row.copy_from_slice(bias),
+            None => self.row.fill(0.0),
+        }
+        add_scaled(s, self.row, self.target, -1.0);
+    }
+}
+
+/// e^{(s)} for every part, from the start that stands in the first.
+struct Gather<'a> {
+    table: &'a [f32],
     codes: &'a Sparse,
     b: usize,
-    /// b_D + W_S x_p stands there already.
-    prepared: bool,
+    n_r: usize,
+    parts: usize,
+    residuals: &'a mut [f32],
+}
+
+impl Kernel for Gather<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { table, codes, b, n_r, parts, residuals } = self;
+        let (latents, values) = codes.row(b);
+        let first = codes.offsets[b];
+        let mut level: Vec<(u32, f32)> = Vec::with_capacity(latents.len());
+        for part in 0..parts {
+            if part > 0 {
+                residuals.copy_within((part - 1) * n_r..part * n_r, part * n_r);
+            }
+            level.clear();
+            let entries = latents.iter().zip(values).enumerate();
+            level.extend(entries.filter(|(j, _)| codes.level(first + j) == part).map(|(_, (i, z))| (*i, *z)));
+            gather(s, &mut residuals[part * n_r..(part + 1) * n_r], table, &level);
+        }
+    }
+}
+
+/// Squared norms, and the sums over later parts.
+struct Finish<'a> {
+    weights: &'a [f64],
+    n_r: usize,
     residuals: &'a mut [f32],
     squares: &'a mut [f64],
 }
 
-impl Kernel for Row<'_> {
+impl Kernel for Finish<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { decode, codes, b, prepared, residuals, squares } = self;
-        let (n_r, weights) = (decode.params.shape().n_r, decode.scales.weights());
-        let table = decode.params.decoder();
-        let target = &decode.batch.targets()[b * n_r..(b + 1) * n_r];
-        let (latents, values) = codes.row(b);
-        let mut level: Vec<(u32, f32)> = Vec::with_capacity(latents.len());
-        for part in 0..weights.len() {
-            let (before, here) = residuals.split_at_mut(part * n_r);
-            let here = &mut here[..n_r];
-            match part {
-                0 => {
-                    if !prepared {
-                        start(here, decode.params.block(Parameter::DecoderBias));
-                    }
-                    add_scaled(s, here, target, -1.0);
-                }
-                _ => here.copy_from_slice(&before[(part - 1) * n_r..]),
-            }
-            level.clear();
-            let entries = latents.iter().zip(values).enumerate();
-            let first = codes.offsets[b];
-            level.extend(entries.filter(|(j, _)| codes.level(first + j) == part).map(|(_, (i, z))| (*i, *z)));
-            gather(s, here, table, &level);
-            squares[part] = f64::from(squared_norm(s, here));
-        }
+        let Self { weights, n_r, residuals, squares } = self;
         for part in (0..weights.len()).rev() {
             let (here, after) = residuals[part * n_r..].split_at_mut(n_r);
+            squares[part] = f64::from(squared_norm(s, here));
             if weights[part] != 1.0 {
                 scale(s, here, weights[part] as f32);
             }
@@ -96,12 +134,5 @@ impl Kernel for Row<'_> {
                 add_scaled(s, here, &after[..n_r], 1.0);
             }
         }
-    }
-}
-
-fn start(out: &mut [f32], bias: Option<&[f32]>) {
-    match bias {
-        Some(bias) => out.copy_from_slice(bias),
-        None => out.fill(0.0),
     }
 }

@@ -1,27 +1,38 @@
 //! The encoder of the top-k family: screen, score again, select.
+//!
+//! Rows are worked on in blocks. A block of rows meets W_E panel by panel, so that their product stays in the cache; what a row may select ends
+//! up in its [`List`]. Neither the size of a block nor that of a panel changes what is selected.
 
-use super::codes::Sparse;
-use super::screen::{Block, HUGE, List, Panel, gamma, norm_above, screen};
-use super::select::{cut, rank_key};
+use super::codes::{Rows, Sparse};
+use super::screen::{Block, List, Panel, gamma, norm_above, screen};
+use super::select::{cut, key, rank_key, value};
 use super::simd::{Isa, Kernel, Simd};
 use super::state::Params;
+use super::threshold::Hits;
 use super::vector::score;
 use crate::sdl::{Parameter, Scales};
 use rayon::prelude::*;
 use std::sync::Mutex;
 
-/// Rows of a block at most. Neither this nor the width of a panel changes what is selected.
-const ROWS: usize = 512;
+/// Rows of a block where its size has an influence on rounding.
+pub const ROWS: usize = 256;
+/// Rows of a block at most, where it has none.
+const MOST_ROWS: usize = 512;
 /// Latents of a panel.
 const LATENTS: usize = 1024;
+/// Rows that a first guess of the threshold of BatchTopK looks at.
+const PILOTS: usize = 64;
 
 /// Where a task works on one block of rows.
 #[derive(Debug, Default)]
 pub struct Scratch {
     product: Vec<f32>,
     lists: Vec<List>,
-    factors: Vec<f32>,
-    values: Vec<f32>,
+    dead: Vec<List>,
+    pub hits: Vec<Hits>,
+    /// [`gamma`]·‖x'‖ of every row; infinite where it must be scored in full.
+    pub factors: Vec<f32>,
+    scores: Vec<f32>,
     keys: Vec<u64>,
 }
 
@@ -30,7 +41,7 @@ pub struct Scratch {
 pub struct Pool(Mutex<Vec<Scratch>>);
 
 impl Pool {
-    fn with<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> R {
+    pub fn with<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> R {
         let take = || self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut scratch = take().pop().unwrap_or_default();
         let result = work(&mut scratch);
@@ -39,102 +50,297 @@ impl Pool {
     }
 }
 
-/// Rows of x' and what selects among their pre-activations.
+/// What one block of rows has selected.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub main: Rows,
+    /// JumpReLU: latents near their threshold, with z. Gated: π of the selected latents.
+    pub second: Rows,
+    /// Gated: the scores of the selected latents.
+    pub scores: Vec<f32>,
+    aux: Rows,
+    /// Bounds of the scores of `main`, while they are not known.
+    lower: Vec<f32>,
+    upper: Vec<f32>,
+}
+
+/// The memory of an encoder.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pool: Pool,
+    found: Vec<Found>,
+    /// Where the last batch was cut: only a guess, which never changes what is selected.
+    cut: Option<f32>,
+    keys: Vec<u32>,
+    ranks: Vec<u64>,
+}
+
+impl Workspace {
+    /// Empty blocks, and scratch for those who fill them.
+    pub fn prepare(&mut self, rows: usize, block: usize) -> (&Pool, &mut [Found]) {
+        self.found.resize_with(rows.div_ceil(block), Found::default);
+        for found in &mut self.found {
+            found.main.clear();
+            found.second.clear();
+            found.scores.clear();
+            found.aux.clear();
+            found.lower.clear();
+            found.upper.clear();
+        }
+        (&self.pool, &mut self.found)
+    }
+
+    /// The selected latents.
+    pub fn main(&self, codes: &mut Sparse) {
+        codes.join(self.found.iter().map(|found| &found.main));
+    }
+
+    /// What was kept beside them.
+    pub fn second(&self, codes: &mut Sparse, scores: &mut Vec<f32>) {
+        codes.join(self.found.iter().map(|found| &found.second));
+        scores.clear();
+        scores.extend(self.found.iter().flat_map(|found| &found.scores));
+    }
+
+    /// What was selected among dead latents.
+    pub fn dead(&self, codes: &mut Sparse) {
+        codes.join(self.found.iter().map(|found| &found.aux));
+    }
+}
+
+/// Rows of x' and what they meet.
 #[derive(Clone, Copy)]
-pub struct TopK<'a> {
+pub struct Encoder<'a> {
     pub isa: Isa,
     pub params: &'a Params,
     /// x', rows of n_p numbers.
     pub x: &'a [f32],
     pub rows: usize,
+    pub dead: Option<Dead<'a>>,
+}
+
+/// Dead latents and what AuxK takes of them.
+#[derive(Clone, Copy)]
+pub struct Dead<'a> {
+    /// Most of them in one row.
     pub k: usize,
-    /// Keep those of the k with π > 0 only.
-    pub positive: bool,
+    /// Which ones.
+    pub marks: &'a [bool],
+    /// [`Params`]' norms where they are dead, −∞ elsewhere: no other latent passes the screen.
+    pub norms: &'a [f32],
 }
 
-/// Rows of a block such that every thread gets some, for tasks that borrow scratch.
-fn block_rows(rows: usize) -> usize {
-    rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS)
+/// What a list keeps from the start.
+#[derive(Clone, Copy)]
+pub struct Start {
+    floor: f32,
+    rank: usize,
+    most: usize,
 }
 
-impl TopK<'_> {
-    /// Selected latents of every row, with π.
-    pub fn select(self, pool: &Pool, counts: &mut Vec<u32>, codes: &mut Sparse) {
-        let stride = self.k.min(self.params.shape().n_q);
-        codes.latents.resize(self.rows * stride, 0);
-        codes.values.resize(self.rows * stride, 0.0);
-        codes.levels.clear();
-        counts.clear();
-        counts.resize(self.rows, 0);
-        if stride > 0 {
-            let rows = block_rows(self.rows);
-            let out = codes.latents.par_chunks_mut(rows * stride).zip(codes.values.par_chunks_mut(rows * stride));
-            out.zip(counts.par_chunks_mut(rows)).enumerate().with_max_len(1).for_each(
-                |(block, ((latents, values), counts))| {
-                    pool.with(|scratch| self.select_block(block * rows, scratch, latents, values, counts));
-                },
-            );
-        }
-        codes.compact(stride, counts);
+impl Encoder<'_> {
+    /// The first k of every row; with `positive` only those with π > 0.
+    pub fn top_k(self, k: usize, positive: bool, work: &mut Workspace, codes: &mut Sparse) {
+        let floor = if positive { 0.0 } else { f32::NEG_INFINITY };
+        let start = Start { floor, rank: k, most: 4 * k + 512 };
+        self.blocks(start, work, |first, scratch, found| {
+            let Scratch { lists, scores, keys, .. } = scratch;
+            for (r, list) in lists.iter_mut().enumerate() {
+                let candidates = list.candidates();
+                self.rescore(first + r, candidates, scores);
+                choose(scores, candidates, k, positive, keys, &mut found.main);
+            }
+        });
+        work.main(codes);
     }
 
-    fn select_block(
+    /// All latents with π > θ.
+    pub fn above(self, threshold: f32, work: &mut Workspace, codes: &mut Sparse) {
+        self.collect(threshold, work);
+        self.rescore_found(threshold, work, |z| z > threshold);
+        work.main(codes);
+    }
+
+    /// The first `count` of the batch, where π > 0.
+    ///
+    /// A guess of the threshold is verified afterwards: if `count` lower bounds reach it, nothing below it can be selected. A guess that was too
+    /// high is replaced by one from a few rows, and at last by 0.
+    pub fn batch_top_k(self, count: usize, work: &mut Workspace, codes: &mut Sparse) {
+        let mut least = 0.0;
+        for attempt in 0..3 {
+            let guess = match attempt {
+                0 => work.cut.map(|cut| 0.9 * cut),
+                1 => self.pilot(count, work),
+                _ => Some(0.0),
+            };
+            let Some(guess) = guess else { continue };
+            self.collect(guess, work);
+            let Workspace { keys, found, .. } = work;
+            keys.clear();
+            keys.extend(found.iter().flat_map(|found| &found.lower).map(|z| key(*z)));
+            if let Some(reached) = kth_largest(keys, count).filter(|reached| *reached >= guess) {
+                least = reached;
+                break;
+            }
+        }
+        self.rescore_found(least, work, |z| z > 0.0 && z >= least);
+        work.main(codes);
+        codes.keep_first(count, &mut work.ranks);
+        let kept = codes.values.iter().copied().fold(f32::INFINITY, f32::min);
+        work.cut = kept.is_finite().then_some(kept);
+    }
+
+    /// A threshold that about twice as many pre-activations exceed as shall be selected, judged from a few rows.
+    fn pilot(self, count: usize, work: &mut Workspace) -> Option<f32> {
+        if self.rows < 4 * PILOTS {
+            return None;
+        }
+        let n_p = self.params.shape().n_p;
+        let step = self.rows / PILOTS;
+        let x: Vec<f32> = (0..PILOTS).flat_map(|r| self.x[r * step * n_p..][..n_p].iter().copied()).collect();
+        let pilot = Encoder { isa: self.isa, params: self.params, x: &x, rows: PILOTS, dead: None };
+        pilot.collect(0.0, work);
+        let mut keys: Vec<u32> = work.found.iter().flat_map(|found| &found.lower).map(|z| key(*z)).collect();
+        kth_largest(&mut keys, 2 * count * PILOTS / self.rows)
+    }
+
+    /// Everything whose upper bound reaches the threshold, with its bounds.
+    fn collect(self, threshold: f32, work: &mut Workspace) {
+        let start = Start { floor: threshold, rank: usize::MAX, most: usize::MAX };
+        self.blocks(start, work, |first, scratch, found| {
+            let Scratch { lists, scores, .. } = scratch;
+            for (r, list) in lists.iter_mut().enumerate() {
+                match list.bounds() {
+                    Some((latents, lower, upper)) => {
+                        found.main.push_row(latents.iter().map(|i| (*i, 0.0)));
+                        found.lower.extend_from_slice(lower);
+                        found.upper.extend_from_slice(upper);
+                    }
+                    None => {
+                        self.rescore(first + r, None, scores);
+                        let listed = |z: &f32| *z >= threshold;
+                        let all = (0..).zip(scores.iter());
+                        found.main.push_row(all.filter(|(_, z)| listed(z)).map(|(i, z)| (i, *z)));
+                        found.lower.extend(scores.iter().filter(|z| listed(z)));
+                        found.upper.extend(scores.iter().filter(|z| listed(z)));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Scores again what [`Self::collect`] has found and what can reach the threshold, and keeps what is wanted.
+    fn rescore_found(self, threshold: f32, work: &mut Workspace, wanted: impl Fn(f32) -> bool + Sync) {
+        let Workspace { pool, found, .. } = work;
+        let rows = block_rows(self.rows);
+        found.par_iter_mut().enumerate().with_max_len(1).for_each(|(block, found)| {
+            pool.with(|scratch| {
+                let mut upper = found.upper.iter();
+                let mut row = block * rows;
+                found.main.retain(|latents, keep| {
+                    keep.clear();
+                    keep.extend(
+                        latents.iter().zip(upper.by_ref()).filter(|(_, u)| !(**u < threshold)).map(|(i, _)| (*i, 0.0)),
+                    );
+                    let candidates: Vec<u32> = keep.iter().map(|(i, _)| *i).collect();
+                    self.rescore(row, Some(&candidates), &mut scratch.scores);
+                    keep.iter_mut().zip(&scratch.scores).for_each(|((_, z), score)| *z = *score);
+                    keep.retain(|(_, z)| wanted(*z));
+                    row += 1;
+                });
+            });
+        });
+    }
+
+    /// Screens all blocks, finishes them by `finish`, and selects among dead latents.
+    fn blocks(self, start: Start, work: &mut Workspace, finish: impl Fn(usize, &mut Scratch, &mut Found) + Sync) {
+        let rows = block_rows(self.rows);
+        let (pool, found) = work.prepare(self.rows, rows);
+        found.par_iter_mut().enumerate().with_max_len(1).for_each(|(block, found)| {
+            let first = block * rows;
+            let rows = rows.min(self.rows - first);
+            pool.with(|scratch| {
+                self.start_block(first, rows, Some(start), scratch);
+                let mut lists = std::mem::take(&mut scratch.lists);
+                self.panels(first, rows, scratch, |block, panel, room, others| {
+                    screen(self.isa, block, panel, room, &mut lists, others);
+                });
+                scratch.lists = lists;
+                finish(first, scratch, found);
+                self.choose_dead(first, scratch, found);
+            });
+        });
+    }
+
+    /// Error factors and empty lists for the rows from `first` on.
+    pub fn start_block(self, first: usize, rows: usize, start: Option<Start>, scratch: &mut Scratch) {
+        let n_p = self.params.shape().n_p;
+        let Scratch { lists, dead, factors, .. } = scratch;
+        let gamma = gamma(n_p);
+        factors.clear();
+        for x in self.x[first * n_p..(first + rows) * n_p].chunks_exact(n_p) {
+            // Never 0, so that a factor times −∞ is −∞.
+            factors.push((gamma * norm_above(x)).max(f32::MIN_POSITIVE));
+        }
+        let reset = |lists: &mut Vec<List>, start: Option<Start>| {
+            lists.resize_with(if start.is_some() { rows } else { 0 }, List::default);
+            for (list, factor) in lists.iter_mut().zip(factors.iter()) {
+                if let Some(Start { floor, rank, most }) = start {
+                    list.reset(floor, rank, most);
+                }
+                if factor.is_infinite() {
+                    list.give_up();
+                }
+            }
+        };
+        reset(lists, start);
+        reset(dead, self.dead.map(|Dead { k, .. }| Start { floor: 0.0, rank: k, most: 4 * k + 512 }));
+    }
+
+    /// Shows the panels of W_E to a block of rows, with room for the product and, where there are dead latents, their norms and lists.
+    pub fn panels(
         self,
         first: usize,
+        rows: usize,
         scratch: &mut Scratch,
-        latents: &mut [u32],
-        values: &mut [f32],
-        counts: &mut [u32],
+        mut visit: impl FnMut(Block<'_>, Panel<'_>, &mut [f32], Option<(&[f32], &mut [List])>),
     ) {
-        let stride = self.k.min(self.params.shape().n_q);
-        let floor = if self.positive { 0.0 } else { f32::NEG_INFINITY };
-        self.screen_block(first, counts.len(), floor, scratch);
-        let Scratch { lists, values: scores, keys, .. } = scratch;
-        let out = latents.chunks_exact_mut(stride).zip(values.chunks_exact_mut(stride)).zip(counts);
-        for (r, (((latents, values), count), list)) in out.zip(lists).enumerate() {
-            let candidates = list.candidates();
-            self.rescore(first + r, candidates, scores);
-            *count = choose(scores, candidates, self.k, self.positive, keys, latents, values) as u32;
-        }
-    }
-
-    /// Lists for the rows from `first` on.
-    fn screen_block(self, first: usize, rows: usize, floor: f32, scratch: &mut Scratch) {
         let (n_p, n_q) = (self.params.shape().n_p, self.params.shape().n_q);
-        let x = &self.x[first * n_p..(first + rows) * n_p];
-        let Scratch { product, lists, factors, .. } = scratch;
-        lists.resize_with(rows.max(lists.len()), List::default);
+        let Scratch { product, dead, factors, .. } = scratch;
         product.resize(product.len().max(rows * LATENTS.min(n_q)), 0.0);
-        factors.clear();
-        let gamma = gamma(n_p);
-        for (x, list) in x.chunks_exact(n_p).zip(lists.iter_mut()) {
-            let norm = norm_above(x);
-            list.reset(floor, self.k, 4 * self.k + 512);
-            if norm > HUGE {
-                list.give_up();
-            }
-            factors.push(gamma * norm);
-        }
-        let block = Block { dimension: n_p, x, factors };
+        let block = Block { dimension: n_p, x: &self.x[first * n_p..(first + rows) * n_p], factors };
         for first in (0..n_q).step_by(LATENTS) {
             let range = first..(first + LATENTS).min(n_q);
             let panel = Panel {
                 first,
                 weights: &self.params.encoder()[range.start * n_p..range.end * n_p],
                 norms: &self.params.norms[range.clone()],
-                biases: self.params.block(Parameter::EncoderBias).map(|b| &b[range]),
+                biases: self.params.block(Parameter::EncoderBias).map(|b| &b[range.clone()]),
             };
-            screen(self.isa, block, panel, product, &mut lists[..rows]);
+            let these = self.dead.filter(|these| these.marks[range.clone()].contains(&true));
+            visit(block, panel, product, these.map(|these| (&these.norms[range], dead.as_mut_slice())));
+        }
+    }
+
+    /// The first of the dead latents, where π > 0.
+    pub fn choose_dead(self, first: usize, scratch: &mut Scratch, found: &mut Found) {
+        let Some(these) = self.dead else { return };
+        let Scratch { dead, scores, keys, .. } = scratch;
+        for (r, list) in dead.iter_mut().enumerate() {
+            let candidates = list.candidates();
+            self.rescore(first + r, candidates, scores);
+            for (place, z) in scores.iter_mut().enumerate() {
+                if !these.marks[candidates.map_or(place, |c| c[place] as usize)] {
+                    *z = f32::NAN;
+                }
+            }
+            choose(scores, candidates, these.k, true, keys, &mut found.aux);
         }
     }
 
     /// π of the candidates of a row, or of all latents.
     fn rescore(self, row: usize, candidates: Option<&[u32]>, out: &mut Vec<f32>) {
-        let (n_p, n_q) = (self.params.shape().n_p, self.params.shape().n_q);
-        out.clear();
-        out.resize(candidates.map_or(n_q, <[u32]>::len), 0.0);
-        let (x, weights) = (&self.x[row * n_p..(row + 1) * n_p], self.params.encoder());
-        self.isa.run(Scores { x, weights, candidates, out });
+        self.scores(row, candidates, out);
         if let Some(biases) = self.params.block(Parameter::EncoderBias) {
             match candidates {
                 Some(candidates) => out.iter_mut().zip(candidates).for_each(|(z, i)| *z += biases[*i as usize]),
@@ -142,6 +348,33 @@ impl TopK<'_> {
             }
         }
     }
+
+    /// Scores of the candidates of a row, or of all latents.
+    pub fn scores(self, row: usize, candidates: Option<&[u32]>, out: &mut Vec<f32>) {
+        let (n_p, n_q) = (self.params.shape().n_p, self.params.shape().n_q);
+        out.clear();
+        out.resize(candidates.map_or(n_q, <[u32]>::len), 0.0);
+        let (x, weights) = (&self.x[row * n_p..(row + 1) * n_p], self.params.encoder());
+        self.isa.run(Scores { x, weights, candidates, out });
+    }
+
+    /// The score of one latent.
+    pub fn score_of(self, row: usize, latent: usize) -> f32 {
+        let n_p = self.params.shape().n_p;
+        let mut out = [0.0];
+        let (x, weights) = (&self.x[row * n_p..(row + 1) * n_p], self.params.encoder());
+        self.isa.run(Scores { x, weights, candidates: Some(&[latent as u32]), out: &mut out });
+        out[0]
+    }
+}
+
+fn kth_largest(keys: &mut [u32], k: usize) -> Option<f32> {
+    (k > 0 && k <= keys.len()).then(|| value(*keys.select_nth_unstable_by(k - 1, |a, b| b.cmp(a)).1))
+}
+
+/// Rows of a block such that every thread gets one.
+fn block_rows(rows: usize) -> usize {
+    rows.div_ceil(rayon::current_num_threads()).clamp(1, MOST_ROWS)
 }
 
 struct Scores<'a> {
@@ -171,28 +404,14 @@ impl Kernel for Scores<'_> {
     }
 }
 
-/// The first k of a row, by increasing latent; how many there are.
-fn choose(
-    scores: &[f32],
-    candidates: Option<&[u32]>,
-    k: usize,
-    positive: bool,
-    keys: &mut Vec<u64>,
-    latents: &mut [u32],
-    values: &mut [f32],
-) -> usize {
+/// Appends the first k of a row, by increasing latent.
+fn choose(scores: &[f32], candidates: Option<&[u32]>, k: usize, positive: bool, keys: &mut Vec<u64>, out: &mut Rows) {
     keys.clear();
-    keys.extend(scores.iter().enumerate().map(|(place, z)| rank_key(*z, place as u32)));
+    keys.extend((0..).zip(scores).map(|(place, z)| rank_key(*z, place)));
     let least = cut(keys, k);
-    let mut count = 0;
-    for (place, &z) in scores.iter().enumerate() {
-        if rank_key(z, place as u32) >= least && (!positive || z > 0.0) {
-            latents[count] = candidates.map_or(place as u32, |c| c[place]);
-            values[count] = z;
-            count += 1;
-        }
-    }
-    count
+    let all = (0..).zip(scores.iter().copied());
+    let chosen = all.filter(|&(place, z)| rank_key(z, place) >= least && (!positive || z > 0.0));
+    out.push_row(chosen.map(|(place, z)| (candidates.map_or(place, |c| c[place as usize]), z)));
 }
 
 /// The level of every entry, where there are several parts.
@@ -204,9 +423,8 @@ pub fn assign_levels(scales: &Scales, codes: &mut Sparse) {
     codes.levels.resize(codes.latents.len(), 0);
     let mut order = Vec::new();
     for b in 0..codes.rows() {
-        let range = codes.offsets[b]..codes.offsets[b + 1];
         order.clear();
-        order.extend(range.clone());
+        order.extend(codes.offsets[b]..codes.offsets[b + 1]);
         if matches!(scales, Scales::TopK { .. }) {
             order.sort_unstable_by_key(|&at| std::cmp::Reverse(rank_key(codes.values[at], codes.latents[at])));
         }

@@ -1,10 +1,13 @@
 //! Training on the CPU, in f32.
 
+mod auxiliary;
 mod backward;
 mod codes;
 mod decode;
+mod dense;
 mod encode;
 mod matmul;
+mod penalty;
 mod screen;
 mod select;
 mod shared;
@@ -12,19 +15,23 @@ mod simd;
 mod state;
 #[cfg(test)]
 mod tests;
+mod threshold;
 mod update;
 mod vector;
 
 pub use simd::Isa;
 pub use state::{Batch, Grads, OptState, Params};
 
-use super::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec};
+use super::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec, THRESHOLD_DECAY};
 use crate::bench::dataset::{Bench, Side};
-use crate::sdl::{Activation, Model, Parameter, Tensors};
-use backward::Backward;
+use crate::sdl::{Activation, Model, Parameter, Scales, Tensors};
+use auxiliary::Auxiliary;
+use backward::{Backward, Gate, Source};
 use codes::{ByLatent, Sparse};
 use decode::{Decode, Residuals};
-use encode::{Pool, TopK};
+use dense::{Coded, Dense};
+use encode::{Dead, Encoder, Workspace};
+use threshold::Thresholds;
 
 /// The backend.
 #[derive(Debug, Clone)]
@@ -38,14 +45,41 @@ pub struct Cpu {
 #[derive(Debug, Default)]
 pub struct Codes {
     rows: usize,
+    /// w_b.
+    weights: Vec<f64>,
     /// x', where there is a b_p.
     centred: Vec<f32>,
-    counts: Vec<u32>,
     codes: Sparse,
     by_latent: ByLatent,
     residuals: Residuals,
-    weights: Vec<f64>,
-    pool: Pool,
+    /// Penalties of every row, with their factors.
+    penalties: Vec<f64>,
+    norms: Vec<f32>,
+    /// JumpReLU: latents near their threshold. Gated: π of the selected latents.
+    second: Sparse,
+    /// Gated: the scores of the selected latents.
+    scores: Vec<f32>,
+    second_by_latent: ByLatent,
+    /// Gated: what the gates leave of the target.
+    gates: Residuals,
+    /// So many latents are active that dense products are faster.
+    is_dense: bool,
+    active: Vec<bool>,
+    aux: Option<AuxCodes>,
+    thresholds: Thresholds,
+    work: Workspace,
+    dense: Dense,
+}
+
+/// Dead latents of a batch, which reconstruct what is missing.
+#[derive(Debug, Default)]
+struct AuxCodes {
+    marks: Vec<bool>,
+    norms: Vec<f32>,
+    codes: Sparse,
+    by_latent: ByLatent,
+    residuals: Vec<f32>,
+    squares: Vec<f64>,
 }
 
 impl Cpu {
@@ -60,9 +94,16 @@ impl Cpu {
         Self { spec, isa, anchors }
     }
 
-    /// x' of the batch.
-    fn inputs<'a>(&self, params: &Params, batch: &'a Batch, codes: &'a Codes) -> &'a [f32] {
-        if params.block(Parameter::InputBias).is_some() { &codes.centred } else { &batch.inputs }
+    /// Which latents AuxK may take.
+    fn find_dead<'a>(&self, params: &Params, opt: &OptState, mode: Mode, found: &'a mut AuxCodes) -> Option<Dead<'a>> {
+        let aux = self.spec.objective.aux.filter(|_| mode == Mode::Training)?;
+        found.marks.clear();
+        found.marks.extend(opt.idle.iter().map(|idle| *idle >= aux.dead_after));
+        found.norms.clear();
+        // A latent that is not dead must not pass, unless its bounds mean nothing.
+        let norm = |(dead, norm): (&bool, &f32)| if *dead || !norm.is_finite() { *norm } else { f32::NEG_INFINITY };
+        found.norms.extend(found.marks.iter().zip(&params.norms).map(norm));
+        Some(Dead { k: aux.k, marks: &found.marks, norms: &found.norms })
     }
 }
 
@@ -117,57 +158,127 @@ impl Backend for Cpu {
     fn sample(&self, bench: &Bench, indices: &[u64], batch: &mut Batch) {
         let (n_p, n_r) = (self.spec.shape.n_p, self.spec.shape.n_r);
         batch.rows = indices.len();
-        batch.weights.fill(1.0 / batch.rows as f64);
         let drawn = bench.coefficients().batch(indices);
+        match &drawn.weights {
+            Some(weights) => batch.weights[..batch.rows].copy_from_slice(weights),
+            None => batch.weights.fill(1.0 / batch.rows as f64),
+        }
         bench.synthesize(&drawn, Side::Input, &mut batch.inputs[..batch.rows * n_p]);
         if !self.spec.reconstructs_its_input {
             bench.synthesize(&drawn, Side::Target, &mut batch.targets[..batch.rows * n_r]);
         }
     }
 
-    fn encode_select(&self, params: &Params, _opt: &OptState, batch: &Batch, _mode: Mode, codes: &mut Codes) {
-        codes.rows = batch.rows;
+    fn encode_select(&self, params: &Params, opt: &OptState, batch: &Batch, mode: Mode, codes: &mut Codes) {
         let n_p = self.spec.shape.n_p;
+        codes.rows = batch.rows;
+        codes.weights.clear();
+        codes.weights.extend_from_slice(&batch.weights[..batch.rows]);
         if let Some(bias) = params.block(Parameter::InputBias) {
             codes.centred.resize(batch.rows * n_p, 0.0);
             shared::centre(self.isa, &batch.inputs[..batch.rows * n_p], bias, &mut codes.centred);
         }
-        let x = if codes.centred.is_empty() { &batch.inputs } else { &codes.centred };
-        let (k, positive) = match params.model.activation {
-            Activation::TopK { k } => (k, false),
-            Activation::TopKRelu { k } => (k, true),
-            _ => (0, false),
-        };
-        let top = TopK { isa: self.isa, params, x, rows: batch.rows, k, positive };
-        top.select(&codes.pool, &mut codes.counts, &mut codes.codes);
-        encode::assign_levels(&self.spec.objective.scales, &mut codes.codes);
+        let mut aux = codes.aux.take().unwrap_or_default();
+        let dead = self.find_dead(params, opt, mode, &mut aux);
+        let Codes { codes: main, second, scores, work, thresholds, centred, active, .. } = codes;
+        let x = if centred.is_empty() { &batch.inputs } else { &*centred };
+        let encoder = Encoder { isa: self.isa, params, x, rows: batch.rows, dead };
+        second.clear();
+        match (params.model.activation, mode) {
+            (Activation::TopK { k }, _) => encoder.top_k(k, false, work, main),
+            (Activation::TopKRelu { k }, _) => encoder.top_k(k, true, work, main),
+            (Activation::BatchTopK { k }, Mode::Training) => {
+                encoder.batch_top_k(k.saturating_mul(batch.rows), work, main);
+            }
+            (Activation::BatchTopK { .. }, Mode::Inference) => {
+                encoder.above(params.model.threshold.unwrap_or(0.0), work, main);
+            }
+            (Activation::Relu | Activation::JumpRelu { .. } | Activation::Gated, _) => {
+                encoder.above_thresholds(thresholds, work);
+                work.main(main);
+                work.second(second, scores);
+            }
+        }
+        work.dead(&mut aux.codes);
+        active.clear();
+        active.resize(self.spec.shape.n_q, false);
+        for (&i, z) in main.latents.iter().zip(&main.values) {
+            active[i as usize] |= *z != 0.0;
+        }
+        let scales = &self.spec.objective.scales;
+        encode::assign_levels(scales, main);
+        encode::assign_levels(scales, second);
+        codes.is_dense = dense::is_faster(params.model.activation, main, self.spec.shape.n_q);
+        codes.aux = Some(aux);
     }
 
     fn decode_residual(&self, params: &Params, batch: &Batch, codes: &mut Codes) {
-        codes.weights.clear();
-        codes.weights.extend_from_slice(&batch.weights[..batch.rows]);
-        let decode = Decode { isa: self.isa, params, batch, scales: &self.spec.objective.scales };
-        decode.run(&codes.codes, &mut codes.residuals);
+        let objective = &self.spec.objective;
+        let Codes { codes: main, second, residuals, gates, penalties, norms, dense, is_dense, aux: found, .. } = codes;
+        let dense = is_dense.then_some(&*dense);
+        let decode = Decode { isa: self.isa, params, batch, scales: &objective.scales, dense };
+        decode.run(main, residuals);
+        let is_gated = params.model.activation == Activation::Gated;
+        penalty::penalties(self.isa, params, objective, if is_gated { second } else { main }, norms, penalties);
+        if is_gated {
+            let levels = std::mem::take(&mut second.levels);
+            Decode { scales: &Scales::Single, ..decode }.run(second, gates);
+            second.levels = levels;
+        }
+        if let (Some(aux), Some(found)) = (objective.aux, found) {
+            let lambdas = objective.scales.weights();
+            let (residuals, parts, lambda) = (&residuals.rows, lambdas.len(), lambdas[lambdas.len() - 1]);
+            let auxiliary = Auxiliary { isa: self.isa, params, batch, aux, residuals, parts, lambda };
+            auxiliary.run(&found.codes, &mut found.residuals, &mut found.squares);
+        }
     }
 
     fn backward(&self, params: &Params, batch: &Batch, codes: &mut Codes, grads: &mut Grads) {
-        codes.by_latent.sort(&codes.codes, self.spec.shape.n_q);
-        let parts = self.spec.objective.scales.weights().len();
-        let x = self.inputs(params, batch, codes);
-        let (weights, residuals) = (&batch.weights[..batch.rows], &codes.residuals);
-        Backward { isa: self.isa, params, x, weights, residuals, parts, codes: &codes.by_latent }.run(grads);
-        if let Some(biases) = grads.rest.get_mut(Parameter::EncoderBias) {
-            biases.copy_from_slice(&grads.deltas);
+        let objective = &self.spec.objective;
+        let (isa, n_q, scales) = (self.isa, self.spec.shape.n_q, &objective.scales);
+        let Codes { codes: main, by_latent, second, second_by_latent, scores, residuals, .. } = codes;
+        let x = if codes.centred.is_empty() { &batch.inputs } else { &codes.centred };
+        let of = Backward { isa, params, x, weights: &codes.weights, l1_by_decoder_norm: objective.l1_by_decoder_norm };
+        let block = |parameter| params.block(parameter).unwrap_or_default();
+        let gate = (params.model.activation == Activation::Gated).then(|| Gate {
+            residuals: &codes.gates.rows,
+            scales: block(Parameter::GateScale),
+            biases: block(Parameter::EncoderBias),
+        });
+        let parts = scales.weights().len();
+        let source = Source { residuals: &residuals.rows, parts, l1: objective.l1, gate };
+        if codes.is_dense {
+            codes.dense.backward(of, &source, Coded { codes: main, scores, scales }, grads);
+        } else {
+            by_latent.sort(main, scores, n_q);
+            of.run(&source, by_latent, false, grads);
         }
-        shared::backward(self.isa, params, batch, parts, residuals, grads);
+        if let (Some(_), Some(aux)) = (objective.aux, &mut codes.aux) {
+            aux.by_latent.sort(&aux.codes, &[], n_q);
+            let source = Source { residuals: &aux.residuals, parts: 1, l1: 0.0, gate: None };
+            of.run(&source, &aux.by_latent, true, grads);
+        }
+        if let Activation::JumpRelu { bandwidth, .. } = params.model.activation
+            && let Some(out) = grads.rest.get_mut(Parameter::LogThreshold)
+        {
+            second_by_latent.sort(second, &[], n_q);
+            penalty::estimates(of, &source, second_by_latent, objective.l0, bandwidth, out);
+        }
+        backward::spread(grads);
+        shared::backward(isa, params, batch, parts, residuals, grads);
         grads.norm = 0.0;
     }
 
     fn step(&self, params: &mut Params, opt: &mut OptState, codes: &Codes, grads: &mut Grads) {
         update::step(&self.spec, self.isa, &self.anchors, params, opt, grads);
-        let active = |i: usize| codes.by_latent.of(i).iter().any(|entry| entry.z != 0.0);
-        for (i, idle) in opt.idle.iter_mut().enumerate() {
-            *idle = if active(i) { 0 } else { *idle + codes.rows as u64 };
+        for (idle, active) in opt.idle.iter_mut().zip(&codes.active) {
+            *idle = if *active { 0 } else { *idle + codes.rows as u64 };
+        }
+        if let Activation::BatchTopK { .. } = params.model.activation
+            && let Some(least) = codes.codes.values.iter().copied().reduce(f32::min)
+        {
+            let mean = |old: f32| THRESHOLD_DECAY * f64::from(old) + (1.0 - THRESHOLD_DECAY) * f64::from(least);
+            params.model.threshold = Some(params.model.threshold.map_or(least, |old| mean(old) as f32));
         }
     }
 
@@ -177,15 +288,19 @@ impl Backend for Cpu {
         for (squares, weight) in codes.residuals.squares.chunks(lambdas.len()).zip(&codes.weights) {
             scales.iter_mut().zip(squares).for_each(|(sum, square)| *sum += weight * square);
         }
+        let weighted =
+            |terms: &[f64]| terms.iter().zip(&codes.weights).map(|(term, weight)| term * weight).sum::<f64>();
+        let penalty = weighted(&codes.penalties);
+        let aux = codes.aux.as_ref().map_or(0.0, |aux| weighted(&aux.squares)) + weighted(&codes.gates.squares);
         let anchor = self.spec.anchors.penalty(&params.model);
         let active = codes.codes.values.iter().filter(|z| **z != 0.0).count();
         Observation {
             rows: codes.rows,
-            loss: lambdas.iter().zip(&scales).map(|(lambda, e)| lambda * e).sum::<f64>() + anchor,
+            loss: lambdas.iter().zip(&scales).map(|(lambda, e)| lambda * e).sum::<f64>() + penalty + aux + anchor,
             mse: scales.last().copied().unwrap_or(0.0),
             scales,
-            penalty: 0.0,
-            aux: 0.0,
+            penalty,
+            aux,
             anchor,
             l0: active as f64 / codes.rows as f64,
             gradient_norm: grads.norm,

@@ -29,6 +29,7 @@ pub const TINY: f32 = 1e-36;
 pub const HUGE: f32 = 1e18;
 
 const U: f64 = 1.0 / (1u64 << 24) as f64;
+const BIAS_SHARE: f32 = (8.0 * U) as f32;
 /// Vectors that are compared at once.
 const GROUP: usize = 4;
 
@@ -45,6 +46,12 @@ pub fn norm_above(a: &[f32]) -> f32 {
     // f64 sums of squares of f32 neither overflow nor underflow; 1e-6 is above their rounding and that to f32.
     let above = (norm * (1.0 + 1e-6)) as f32;
     if above <= HUGE { above } else { f32::INFINITY }
+}
+
+/// The bound of |product − score| for one pre-activation, with that of adding the bias.
+#[inline(always)]
+pub fn slack_of(factor: f32, norm: f32, bias: f32) -> f32 {
+    factor.mul_add(norm, BIAS_SHARE.mul_add(bias.abs(), TINY))
 }
 
 /// Latents that can still be selected in one row.
@@ -89,6 +96,11 @@ impl List {
         }
         self.shrink();
         Some(&self.latents)
+    }
+
+    /// The candidates with lower and upper bounds of their pre-activations, as far as the floor has not been raised in between.
+    pub fn bounds(&self) -> Option<(&[u32], &[f32], &[f32])> {
+        (!self.overflown).then_some((&self.latents, &self.lower, &self.upper))
     }
 
     #[inline(always)]
@@ -158,13 +170,34 @@ pub struct Block<'a> {
 }
 
 /// Screens a block of rows against a panel of latents: appends to the list of every row what can still be selected. `scratch` has room for
-/// rows × latents.
-pub fn screen(isa: Isa, block: Block<'_>, panel: Panel<'_>, scratch: &mut [f32], lists: &mut [List]) {
+/// rows × latents. `others` are further lists over the same product, with norms that leave out some latents.
+pub fn screen(
+    isa: Isa,
+    block: Block<'_>,
+    panel: Panel<'_>,
+    scratch: &mut [f32],
+    lists: &mut [List],
+    others: Option<(&[f32], &mut [List])>,
+) {
+    let product = multiply(block, panel, scratch);
+    filter(isa, block, panel, product, lists);
+    if let Some((norms, lists)) = others {
+        filter(isa, block, Panel { norms, ..panel }, product, lists);
+    }
+}
+
+/// Appends to the lists what passes.
+pub fn filter(isa: Isa, block: Block<'_>, panel: Panel<'_>, product: &[f32], lists: &mut [List]) {
+    isa.run(Filter { block, panel, product, lists });
+}
+
+/// X' W_Eᵀ of a block and a panel.
+pub fn multiply<'a>(block: Block<'_>, panel: Panel<'_>, scratch: &'a mut [f32]) -> &'a [f32] {
     let (rows, latents, d) = (block.factors.len(), panel.norms.len(), block.dimension);
     let out = &mut scratch[..rows * latents];
     let weights = (panel.weights, Layout::by_rows(latents, d).transposed());
-    product((out, Layout::by_rows(rows, latents)), (block.x, Layout::by_rows(rows, d)), weights, false);
-    isa.run(Filter { block, panel, product: out, lists });
+    product((&mut *out, Layout::by_rows(rows, latents)), (block.x, Layout::by_rows(rows, d)), weights, false);
+    out
 }
 
 struct Filter<'a> {
@@ -230,8 +263,7 @@ fn filter_row<S: Simd>(s: S, product: &[f32], factor: f32, panel: Panel<'_>, lis
 /// With biases: z is the product plus the bias, and the bias has its share of the bound.
 #[inline(always)]
 fn filter_biased_row<S: Simd>(s: S, product: &[f32], factor: f32, biases: &[f32], panel: Panel<'_>, list: &mut List) {
-    let share = (8.0 * U) as f32;
-    let (scale, tiny, share_v) = (s.splat(factor), s.splat(TINY), s.splat(share));
+    let (scale, tiny, share) = (s.splat(factor), s.splat(TINY), s.splat(BIAS_SHARE));
     let zero = s.splat(0.0);
     let (vectors, rest) = product.as_chunks::<WIDTH>();
     let ((norms, norms_rest), (bs, biases_rest)) = (panel.norms.as_chunks::<WIDTH>(), biases.as_chunks::<WIDTH>());
@@ -239,13 +271,13 @@ fn filter_biased_row<S: Simd>(s: S, product: &[f32], factor: f32, biases: &[f32]
     for (at, ((product, norm), bias)) in vectors.iter().zip(norms).zip(bs).enumerate() {
         let b = s.load(bias);
         let size = s.max(b, s.sub(zero, b));
-        let slack = s.fma(scale, s.load(norm), s.fma(share_v, size, tiny));
+        let slack = s.fma(scale, s.load(norm), s.fma(share, size, tiny));
         let mut mask = s.not_below(s.add(s.add(s.load(product), b), slack), floor);
         if mask != 0 {
             while mask != 0 {
                 let j = mask.trailing_zeros() as usize;
                 mask &= mask - 1;
-                let slack = factor.mul_add(norm[j], share.mul_add(bias[j].abs(), TINY));
+                let slack = slack_of(factor, norm[j], bias[j]);
                 list.push((panel.first + at * WIDTH + j) as u32, product[j] + bias[j], slack);
             }
             if list.latents.len() > list.limit {
@@ -259,7 +291,7 @@ fn filter_biased_row<S: Simd>(s: S, product: &[f32], factor: f32, biases: &[f32]
     }
     let first = panel.first + vectors.len() * WIDTH;
     for (j, ((&z, &norm), &bias)) in rest.iter().zip(norms_rest).zip(biases_rest).enumerate() {
-        consider((first + j) as u32, z + bias, factor.mul_add(norm, share.mul_add(bias.abs(), TINY)), list);
+        consider((first + j) as u32, z + bias, slack_of(factor, norm, bias), list);
     }
 }
 

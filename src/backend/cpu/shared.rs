@@ -43,12 +43,12 @@ pub fn add_skip(params: &Params, batch: &Batch, stride: usize, residuals: &mut [
     });
 }
 
-/// Gradients of b_p, b_D and W_S, from the residuals and from [`Grads::deltas`].
+/// Gradients of b_p, b_D and W_S, from the residuals and from the sums of the latents.
 pub fn backward(isa: Isa, params: &Params, batch: &Batch, parts: usize, residuals: &Residuals, grads: &mut Grads) {
     let (n_p, n_r, n_q) = (params.shape().n_p, params.shape().n_r, params.shape().n_q);
     let stride = parts * n_r;
     if let Some(out) = grads.rest.get_mut(Parameter::InputBias) {
-        let factors: Vec<f32> = grads.deltas.iter().map(|delta| -delta).collect();
+        let factors: Vec<f32> = grads.sums.iter().map(|sums| -sums.score).collect();
         weighted_sum(isa, &params.encoder()[..n_q * n_p], n_p, &factors, out);
     }
     let factors: Vec<f32> = batch.weights[..batch.rows].iter().map(|w| (2.0 * w) as f32).collect();

@@ -1,5 +1,6 @@
 //! What lives on the host between the operations: parameters, moments, samples, gradients.
 
+use super::backward::Sums;
 use super::screen::{HUGE, norm_above};
 use crate::backend::{HostOptState, Rule, Spec, WarmUp};
 use crate::sdl::{Model, Parameter, Shape, Tensors};
@@ -132,8 +133,8 @@ pub struct Grads {
     pub(super) decoder: Vec<f32>,
     /// True where the rows of W_E and W_D have a gradient.
     pub(super) live: Vec<bool>,
-    /// Σ_b ∂loss/∂s_i for every latent: minus what moves b_p, and the gradient of b_E.
-    pub(super) deltas: Vec<f32>,
+    /// Sums over the batch for every latent.
+    pub(super) sums: Vec<Sums>,
     /// All other parameters.
     pub(super) rest: Tensors<f32>,
     /// Squared norms of the gradient, one number for each chunk of latents.
@@ -149,7 +150,7 @@ impl Grads {
             encoder: vec![0.0; shape.n_q * shape.n_p],
             decoder: vec![0.0; shape.n_q * shape.n_r],
             live: vec![false; shape.n_q],
-            deltas: vec![0.0; shape.n_q],
+            sums: vec![Sums::default(); shape.n_q],
             rest: Tensors::zeros(shape, rest),
             squares: vec![0.0; shape.n_q.div_ceil(CHUNK)],
             norm: 0.0,

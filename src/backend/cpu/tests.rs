@@ -1,7 +1,7 @@
 //! The backend against plain computations: selection bit for bit, losses and gradients in f64.
 
 use super::*;
-use crate::backend::{Optimizer, Rule, Schedule, score};
+use crate::backend::{Optimizer, Rule, Schedule, conformance, score};
 use crate::bench::features::stream;
 use crate::sdl::{Anchors, Init, Objective, Shape};
 use rand::RngExt;
@@ -64,12 +64,21 @@ fn assert_selects_by_definition(cpu: &Cpu, params: &Params, opt: &OptState, x: &
     cpu.load(Rows { inputs: x, targets: &[], weights: None }, &mut batch);
     cpu.encode_select(params, opt, &batch, Mode::Training, &mut codes);
     let found = cpu.codes_of(&codes);
+    let n_q = cpu.spec.shape.n_q;
+    let mut all = vec![Vec::new(); x.len() / cpu.spec.shape.n_p];
+    if let Activation::BatchTopK { k } = params.model.activation {
+        let z: Vec<f32> = x.chunks(cpu.spec.shape.n_p).flat_map(|x| pre_activations(&params.model, x)).collect();
+        for (place, z) in top_k(&z, k * all.len()).into_iter().filter(|(_, z)| *z > 0.0) {
+            all[place as usize / n_q].push((place % n_q as u32, z));
+        }
+    }
     for (b, x) in x.chunks(cpu.spec.shape.n_p).enumerate() {
         let z = pre_activations(&params.model, x);
         let expected: Vec<(u32, f32)> = match params.model.activation {
             Activation::TopK { k } => top_k(&z, k),
             Activation::TopKRelu { k } => top_k(&z, k).into_iter().filter(|(_, z)| *z > 0.0).collect(),
-            _ => unreachable!(),
+            Activation::BatchTopK { .. } => all[b].clone(),
+            other => panic!("{other:?} does not select by rank"),
         };
         let range = found.offsets[b]..found.offsets[b + 1];
         let bits = |z: f32| if z.is_nan() { u32::MAX } else { z.to_bits() };
@@ -96,12 +105,18 @@ fn train(cpu: &Cpu, model: &Model, x: &[f32], rows: usize, steps: usize) -> (Par
 }
 
 #[test]
+fn the_backend_conforms_with_every_instruction_set() {
+    conformance::suite(Cpu::new);
+    conformance::suite(|spec| Cpu::with_isa(spec, Isa::Portable));
+}
+
+#[test]
 fn every_path_selects_what_a_full_scoring_selects() {
     for (n_p, n_q, k) in [(48, 300, 5), (70, 1500, 16), (64, 2100, 40), (5, 3, 8), (9, 40, 40)] {
         for bias in [false, true] {
             let shape = Shape { n_p, n_r: n_p, n_q };
             let cpu = Cpu::new(spec(shape, 64));
-            for activation in [Activation::TopK { k }, Activation::TopKRelu { k }] {
+            for activation in [Activation::TopK { k }, Activation::TopKRelu { k }, Activation::BatchTopK { k }] {
                 let init = Init { encoder_bias: bias, input_bias: bias, ..Init::default() };
                 let mut model = init.model(shape, activation, 5);
                 let x = data(4 * 50, n_p, 6);
@@ -129,7 +144,7 @@ fn every_path_selects_what_a_full_scoring_selects() {
                 for i in 0..n_q {
                     let row = model.tensors.row_mut(Parameter::Encoder, i);
                     match i % 20 {
-                        0..12 => row.copy_from_slice(&first),
+                        0..=12 => row.copy_from_slice(&first),
                         13 => row[i % n_p] = specials[i / 20 % 8],
                         14 => row.fill(0.0),
                         15 => row.iter_mut().for_each(|w| *w *= specials[i / 20 % 8]),

@@ -1,0 +1,170 @@
+//! What a whole training step costs beside the matrix product of its encoder.
+//!
+//! ```text
+//!     cargo bench --bench train_step -- [--quick] [--train STEPS] [METHOD..]
+//! ```
+//!
+//! Each repetition times the bare product X W_Eᵀ (the `gemm` crate, all threads, into a matrix that exists already) and then one step, operation by
+//! operation, in one process and on the same data; the medians and their ratio are printed. A sparse step needs one product, a dense one
+//! five: X W_Eᵀ, Z V, E Vᵀ, and both gradients. Other work on the machine moves all figures, so ratios are what counts.
+
+use rand::RngExt;
+use rand_distr::{Distribution, Exp1};
+use sdlab::backend::cpu::Cpu;
+use sdlab::backend::{Backend, Mode, Optimizer, Rows, Schedule, Spec};
+use sdlab::bench::features::{random_unit, stream};
+use sdlab::sdl::{Activation, Anchors, Init, Objective, Parameter, Shape};
+use std::time::Instant;
+
+const METHODS: [(&str, Activation); 6] = [
+    ("topk", Activation::TopK { k: 64 }),
+    ("topk-relu", Activation::TopKRelu { k: 64 }),
+    ("batch-topk", Activation::BatchTopK { k: 64 }),
+    ("relu", Activation::Relu),
+    ("jump-relu", Activation::JumpRelu { theta: 0.05, bandwidth: 0.01 }),
+    ("gated", Activation::Gated),
+];
+
+const OPERATIONS: [&str; 4] = ["encode", "decode", "backward", "update"];
+
+fn main() {
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let quick = words.iter().position(|a| a == "--quick").map(|at| words.remove(at)).is_some();
+    let mut train = 0;
+    if let Some(at) = words.iter().position(|a| a == "--train") {
+        train = words.get(at + 1).and_then(|n| n.parse().ok()).unwrap_or_else(|| usage());
+        words.drain(at..at + 2);
+    }
+    if words.iter().any(|word| METHODS.iter().all(|(name, _)| name != word)) {
+        usage();
+    }
+    let (n_p, n_q) = if quick { (96, 2000) } else { (768, 16000) };
+    let batches: &[usize] = if quick { &[256] } else { &[1024, 4096] };
+    println!("machine: {}, {} threads", machine(), rayon::current_num_threads());
+    println!("n_p = n_r = {n_p}, n_q = {n_q}, k = 64, {train} steps before; medians of 5");
+    let columns = OPERATIONS.map(|name| format!("{name:>9}")).join("");
+    println!(
+        "{:12} {:>6} {:>9} {:>9} {:>7} {columns} {:>11} {:>7}",
+        "method", "batch", "product", "step", "ratio", "samples/s", "L0"
+    );
+    for &batch in batches {
+        for (name, activation) in METHODS {
+            if words.is_empty() || words.iter().any(|word| word == name) {
+                let measured = measure(activation, Shape { n_p, n_r: n_p, n_q }, batch, train);
+                let Measured { product, step, operations, l0 } = measured;
+                let columns: String = operations.iter().map(|seconds| format!("{:9.1}", seconds * 1e3)).collect();
+                let (rate, ratio) = (batch as f64 / step, step / product);
+                let times = format!("{:9.1} {:9.1} {ratio:7.2}", product * 1e3, step * 1e3);
+                println!("{name:12} {batch:6} {times} {columns} {rate:11.0} {l0:7.1}");
+            }
+        }
+    }
+}
+
+fn usage<T>() -> T {
+    let names = METHODS.map(|(name, _)| name).join(", ");
+    eprintln!("usage: train_step [--quick] [--train STEPS] [METHOD..], methods: {names}");
+    std::process::exit(2);
+}
+
+struct Measured {
+    product: f64,
+    step: f64,
+    operations: [f64; 4],
+    l0: f64,
+}
+
+fn measure(activation: Activation, shape: Shape, rows: usize, train: usize) -> Measured {
+    let spec = Spec {
+        shape,
+        batch: rows,
+        objective: Objective { l1: if activation.is_sparse() { 0.0 } else { 0.05 }, ..Objective::default() },
+        anchors: Anchors::none(),
+        optimizer: Optimizer::default(),
+        schedule: Schedule::default(),
+        unit_decoder: false,
+        reconstructs_its_input: true,
+    };
+    let cpu = Cpu::new(spec);
+    let model = Init::default().model(shape, activation, 0);
+    let data: Vec<Vec<f32>> = (0..4).map(|seed| samples(shape.n_p, rows, seed)).collect();
+    let mut params = cpu.params(&model);
+    let mut opt = cpu.opt_state(&params);
+    let (mut batch, mut codes, mut grads) = (cpu.batch(), cpu.codes(), cpu.grads(&params));
+    let weights = model.tensors.get(Parameter::Encoder).unwrap_or_default();
+    let mut out = vec![0.0_f32; rows * shape.n_q];
+    let (mut products, mut steps, mut operations) = (Vec::new(), Vec::new(), [const { Vec::new() }; 4]);
+    let mut l0 = 0.0;
+    // The first two rounds warm caches, pages and threads and are not counted.
+    for round in 0..train + 7 {
+        let x = &data[round % data.len()];
+        if round >= train {
+            let start = Instant::now();
+            product(x, weights, &mut out, rows, shape);
+            products.push(start.elapsed().as_secs_f64());
+        }
+        cpu.load(Rows { inputs: x, targets: &[], weights: None }, &mut batch);
+        let start = Instant::now();
+        let mut last = start;
+        let mut lap = |phase: usize| {
+            operations[phase].push(last.elapsed().as_secs_f64());
+            last = Instant::now();
+        };
+        cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+        lap(0);
+        cpu.decode_residual(&params, &batch, &mut codes);
+        lap(1);
+        cpu.backward(&params, &batch, &mut codes, &mut grads);
+        lap(2);
+        cpu.step(&mut params, &mut opt, &codes, &mut grads);
+        lap(3);
+        steps.push(start.elapsed().as_secs_f64());
+        l0 = cpu.observe(&params, &codes, &grads).l0;
+    }
+    std::hint::black_box(out[0]);
+    let tail = |times: Vec<f64>| median(times[times.len() - 5..].to_vec());
+    Measured { product: tail(products), step: tail(steps), operations: operations.map(tail), l0 }
+}
+
+/// X W_Eᵀ with all threads.
+fn product(x: &[f32], weights: &[f32], out: &mut [f32], rows: usize, shape: Shape) {
+    let (n_p, n_q) = (shape.n_p as isize, shape.n_q as isize);
+    assert!(x.len() == rows * shape.n_p && weights.len() == shape.n_q * shape.n_p && out.len() == rows * shape.n_q);
+    #[allow(unsafe_code)]
+    // SAFETY: the three matrices are as long as just asserted, and the result overlaps no operand.
+    unsafe {
+        let (out, x, weights) = (out.as_mut_ptr(), x.as_ptr(), weights.as_ptr());
+        let parallelism = gemm::Parallelism::Rayon(0);
+        #[rustfmt::skip]
+        gemm::gemm(rows, shape.n_q, shape.n_p, out, 1, n_q, false, x, 1, n_p, weights, n_p, 1, 0.0, 1.0, false, false, false, parallelism);
+    }
+}
+
+/// Sums of 1 % of 1000 random directions with magnitudes 1 + Exp(1).
+fn samples(n: usize, rows: usize, seed: u64) -> Vec<f32> {
+    let features = random_unit(n, 1000, &mut stream(0, "train_step features"));
+    let mut rng = stream(seed, "train_step samples");
+    let mut x = vec![0.0; rows * n];
+    for row in x.chunks_mut(n) {
+        for d in 0..1000 {
+            if rng.random::<f32>() < 0.01 {
+                let magnitude: f32 = Exp1.sample(&mut rng);
+                let direction = features.col(d).iter();
+                row.iter_mut().zip(direction).for_each(|(x, w)| *x += (1.0 + magnitude) * *w as f32);
+            }
+        }
+    }
+    x
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// The processor's name as Linux tells it, else the architecture.
+fn machine() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = told.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1).map(str::trim));
+    name.unwrap_or(std::env::consts::ARCH).to_owned()
+}

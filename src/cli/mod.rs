@@ -6,6 +6,7 @@
 mod bench;
 mod certify;
 mod claims;
+mod evaluate;
 mod input;
 mod interrupt;
 mod loss;
@@ -58,6 +59,7 @@ enum Command {
     Certify(certify::Arguments),
     Bench(bench::Arguments),
     Train(train::Arguments),
+    Evaluate(evaluate::Arguments),
     Report(report::Arguments),
 }
 
@@ -145,6 +147,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Certify(arguments) => certify::run(arguments, &mut session),
         Command::Bench(arguments) => bench::run(arguments, &mut session),
         Command::Train(arguments) => train::run(arguments, &mut session),
+        Command::Evaluate(arguments) => evaluate::run(arguments, &mut session),
         Command::Report(arguments) => report::run(arguments, &mut session),
     };
     match answer {

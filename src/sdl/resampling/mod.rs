@@ -28,7 +28,7 @@ pub enum Resampling {
     None,
     /// The recipe of Bricken et al. 2023, all of it.
     Bricken(Recipe),
-    /// Ours: the exact decrease of theory.md §0, one latent after the other.
+    /// Ours: the exact decrease, one latent after the other. A latent costs about 60 passes over the samples.
     Decrease(Recipe),
 }
 

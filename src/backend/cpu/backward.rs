@@ -120,7 +120,8 @@ impl Backward<'_> {
 
 /// Copies the sums to the parameters that are one number per latent.
 pub fn spread(grads: &mut Grads) {
-    let parameters: [(Parameter, fn(&Sums) -> f32); 3] = [
+    type Of = fn(&Sums) -> f32;
+    let parameters: [(Parameter, Of); 3] = [
         (Parameter::EncoderBias, |sums| sums.preactivation),
         (Parameter::GateScale, |sums| sums.scale),
         (Parameter::MagnitudeBias, |sums| sums.magnitude),

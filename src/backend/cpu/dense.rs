@@ -42,7 +42,7 @@ fn ranges(scales: &Scales, n_q: usize) -> Vec<Range<usize>> {
             let starts = std::iter::once(0).chain(sizes.iter().copied());
             starts.zip(sizes).map(|(start, end)| start..*end).collect()
         }
-        _ => vec![0..n_q],
+        _ => std::iter::once(0..n_q).collect(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::threshold::Hits;
 use super::vector::score;
 use crate::sdl::{Parameter, Scales};
 use rayon::prelude::*;
+use std::cmp::Ordering;
 use std::sync::Mutex;
 
 /// Rows of a block where its size has an influence on rounding.
@@ -240,7 +241,11 @@ impl Encoder<'_> {
                 found.main.retain(|latents, keep| {
                     keep.clear();
                     keep.extend(
-                        latents.iter().zip(upper.by_ref()).filter(|(_, u)| !(**u < threshold)).map(|(i, _)| (*i, 0.0)),
+                        latents
+                            .iter()
+                            .zip(upper.by_ref())
+                            .filter(|(_, u)| u.partial_cmp(&&threshold) != Some(Ordering::Less))
+                            .map(|(i, _)| (*i, 0.0)),
                     );
                     let candidates: Vec<u32> = keep.iter().map(|(i, _)| *i).collect();
                     self.rescore(row, Some(&candidates), &mut scratch.scores);

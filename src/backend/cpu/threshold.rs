@@ -10,6 +10,7 @@ use super::simd::{Kernel, Simd, WIDTH};
 use crate::backend::score::exp;
 use crate::sdl::{Activation, Parameter};
 use rayon::prelude::*;
+use std::cmp::Ordering;
 
 /// Products of one row that are not certainly out.
 #[derive(Debug, Default)]
@@ -210,7 +211,7 @@ impl Kernel for Classify<'_> {
             let done = vectors.len() * WIDTH;
             for (j, &z) in (done..).zip(rest) {
                 let upper = z + biases[j] + slack_of(factor, panel.norms[j], biases[j]);
-                if !(upper < floors[j]) {
+                if upper.partial_cmp(&floors[j]) != Some(Ordering::Less) {
                     hits.latents.push((panel.first + j) as u32);
                     hits.s.push(z);
                 }

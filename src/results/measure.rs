@@ -118,7 +118,9 @@ mod tests {
         activation = { kind = "top-k", k = 3 }
         [train]
         batch = 256
-        epochs = 12
+        epochs = 40
+        [optimizer]
+        learning_rate = 0.01
     "#;
 
     #[test]
@@ -126,7 +128,7 @@ mod tests {
         let experiment = Experiment::from_toml(SMALL).unwrap();
         let mut seen = 0;
         let record = measure(&experiment, 5, None, &mut |_| seen += 1).unwrap();
-        assert_eq!((record.steps, record.epochs, record.size), (192, 12.0, [24, 16, 48]));
+        assert_eq!((record.steps, record.epochs, record.size), (640, 40.0, [24, 16, 48]));
         assert!(seen > 10);
         // Chance is a MIP of about 0.7 for 48 random directions in 16 dimensions; training must beat it by far.
         assert!(record.decoder.normalised.mip > 0.9, "{record:?}");

@@ -234,7 +234,9 @@ impl Kernel for Chunk<'_> {
                     }
                 }
                 if live[j] {
-                    squares += f64::from(squared_norm(s, g));
+                    let square = squared_norm(s, g);
+                    // Squares of small numbers vanish in f32.
+                    squares += if square > 1e-20 { f64::from(square) } else { sum_of_squares(g) };
                 }
             }
             if phase == Phase::Gradient || !(live[j] || moving[first + j] || rates.keep != 1.0) {
@@ -242,10 +244,13 @@ impl Kernel for Chunk<'_> {
             }
             let g = if live[j] { &*g } else { &still };
             let v = if v.is_empty() { &mut [][..] } else { &mut v[range.clone()] };
-            Row { w: &mut *w, m: &mut m[range], v, g, rates }.run(s);
+            let m = &mut m[range];
+            Row { w: &mut *w, m: &mut *m, v: &mut *v, g, rates }.run(s);
+            // A mark may outlast what it stands for, so that moments say whether anything has moved: a restored run has no other marks.
+            let moved = rates.keep != 1.0 || m.iter().chain(&*v).any(|x| *x != 0.0);
             if encoder {
                 norms[j] = bound(s, w);
-            } else if spec.unit_decoder {
+            } else if spec.unit_decoder && moved {
                 let norm = squared_norm(s, w).sqrt();
                 if norm > 0.0 && norm.is_finite() {
                     scale(s, w, 1.0 / norm);

@@ -61,7 +61,7 @@ fn main() {
     }
 }
 
-fn usage<T>() -> T {
+fn usage() -> ! {
     let names = METHODS.map(|(name, _)| name).join(", ");
     eprintln!("usage: train_step [--quick] [--train STEPS] [METHOD..], methods: {names}");
     std::process::exit(2);

@@ -1,13 +1,19 @@
 //! Files that other programs read: models in the layout of SAELens, beside what the reference backend reconstructs with them.
 //!
-//! `tests/peers` holds models that other trainers have saved, with what they make of some inputs; `benches/peers/write_models.py` made them.
+//! `benches/peers/write_models.py` lets other trainers save models, with what they make of some inputs; the test that reads these is run by hand, since it
+//! needs gigabytes of Python packages: `cargo test --release --test formats -- --ignored`.
 //! Our models stay in `tmp/formats` of the target directory. `docs/python/test_read_run.py` and `benches/peers/saelens_roundtrip.py` read them.
 
+use boon::{Compiler, SchemaIndex, Schemas};
 use sdlab::backend::reference::Reference;
 use sdlab::backend::{Backend, Mode, Optimizer, Rows, Schedule, Spec};
 use sdlab::io::embeddings::Embeddings;
 use sdlab::io::{import, npy, saelens, write_atomic};
 use sdlab::sdl::{Activation, Anchors, Init, Model, Objective, Parameter, Shape};
+use sdlab::train::config::Experiment;
+use sdlab::train::directory::{Opening, RunDirectory};
+use sdlab::train::session::{Prepared, train};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 const SAMPLES: usize = 100;
@@ -111,6 +117,31 @@ fn reconstructed(model: &Model, inputs: &[f32]) -> (Vec<f32>, Vec<f32>) {
     (reference.reconstruction_of(&batch, &codes), dense)
 }
 
+/// A schema of `docs/schema`, or a part of one.
+struct Schema {
+    schemas: Schemas,
+    index: SchemaIndex,
+}
+
+impl Schema {
+    fn new(name: &str) -> Self {
+        let path = format!("{}/docs/schema/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut schemas = Schemas::new();
+        let index = Compiler::new().compile(&path, &mut schemas).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { schemas, index }
+    }
+
+    fn check(&self, value: &Value) {
+        if let Err(error) = self.schemas.validate(value, self.index) {
+            panic!("{error}\nin {value:#}");
+        }
+    }
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
 fn write_npy(path: &Path, columns: usize, numbers: &[f32]) {
     let mut bytes = npy::header(&[SAMPLES as u64, columns as u64]);
     bytes.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
@@ -120,9 +151,11 @@ fn write_npy(path: &Path, columns: usize, numbers: &[f32]) {
 #[test]
 fn models_are_read_back_and_reconstruct_the_same() {
     let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("formats");
+    let schema = Schema::new("model.json");
     for case in cases() {
         let folder = root.join(case.name);
         saelens::write(&folder, &case.model, &case.export).unwrap();
+        schema.check(&json(&folder.join(saelens::CONFIG)));
         let loaded = import::open(&folder).unwrap();
         if !case.export.fold_decoder_norms {
             assert_eq!(loaded.model, case.model, "{}", case.name);
@@ -142,8 +175,9 @@ fn models_are_read_back_and_reconstruct_the_same() {
 }
 
 #[test]
+#[ignore = "reads target/peers, which benches/peers/write_models.py makes with the trainers' own packages"]
 fn models_of_other_trainers_reconstruct_what_they_do_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
     let mut folders: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     assert_eq!(folders.len(), 20);
@@ -165,4 +199,28 @@ fn models_of_other_trainers_reconstruct_what_they_do_there() {
         let active = codes.iter().filter(|z| **z != 0.0).count();
         assert!(active > 20 && active < codes.len(), "{}: {active} active codes tell nothing", folder.display());
     }
+}
+
+#[test]
+fn the_files_of_a_run_are_what_their_schemas_say() {
+    let text =
+        "[bench]\nn = 6\nn_p = 4\ninterference = 0.9\nsamples = 40\n[model]\nlatents = 9\nactivation.kind = \"top-k\"
+activation.k = 2\n[train]\nbatch = 10\nsteps = 3";
+    let prepared = Prepared::new(Experiment::from_toml(text).unwrap().check().unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let (mut directory, _) = RunDirectory::open(&run, &prepared.checked, &prepared.plan, Opening::New).unwrap();
+    let reference = Reference::new(prepared.plan.spec.clone());
+    train(&prepared, &reference, &mut directory, None, None, &mut ()).unwrap();
+    for (file, schema) in [
+        ("cfg.json", "model.json"),
+        ("provenance.json", "run-provenance.json"),
+        ("result.json", "train.json#/$defs/result"),
+    ] {
+        Schema::new(schema).check(&json(&run.join(file)));
+    }
+    let records = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let record = Schema::new("train.json#/$defs/record");
+    assert!(!records.is_empty());
+    records.lines().for_each(|line| record.check(&serde_json::from_str(line).unwrap()));
 }

@@ -3,7 +3,7 @@
 
     python3 benches/peers/write_models.py [FOLDER] [--venv DIR]
 
-Every folder holds the files that the trainer itself saves, x.npy, and output.npy; the default FOLDER is tests/peers, where tests/formats.rs reads
+Every folder holds the files that the trainer itself saves, x.npy, and output.npy; the default FOLDER is target/peers, where tests/formats.rs reads
 them. The state of dictionary_learning, which it pickles, is saved under the same names as safetensors. Installs the trainers from PyPI into the
 virtual environment, several gigabytes; not part of CI.
 """
@@ -143,7 +143,7 @@ def dictionary_learning(put, torch, save_file):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=ROOT / "tests/peers")
+    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=ROOT / "target/peers")
     parser.add_argument("--venv", type=pathlib.Path, default=ROOT / "target/peers-venv")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

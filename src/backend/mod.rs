@@ -10,7 +10,7 @@
 //!
 //! | backend | arithmetic |
 //! |---|---|
-//! | [`reference`] | f64, dense, plain loops: what the others are compared with |
+//! | [`reference`](mod@reference) | f64, dense, plain loops: what the others are compared with |
 //! | [`cpu`] | f32, at the machine's limit |
 //!
 //! # What a step computes

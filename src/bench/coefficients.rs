@@ -54,7 +54,7 @@ pub(super) struct Copula {
     pub(super) normal: Normal,
 }
 
-/// Rows of sparse vectors: row i has the entries offsets[i] .. offsets[i + 1], by increasing index.
+/// Rows of sparse vectors: row i has the entries offsets\[i\] .. offsets\[i + 1\], by increasing index.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SparseBatch {
     /// Where every row begins; one more than there are rows.

@@ -6,7 +6,7 @@
 //! | `metrics.jsonl` | one [`Record`] per line |
 //! | `resampling.jsonl` | one [`Resampled`] per line, where latents have been moved |
 //! | `checkpoint.safetensors` | the last [`checkpoint`] |
-//! | `sae_weights.safetensors`, `cfg.json`, .. | the trained model, in the layout of [`saelens`](crate::io::saelens) |
+//! | `sae_weights.safetensors`, `cfg.json`, .. | the trained model, in the layout of [SAELens](crate::io::saelens) |
 //! | `result.json` | how it ended, with scores; a run that has it is finished |
 //! | `timings.jsonl`, `provenance.json` | dates, speeds, machine: what differs between two runs of one experiment |
 

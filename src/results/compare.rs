@@ -135,22 +135,22 @@ impl<'a> Comparison<'a> {
     pub fn table(&self, number: u32, name: &str) -> Table {
         let columns = [
             ("row", Kind::Text),
-            ("M_GT, published", Kind::Number),
+            ("M_GT (%)", Kind::Number),
             ("decoder", Kind::Number),
             ("encoder", Kind::Number),
-            ("MIP, published", Kind::Number),
+            ("MIP", Kind::Number),
             ("decoder ", Kind::Number),
             ("encoder ", Kind::Number),
             ("raw", Kind::Number),
-            ("L0, published", Kind::Number),
+            ("L0", Kind::Number),
             ("ours", Kind::Number),
-            ("seeds", Kind::Number),
+            ("runs", Kind::Number),
         ];
         let mut table = Table::new(name, "experiments", columns)
             .title(&format!("Table {number} beside our runs"))
             .caption(
-                "Means over seeds ± half a 95 % interval (Student's t). M_GT at τ = 0.9; encoder rows and decoder columns scaled to \
-                 norm 1, \"raw\" as they are.",
+                "M_GT, MIP and L0 as published, each followed by ours: means over runs with different seeds ± half a 95 % interval (Student's \
+                 t). M_GT at τ = 0.9; encoder rows and decoder columns scaled to norm 1, \"raw\" encoder rows as they are.",
             );
         for (k, row) in self.published.iter().enumerate().filter(|(_, row)| row.table == number) {
             let ours = |scored: Scored, measure| self.mean(k, |record| scored.number(record, measure));
@@ -163,8 +163,8 @@ impl<'a> Comparison<'a> {
                 product(ours(Scored::Decoder, Measure::Mip)),
                 product(ours(Scored::Encoder, Measure::Mip)),
                 product(ours(Scored::EncoderRaw, Measure::Mip)),
-                row.l0.map_or_else(|| Cell::from("–"), |l0| Cell::number(l0, 4)),
-                self.mean(k, |record| record.l0).map_or_else(|| Cell::from("–"), |l0| Cell::number(l0.mean, 4)),
+                row.l0.map_or_else(|| Cell::Missing, |l0| Cell::number(l0, 4)),
+                self.mean(k, |record| record.l0).map_or_else(|| Cell::Missing, |l0| Cell::number(l0.mean, 4)),
                 Cell::from(self.runs[k].len()),
             ]);
         }
@@ -293,20 +293,20 @@ fn summary(yes: usize, no: usize, all: usize) -> Cell {
 }
 
 fn percent(share: f64) -> Cell {
-    Cell::from(format!("{:.1} %", 100.0 * share))
+    Cell::from(format!("{:.1}", 100.0 * share))
 }
 
 fn share(interval: Option<MeanInterval>) -> Cell {
     match interval {
-        None => Cell::from("–"),
-        Some(i) if i.half.is_finite() => Cell::from(format!("{:.1} ± {:.1} %", 100.0 * i.mean, 100.0 * i.half)),
+        None => Cell::Missing,
+        Some(i) if i.half.is_finite() => Cell::from(format!("{:.1} ± {:.1}", 100.0 * i.mean, 100.0 * i.half)),
         Some(i) => percent(i.mean),
     }
 }
 
 fn product(interval: Option<MeanInterval>) -> Cell {
     match interval {
-        None => Cell::from("–"),
+        None => Cell::Missing,
         Some(i) if i.half.is_finite() => Cell::from(format!("{:.3} ± {:.3}", i.mean, i.half)),
         Some(i) => Cell::from(format!("{:.3}", i.mean)),
     }

@@ -12,6 +12,9 @@
 // Single-letter matrices are the paper's own names.
 #![allow(non_snake_case)]
 
+mod common;
+
+use common::{machine, median};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
 use sdlab::bench::features::{random_unit, stream};
@@ -102,16 +105,4 @@ fn measure(sizes: Sizes, repetitions: usize) -> (f64, f64) {
         }
     }
     (median(products), median(wholes))
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// The processor's name as Linux tells it, else the architecture.
-fn machine() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = told.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1).map(str::trim));
-    name.unwrap_or(std::env::consts::ARCH).to_owned()
 }

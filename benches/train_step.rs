@@ -8,12 +8,15 @@
 //! operation, in one process and on the same data; the medians and their ratio are printed. A sparse step needs one product, a dense one
 //! five: X W_Eᵀ, Z V, E Vᵀ, and both gradients. Other work on the machine moves all figures, so ratios are what counts.
 
+mod common;
+
+use common::{machine, median};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1};
 use sdlab::backend::cpu::Cpu;
-use sdlab::backend::{Backend, Mode, Optimizer, Rows, Schedule, Spec};
+use sdlab::backend::{Backend, Mode, Rows, Spec};
 use sdlab::bench::features::{random_unit, stream};
-use sdlab::sdl::{Activation, Anchors, Init, Objective, Parameter, Shape};
+use sdlab::sdl::{Activation, Init, Objective, Parameter, Shape};
 use std::time::Instant;
 
 const METHODS: [(&str, Activation); 6] = [
@@ -75,17 +78,8 @@ struct Measured {
 }
 
 fn measure(activation: Activation, shape: Shape, rows: usize, train: usize) -> Measured {
-    let spec = Spec {
-        shape,
-        batch: rows,
-        objective: Objective { l1: if activation.is_sparse() { 0.0 } else { 0.05 }, ..Objective::default() },
-        anchors: Anchors::none(),
-        optimizer: Optimizer::default(),
-        schedule: Schedule::default(),
-        unit_decoder: false,
-        reconstructs_its_input: true,
-    };
-    let cpu = Cpu::new(spec);
+    let objective = Objective { l1: if activation.is_sparse() { 0.0 } else { 0.05 }, ..Objective::default() };
+    let cpu = Cpu::new(Spec { objective, ..Spec::plain(shape, rows) });
     let model = Init::default().model(shape, activation, 0);
     let data: Vec<Vec<f32>> = (0..4).map(|seed| samples(shape.n_p, rows, seed)).collect();
     let mut params = cpu.params(&model);
@@ -155,16 +149,4 @@ fn samples(n: usize, rows: usize, seed: u64) -> Vec<f32> {
         }
     }
     x
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// The processor's name as Linux tells it, else the architecture.
-fn machine() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = told.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1).map(str::trim));
-    name.unwrap_or(std::env::consts::ARCH).to_owned()
 }

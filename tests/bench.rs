@@ -1,12 +1,11 @@
 //! `sdlab bench` as a user meets it.
 
+mod common;
+
+use common::sdlab;
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-
-fn sdlab(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sdlab")).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
+use std::process::Output;
 
 const SMALL: &str =
     "n = 20\nn_p = 12\ninterference = 0.4\nsparsity = 0.9\nsamples = 50\ntask = { kind = \"transcoder\", n_r = 9 }\n";

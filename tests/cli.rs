@@ -1,5 +1,8 @@
 //! The command line: exit status, streams, files, and what wrong input is told.
 
+mod common;
+
+use common::sdlab;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -8,10 +11,6 @@ use std::process::{Command, Output, Stdio};
 const PAIR: &str = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p":["0","1"],"mass":"2"}]}"#;
 /// p_2 = 6/5 p_1 + p_3, so that {1} is the firing set of no row under ReLU.
 const TRIPLE: &str = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p":["3/5","4/5"],"mass":"1"},{"w_p":["-3/5","4/5"],"mass":"1"}]}"#;
-
-fn sdlab(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sdlab")).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
 
 fn status(output: &Output) -> i32 {
     output.status.code().unwrap()

@@ -1,9 +1,11 @@
 //! `sdlab evaluate` as a user meets it.
 
+mod common;
+
 use boon::{Compiler, Schemas};
+use common::sdlab;
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 const EXPERIMENT: &str = "\
 [bench]
@@ -24,10 +26,6 @@ weight = 0.1
 batch = 64
 steps = 40
 ";
-
-fn sdlab(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sdlab")).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
 
 fn trained(folder: &Path, more: &[&str]) -> String {
     let config = folder.join("experiment.toml");

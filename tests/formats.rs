@@ -1,15 +1,15 @@
 //! Files that other programs read: models in the layout of SAELens, beside what the reference backend reconstructs with them.
 //!
-//! `benches/peers/write_models.py` lets other trainers save models, with what they make of some inputs; the test that reads these is run by hand, since it
-//! needs gigabytes of Python packages: `cargo test --release --test formats -- --ignored`.
 //! Our models stay in `tmp/formats` of the target directory. `docs/python/test_read_run.py` and `benches/peers/saelens_roundtrip.py` read them.
 
+#[path = "common/models.rs"]
+mod models;
+
 use boon::{Compiler, SchemaIndex, Schemas};
+use models::reconstructed;
 use sdlab::backend::reference::Reference;
-use sdlab::backend::{Backend, Mode, Optimizer, Rows, Schedule, Spec};
-use sdlab::io::embeddings::Embeddings;
 use sdlab::io::{import, npy, saelens, write_atomic};
-use sdlab::sdl::{Activation, Anchors, Init, Model, Objective, Parameter, Shape};
+use sdlab::sdl::{Activation, Init, Model, Parameter, Shape};
 use sdlab::train::config::Experiment;
 use sdlab::train::directory::{Opening, RunDirectory};
 use sdlab::train::session::{Prepared, train};
@@ -86,37 +86,6 @@ fn samples(columns: usize) -> Vec<f32> {
     (0..SAMPLES * columns).map(|i| 2.0 * (i as f32 * 1.618).sin()).collect()
 }
 
-/// x̂_r and the codes of the reference in f64 arithmetic, rounded to f32; codes as rows of n_q numbers.
-fn reconstructed(model: &Model, inputs: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let shape = model.shape();
-    let samples = inputs.len() / shape.n_p;
-    let reference = Reference::new(Spec {
-        shape,
-        batch: samples,
-        objective: Objective::default(),
-        anchors: Anchors::none(),
-        optimizer: Optimizer::default(),
-        schedule: Schedule::default(),
-        unit_decoder: false,
-        reconstructs_its_input: false,
-    });
-    let params = reference.params(model);
-    let opt = reference.opt_state(&params);
-    let (mut batch, mut codes) = (reference.batch(), reference.codes());
-    let targets = vec![0.0; samples * shape.n_r];
-    reference.load(Rows { inputs, targets: &targets, weights: None }, &mut batch);
-    reference.encode_select(&params, &opt, &batch, Mode::Inference, &mut codes);
-    reference.decode_residual(&params, &batch, &mut codes);
-    let host = reference.codes_of(&codes);
-    let mut dense = vec![0.0; samples * shape.n_q];
-    for row in 0..samples {
-        for at in host.offsets[row]..host.offsets[row + 1] {
-            dense[row * shape.n_q + host.latents[at] as usize] = host.values[at];
-        }
-    }
-    (reference.reconstruction_of(&batch, &codes), dense)
-}
-
 /// A schema of `docs/schema`, or a part of one.
 struct Schema {
     schemas: Schemas,
@@ -171,33 +140,6 @@ fn models_are_read_back_and_reconstruct_the_same() {
         write_npy(&folder.join("x.npy"), n_p, &inputs);
         write_npy(&folder.join("codes.npy"), n_q, &codes);
         write_npy(&folder.join("reconstruction.npy"), n_r, &reconstruction);
-    }
-}
-
-#[test]
-#[ignore = "reads target/peers, which benches/peers/write_models.py makes with the trainers' own packages"]
-fn models_of_other_trainers_reconstruct_what_they_do_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
-    let mut folders: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    assert_eq!(folders.len(), 20);
-    for folder in folders {
-        let array = |name: &str| {
-            let rows = Embeddings::open(&folder.join(name).display().to_string()).unwrap();
-            let mut numbers = vec![0.0; rows.rows() * rows.dimension()];
-            rows.read(&(0..rows.rows() as u64).collect::<Vec<_>>(), &mut numbers);
-            numbers
-        };
-        let loaded = import::open(&folder).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(loaded.reconstructs_its_input, !folder.display().to_string().ends_with("transcoder"));
-        let (reconstruction, codes) = reconstructed(&loaded.model, &array("x.npy"));
-        let expected = array("output.npy");
-        assert_eq!(reconstruction.len(), expected.len());
-        let most = reconstruction.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        // They add at most 12 + 12 products of numbers below 8 in f32.
-        assert!(most < 24.0 * 8.0 * 2f32.powi(-23), "{}: {most:e}", folder.display());
-        let active = codes.iter().filter(|z| **z != 0.0).count();
-        assert!(active > 20 && active < codes.len(), "{}: {active} active codes tell nothing", folder.display());
     }
 }
 

@@ -5,10 +5,10 @@
 
 use faer::Mat;
 use sdlab::backend::reference::Reference;
-use sdlab::backend::{Backend, Mode, Optimizer, Rows, Schedule, Spec};
+use sdlab::backend::{Backend, Mode, Rows, Spec};
 use sdlab::bench::config::BenchConfig;
 use sdlab::bench::dataset::{Bench, Side};
-use sdlab::sdl::{Activation, Anchors, Init, Model, Objective, Parameter, Shape, Tensors};
+use sdlab::sdl::{Activation, Init, Model, Parameter, Shape, Tensors};
 use sdlab::theory::activation::SparseActivation;
 use sdlab::theory::loss::{ApproximateLoss, Weights};
 
@@ -31,16 +31,7 @@ fn trained(bench: &Bench, activation: Activation) -> Trained {
     let isolated = bench.coefficients().isolated();
     let n_p = bench.directions(Side::Input).dimension();
     let shape = Shape { n_p, n_r: n_p, n_q: N_Q };
-    let spec = Spec {
-        shape,
-        batch: N,
-        objective: Objective::default(),
-        anchors: Anchors::none(),
-        optimizer: Optimizer::default(),
-        schedule: Schedule::default(),
-        unit_decoder: false,
-        reconstructs_its_input: true,
-    };
+    let spec = Spec::plain(shape, N);
     let backend = Reference::new(spec);
     let model = Init { tied: false, ..Init::default() }.model(shape, activation, 7);
     let params = backend.params(&model);

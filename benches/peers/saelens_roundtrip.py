@@ -7,23 +7,9 @@ FOLDER is what tests/formats.rs leaves: one folder per model, with inputs and wh
 target/tmp/formats). Installs sae-lens from PyPI into the virtual environment, several gigabytes; not part of CI.
 """
 
-import argparse
-import pathlib
-import subprocess
 import sys
-import venv
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def installed(folder):
-    """The Python of a virtual environment with sae-lens."""
-    python = folder / "bin/python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    if subprocess.run([python, "-c", "import sae_lens"], capture_output=True).returncode != 0:
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "sae-lens"], check=True)
-    return python
+import environment
 
 
 def compare(root):
@@ -35,7 +21,7 @@ def compare(root):
     import torch
 
     warnings.filterwarnings("ignore")
-    sys.path.insert(0, str(ROOT / "docs/python"))
+    sys.path.insert(0, str(environment.ROOT / "docs/python"))
     from read_run import Model
 
     print(f"SAELens {sae_lens.__version__}, torch {torch.__version__}; largest differences")
@@ -66,17 +52,5 @@ def compare(root):
     return 1 if wrong or not count else 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=ROOT / "target/tmp/formats")
-    parser.add_argument("--venv", type=pathlib.Path, default=ROOT / "target/peers-venv")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.inside:
-        return compare(arguments.folder)
-    python = installed(arguments.venv.absolute())
-    return subprocess.run([python, __file__, str(arguments.folder), "--inside"]).returncode
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(environment.main(__file__, __doc__, "target/tmp/formats", compare, [["sae-lens"]]))

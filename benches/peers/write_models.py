@@ -3,34 +3,19 @@
 
     python3 benches/peers/write_models.py [FOLDER] [--venv DIR]
 
-Every folder holds the files that the trainer itself saves, x.npy, and output.npy; the default FOLDER is target/peers, where tests/formats.rs reads
-them. The state of dictionary_learning, which it pickles, is saved under the same names as safetensors. Installs the trainers from PyPI into the
+Every folder holds the files that the trainer itself saves, x.npy, and output.npy; the default FOLDER is target/peers, where
+`cargo bench --bench peer_models` reads them. The state of dictionary_learning, which it pickles, is saved under the same names as safetensors. Installs the trainers from PyPI into the
 virtual environment, several gigabytes; not part of CI.
 """
 
-import argparse
 import json
 import os
-import pathlib
-import subprocess
 import sys
 import types
-import venv
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import environment
+
 D_IN, D_OUT, D_SAE, K, SAMPLES = 6, 7, 12, 3, 20
-
-
-def installed(folder):
-    """The Python of a virtual environment with the trainers."""
-    python = folder / "bin/python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    pip = [python, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "sae-lens", "eai-sparsify"], check=True)
-    # It asks for a language model library that its classes do not need.
-    subprocess.run([*pip, "--no-deps", "dictionary-learning"], check=True)
-    return python
 
 
 def randomised(module, torch):
@@ -141,17 +126,7 @@ def dictionary_learning(put, torch, save_file):
         put(f"dictionary-learning-{name}", save, model)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=ROOT / "target/peers")
-    parser.add_argument("--venv", type=pathlib.Path, default=ROOT / "target/peers-venv")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.inside:
-        return write(arguments.folder)
-    python = installed(arguments.venv.absolute())
-    return subprocess.run([python, __file__, str(arguments.folder), "--inside"]).returncode
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    # The last one asks for a language model library that its classes do not need.
+    packages = [["sae-lens", "eai-sparsify"], ["--no-deps", "dictionary-learning"]]
+    sys.exit(environment.main(__file__, __doc__, "target/peers", write, packages))

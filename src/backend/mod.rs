@@ -106,6 +106,22 @@ pub struct Spec {
     pub reconstructs_its_input: bool,
 }
 
+impl Spec {
+    /// Plain reconstruction of the input by Adam at a constant rate: what everything else is a change of.
+    pub fn plain(shape: Shape, batch: usize) -> Self {
+        Self {
+            shape,
+            batch,
+            objective: Objective::default(),
+            anchors: Anchors::none(),
+            optimizer: Optimizer::default(),
+            schedule: Schedule::default(),
+            unit_decoder: false,
+            reconstructs_its_input: true,
+        }
+    }
+}
+
 /// Samples on the host: rows of x_p and x_r.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {

@@ -25,14 +25,14 @@ pub struct Arguments {
     /// The folder of stored results of trainings, files of JSON lines
     #[arg(long, value_name = "DIR", default_value = "reports/results")]
     results: PathBuf,
-    /// Train the small experiments again first, and store their results
+    /// First train the small experiments in configs/small again, and store their results as small.jsonl
     #[arg(long)]
     refresh: bool,
-    /// The folder of the small experiments
-    #[arg(long, value_name = "DIR", default_value = "configs/small")]
-    configs: PathBuf,
+    /// Train those of these tables of the paper only: some of 1, 4, 5, 6, 7
+    #[arg(long, value_name = "N,..", value_delimiter = ',', requires = "refresh")]
+    tables: Vec<u32>,
     /// Seeds of each experiment
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "refresh")]
     seeds: u64,
 }
 
@@ -40,7 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   sdlab report
   sdlab report thm-3.7 --out thm-3.7
-  sdlab report --refresh --seeds 3
+  sdlab report --refresh --tables 1 --seeds 3
 
 The folder then holds index.html, figures (SVG, PDF, PNG, and their data as CSV and JSON), tables (LaTeX, CSV, JSON),
 certificates, macros.tex, references.bib, an example article in paper, and verdicts.json. The same version and seed write the
@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let source = checkout();
     if arguments.refresh {
         let (file, commit) = (arguments.results.join("small.jsonl"), source.as_ref().map(|s| s.commit.as_str()));
-        refresh(&arguments.configs, &file, arguments.seeds, commit, &session.output)?;
+        refresh(&arguments.tables, &file, arguments.seeds, commit, &session.output)?;
     }
     // Trainings belong to the whole report; a report of some claims is about these.
     let results = if arguments.claims.is_empty() { stored(&arguments.results)? } else { Vec::new() };

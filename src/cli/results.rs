@@ -4,7 +4,7 @@ use super::CliError;
 use super::output::{Output, Progress};
 use crate::results::RunRecord;
 use crate::results::measure::measure;
-use crate::train::config::Experiment;
+use crate::train::config::{Experiment, Published};
 use std::path::{Path, PathBuf};
 
 /// Results are lines of JSON in files with this ending.
@@ -14,53 +14,59 @@ const ENDING: &str = "jsonl";
 pub(super) fn stored(folder: &Path) -> Result<Vec<(String, Vec<RunRecord>)>, CliError> {
     let mut all = Vec::new();
     for path in files(folder, ENDING)? {
-        let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))?;
-        let records =
-            RunRecord::parse(&text, &path.display().to_string()).map_err(|e| CliError::Request(e.to_string()))?;
         let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        all.push((name, records));
+        all.push((name, read(&path)?));
     }
     Ok(all)
 }
 
-/// Trains every experiment under `configs` that repeats a row of the paper, with the seeds 0 .. `seeds`, and keeps all results in one file.
+/// The small experiments.
+const SMALL: &str = "configs/small";
+
+/// Trains the small experiments that repeat rows of these tables (all tables if none is named), with the seeds 0 .. `seeds`. What the file holds of
+/// other rows and seeds stays, and it is written after each run, so that an interruption loses one.
 pub(super) fn refresh(
-    configs: &Path,
+    tables: &[u32],
     file: &Path,
     seeds: u64,
     commit: Option<&str>,
     output: &Output,
 ) -> Result<(), CliError> {
     let mut experiments = Vec::new();
-    for path in files(configs, "toml")? {
+    for path in files(Path::new(SMALL), "toml")? {
         let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))?;
         let named = |error: &dyn std::fmt::Display| CliError::Request(format!("{}: {error}", path.display()));
         let experiment = Experiment::from_toml(&text).map_err(|e| named(&e))?;
-        if experiment.published.is_some() {
+        let chosen = |published: &Published| tables.is_empty() || tables.contains(&published.table);
+        if experiment.published.as_ref().is_some_and(chosen) {
             experiment.check().map_err(|e| named(&e))?;
             experiments.push((path, experiment));
         }
     }
     if experiments.is_empty() {
-        let expected = "expected TOML files of experiments that repeat a row of the paper, found none";
-        return Err(CliError::Request(format!("{}: {expected}", configs.display())));
+        let expected =
+            "expected experiments that repeat rows of these tables, found none; run it in the project's folder";
+        return Err(CliError::Request(format!("{SMALL}: {expected}")));
     }
-    let total = experiments.len() * usize::try_from(seeds).unwrap_or(usize::MAX);
-    let mut progress = Progress::new(total);
-    let mut lines = String::new();
-    for (k, (path, experiment)) in experiments.iter().enumerate() {
-        let name = path.strip_prefix(configs).unwrap_or(path).display().to_string();
-        for seed in 0..seeds {
-            let done = k * usize::try_from(seeds).unwrap_or(0) + usize::try_from(seed).unwrap_or(0);
-            progress.set(done, &format!("{name}, seed {seed}"));
-            let record = measure(experiment, seed, commit.map(str::to_owned), &mut |_| ())
-                .map_err(|error| CliError::Request(format!("{}: {error}", path.display())))?;
-            lines.push_str(&record.line());
-        }
+    let mut records = if file.exists() { read(file)? } else { Vec::new() };
+    let runs: Vec<_> = experiments.iter().flat_map(|one| (0..seeds).map(move |seed| (one, seed))).collect();
+    let mut progress = Progress::new(runs.len());
+    for (done, ((path, experiment), seed)) in runs.into_iter().enumerate() {
+        progress.set(done, &format!("{}, seed {seed}", path.display()));
+        let record = measure(experiment, seed, commit.map(str::to_owned))
+            .map_err(|error| CliError::Request(format!("{}: {error}", path.display())))?;
+        records.retain(|old| (&old.published, old.seed) != (&record.published, record.seed));
+        records.push(record);
+        records.sort_by(|a, b| a.place().cmp(&b.place()));
+        output.file(file, records.iter().map(RunRecord::line).collect::<String>().as_bytes())?;
     }
     progress.finish();
-    output.file(file, lines.as_bytes())?;
     Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<RunRecord>, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?;
+    RunRecord::parse(&text, &path.display().to_string()).map_err(|e| CliError::Request(e.to_string()))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {

@@ -94,6 +94,11 @@ impl Drop for AtomicFile {
     }
 }
 
+/// Lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A hidden name beside `path`, whose folder is made.
 fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -278,10 +278,10 @@ impl RecoveryScores {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::backend::Spec;
     use crate::backend::reference::Reference;
-    use crate::backend::{Optimizer, Schedule, Spec};
     use crate::bench::config::{BenchConfig, Hierarchy};
-    use crate::sdl::{Activation, Init, Objective, Parameter, Shape};
+    use crate::sdl::{Activation, Init, Parameter, Shape};
 
     /// Codes and reconstructions in plain f64 loops: z = max(0, W_E x_p), x̂_r = W_D z.
     pub(in super::super) fn relu(model: &Model, bench: &Bench, indices: &[u64]) -> Encoded {
@@ -402,16 +402,7 @@ pub(super) mod tests {
         // Negative values are kept, and count.
         model.activation = Activation::TopK { k: 28 };
         let samples: Vec<u64> = (0..32).collect();
-        let backend = Reference::new(Spec {
-            shape: model.shape(),
-            batch: samples.len(),
-            objective: Objective::default(),
-            anchors: Anchors::none(),
-            optimizer: Optimizer::default(),
-            schedule: Schedule::default(),
-            unit_decoder: false,
-            reconstructs_its_input: true,
-        });
+        let backend = Reference::new(Spec::plain(model.shape(), samples.len()));
         let (params, mut batch, mut codes) = (backend.params(&model), backend.batch(), backend.codes());
         backend.sample(&bench, &samples, &mut batch);
         backend.encode_select(&params, &backend.opt_state(&params), &batch, Mode::Training, &mut codes);

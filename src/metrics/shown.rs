@@ -10,7 +10,7 @@ impl Scores {
     /// Reconstruction, sparsity, and latents as classifiers.
     pub fn table(&self) -> Table {
         let mut table = Table::new("scores", "evaluate", [("quantity", Kind::Text), ("value", Kind::Number)])
-            .title("The model on held-out samples");
+            .title("What the model does");
         let mut row = |name: &str, value: Option<f64>| {
             table.push([Cell::from(name), value.map_or(Cell::Missing, |value| Cell::number(value, 4))]);
         };

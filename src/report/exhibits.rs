@@ -51,7 +51,7 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
     let devices: Vec<&str> = devices.into_iter().collect();
     let name = |what: &str| format!("{what}-table-{table}-{size}");
     let mut figures = Vec::new();
-    figures.extend(recovery_figure(&ours, &name("recovery")));
+    figures.extend(recovery_figure(&ours, &name("recovery-over-tau")));
     Exhibit {
         id: name("runs"),
         title: format!("Table {table}, {size} runs"),
@@ -64,7 +64,11 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
             devices.join("; ")
         )],
         figures,
-        tables: vec![comparison.table(table, &name("ours")), comparison.orderings_table(table, &name("orderings"))],
+        tables: vec![
+            comparison.recovery_table(table, &name("recovery")),
+            comparison.product_table(table, &name("products")),
+            comparison.orderings_table(table, &name("orderings")),
+        ],
     }
 }
 

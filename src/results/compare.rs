@@ -73,6 +73,9 @@ pub struct Comparison<'a> {
     runs: Vec<BTreeMap<u64, &'a RunRecord>>,
 }
 
+/// What stands in a table of ours.
+const OURS: &str =
+    "As published, followed by ours: means over runs with different seeds ± half a 95 % interval (Student's t).";
 /// τ = 0.9 in the curves of records.
 const USUAL: usize = 18;
 
@@ -131,44 +134,59 @@ impl<'a> Comparison<'a> {
         MeanInterval::of(&self.runs[row].values().map(|record| of(record)).collect::<Vec<_>>())
     }
 
-    /// Ours beside a published table.
-    pub fn table(&self, number: u32, name: &str) -> Table {
+    /// Recovery and sparsity beside a published table.
+    pub fn recovery_table(&self, number: u32, name: &str) -> Table {
         let columns = [
             ("row", Kind::Text),
             ("M_GT (%)", Kind::Number),
             ("decoder", Kind::Number),
             ("encoder", Kind::Number),
-            ("MIP", Kind::Number),
-            ("decoder ", Kind::Number),
-            ("encoder ", Kind::Number),
-            ("raw", Kind::Number),
             ("L0", Kind::Number),
             ("ours", Kind::Number),
             ("runs", Kind::Number),
         ];
         let mut table = Table::new(name, "experiments", columns)
-            .title(&format!("Table {number} beside our runs"))
-            .caption(
-                "M_GT, MIP and L0 as published, each followed by ours: means over runs with different seeds ± half a 95 % interval (Student's \
-                 t). M_GT at τ = 0.9; encoder rows and decoder columns scaled to norm 1, \"raw\" encoder rows as they are.",
-            );
-        for (k, row) in self.published.iter().enumerate().filter(|(_, row)| row.table == number) {
-            let ours = |scored: Scored, measure| self.mean(k, |record| scored.number(record, measure));
+            .title(&format!("M_GT and L0 of Table {number} beside our runs"))
+            .caption(&format!("{OURS} M_GT at τ = 0.9, with encoder rows and decoder columns scaled to norm 1."));
+        for (k, row) in self.rows_of(number) {
+            let ours = |scored: Scored| share(self.mean(k, |record| scored.number(record, Measure::Recovery)));
             table.push([
                 Cell::from(row.name()),
                 percent(row.recovery),
-                share(ours(Scored::Decoder, Measure::Recovery)),
-                share(ours(Scored::Encoder, Measure::Recovery)),
-                Cell::number(row.mip, 3),
-                product(ours(Scored::Decoder, Measure::Mip)),
-                product(ours(Scored::Encoder, Measure::Mip)),
-                product(ours(Scored::EncoderRaw, Measure::Mip)),
-                row.l0.map_or_else(|| Cell::Missing, |l0| Cell::number(l0, 4)),
-                self.mean(k, |record| record.l0).map_or_else(|| Cell::Missing, |l0| Cell::number(l0.mean, 4)),
+                ours(Scored::Decoder),
+                ours(Scored::Encoder),
+                row.l0.map_or(Cell::Missing, |l0| Cell::number(l0, 4)),
+                self.mean(k, |record| record.l0).map_or(Cell::Missing, |l0| Cell::number(l0.mean, 4)),
                 Cell::from(self.runs[k].len()),
             ]);
         }
         table
+    }
+
+    /// Maximum inner products beside a published table.
+    pub fn product_table(&self, number: u32, name: &str) -> Table {
+        let columns = [
+            ("row", Kind::Text),
+            ("MIP", Kind::Number),
+            ("decoder", Kind::Number),
+            ("encoder", Kind::Number),
+            ("encoder, raw", Kind::Number),
+        ];
+        let mut table = Table::new(name, "experiments", columns)
+            .title(&format!("MIP of Table {number} beside our runs"))
+            .caption(&format!(
+                "{OURS} Rows and columns are scaled to norm 1, except raw encoder rows, which are as they are."
+            ));
+        for (k, row) in self.rows_of(number) {
+            let ours = Scored::ALL.map(|scored| product(self.mean(k, |record| scored.number(record, Measure::Mip))));
+            table.push([Cell::from(row.name()), Cell::number(row.mip, 3)].into_iter().chain(ours));
+        }
+        table
+    }
+
+    /// The rows of a published table, with their places among all.
+    fn rows_of(&self, number: u32) -> impl Iterator<Item = (usize, &PublishedRow)> {
+        self.published.iter().enumerate().filter(move |(_, row)| row.table == number)
     }
 
     /// Pairs of published rows whose printed numbers differ, the larger first.
@@ -200,8 +218,7 @@ impl<'a> Comparison<'a> {
     fn next(&self, i: usize) -> Option<usize> {
         let a = &self.published[i];
         let same = |b: &&PublishedRow| (b.table, &b.method, b.anchored) == (a.table, &a.method, a.anchored);
-        let after = self.published[i + 1..].iter().find(same)?;
-        self.published.iter().position(|b| b == after)
+        Some(i + 1 + self.published[i + 1..].iter().position(|b| same(&b))?)
     }
 
     /// What our runs say about one ordering: differences are taken seed by seed.
@@ -352,9 +369,11 @@ mod tests {
         assert_eq!(kinds, [Contrast::Method, Contrast::Anchoring]);
         let table = comparison.orderings_table(1, "orderings-1");
         assert_eq!(table.rows.len(), 4 * 3);
-        let ours = comparison.table(1, "table-1-ours");
-        assert_eq!((ours.rows.len(), ours.rows[0][10].text()), (4, "3".to_owned()));
+        let ours = comparison.recovery_table(1, "recovery");
+        assert_eq!((ours.rows.len(), ours.rows[0][6].text()), (4, "3".to_owned()));
         assert!(ours.rows[2][2].text().starts_with("70.0 ± 0.0"), "{}", ours.rows[2][2].text());
+        // 0.90, 0.91, 0.92: their t interval is 0.91 ± 4.30265·0.01/√3.
+        assert_eq!(comparison.product_table(1, "products").rows[2][2].text(), "0.910 ± 0.025");
     }
 
     #[test]
@@ -362,7 +381,8 @@ mod tests {
         let rows = published();
         let records = [record("TopK SAE", false, 0, 0.5, 0.9)];
         let comparison = Comparison::new(&rows, &records);
-        assert_eq!(comparison.table(1, "t").rows[0][2].text(), "–");
+        assert_eq!(comparison.recovery_table(1, "r").rows[0][2].text(), "–");
+        assert_eq!(comparison.product_table(1, "p").rows[0][2].text(), "–");
         assert_eq!(comparison.orderings_table(1, "o").rows.len(), 0);
         assert_eq!(comparison.reproduction(3, 2, Scored::Decoder, Measure::Mip), Reproduction::Open);
     }

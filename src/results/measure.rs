@@ -1,20 +1,15 @@
 //! Training and scoring one experiment of the bench.
 
-use super::record::{Origin, Run, RunRecord};
+use super::record::{Origin, RunRecord, Side};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::bench::config::BenchConfig;
-use crate::bench::dataset::{Bench, BenchError};
-use crate::metrics::score::Scores;
 use crate::metrics::similarity::SimilarityError;
-use crate::train::anchors::anchors;
-use crate::train::check::{ConfigError, Facts};
+use crate::train::check::ConfigError;
 use crate::train::config::Experiment;
-use crate::train::data::Data;
-use crate::train::run::{Diverged, Record, RunError, State, Trainer, Watch};
-
-/// Held-out samples that a model is scored on: those with the numbers N, N + 1, ..
-pub const HELD_OUT: u64 = 4096;
+use crate::train::divergence::Diverged;
+use crate::train::run::{RunError, Trainer};
+use crate::train::scoring::{SCORED, score};
+use crate::train::session::{PrepareError, Prepared};
 
 /// Why an experiment could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +19,7 @@ pub enum MeasureError {
     Config(#[from] ConfigError),
     /// Its data cannot be made.
     #[error(transparent)]
-    Bench(#[from] BenchError),
+    Prepare(#[from] PrepareError),
     /// Its training went wrong.
     #[error(transparent)]
     Diverged(#[from] Diverged),
@@ -36,69 +31,47 @@ pub enum MeasureError {
     Unpublished,
 }
 
-/// Hears how far a training is.
-struct Listener<'a>(&'a mut dyn FnMut(&Record));
-
-impl Watch for Listener<'_> {
-    type Error = std::convert::Infallible;
-
-    fn stop(&mut self, _: u64) -> bool {
-        false
-    }
-
-    fn record(&mut self, record: &Record) -> Result<(), Self::Error> {
-        (self.0)(record);
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, _: &State) -> Result<(), Self::Error> {
-        Ok(())
-    }
-}
-
-/// Trains an experiment with all its random numbers from this seed, and scores it on held-out samples. `seen` hears of each recorded step.
+/// Trains an experiment with all its random numbers from this seed, and scores it on held-out samples.
 ///
 /// # Errors
 /// Whatever stops it, see [`MeasureError`].
-pub fn measure(
-    experiment: &Experiment,
-    seed: u64,
-    commit: Option<String>,
-    seen: &mut dyn FnMut(&Record),
-) -> Result<RunRecord, MeasureError> {
+pub fn measure(experiment: &Experiment, seed: u64, commit: Option<String>) -> Result<RunRecord, MeasureError> {
     let mut experiment = experiment.completed();
     experiment.train.seed = seed;
-    let published = experiment.published.clone().ok_or(MeasureError::Unpublished)?;
-    let config = BenchConfig { seed, ..experiment.bench.clone().ok_or(MeasureError::Unpublished)? };
-    experiment.bench = Some(config.clone());
-    let checked = experiment.check()?;
-    let data = Data::Bench(Box::new(Bench::generate(&config)?));
-    let mut plan = checked.plan(Facts::of(&data))?;
-    if let Some(known) = &experiment.anchors {
-        plan.spec.anchors = anchors(known, &data, plan.spec.shape, seed)?;
-    }
+    let (Some(published), Some(bench)) = (experiment.published.clone(), &mut experiment.bench) else {
+        return Err(MeasureError::Unpublished);
+    };
+    bench.seed = seed;
+    let (n, n_p) = (bench.n, bench.n_p);
+    let Prepared { data, plan, .. } = Prepared::new(experiment.check()?)?;
     let backend = Cpu::new(plan.spec.clone());
     let mut trainer = Trainer::new(&backend, &data, &plan);
-    let end = trainer.run(&mut Listener(seen)).map_err(|error| match error {
+    let end = trainer.run(&mut ()).map_err(|error| match error {
         RunError::Diverged(diverged) => diverged,
         RunError::Watch(never) => match never {},
     })?;
     let steps = trainer.step();
     let model = trainer.finite_state()?.model;
-    let held_out: Vec<u64> = (config.samples..config.samples + HELD_OUT).collect();
-    let bench = data.bench().ok_or(MeasureError::Unpublished)?;
-    let scores = Scores::on_bench(&backend, &model, bench, &plan.spec.anchors, &held_out)?;
-    let run = Run {
+    let (_, scores) = score(&backend, &data, &plan, &model, SCORED)?;
+    let (Some(encoder), Some(decoder)) = (&scores.encoder, &scores.decoder) else {
+        return Err(MeasureError::Unpublished);
+    };
+    Ok(RunRecord {
+        format: 1,
         published,
         experiment: plan.hash.clone(),
         seed,
-        size: [config.n, config.n_p, plan.spec.shape.n_q],
+        size: [n, n_p, plan.spec.shape.n_q],
         steps,
-        epochs: plan.order.seen(steps) as f64 / config.samples as f64,
+        epochs: plan.order.seen(steps) as f64 / data.samples() as f64,
         end,
-    };
-    let origin = Origin { version: env!("CARGO_PKG_VERSION").to_owned(), commit, device: backend.describe() };
-    RunRecord::of(run, &scores, origin).ok_or(MeasureError::Unpublished)
+        encoder: Side::of(encoder),
+        decoder: Side::of(decoder),
+        l0: scores.fit.l0,
+        dead: scores.fit.dead,
+        fvu: scores.fit.fvu,
+        origin: Origin { version: env!("CARGO_PKG_VERSION").to_owned(), commit, device: backend.describe() },
+    })
 }
 
 #[cfg(test)]
@@ -126,21 +99,19 @@ mod tests {
     #[test]
     fn an_experiment_is_trained_and_scored_and_the_seed_alone_decides_the_result() {
         let experiment = Experiment::from_toml(SMALL).unwrap();
-        let mut seen = 0;
-        let record = measure(&experiment, 5, None, &mut |_| seen += 1).unwrap();
+        let record = measure(&experiment, 5, None).unwrap();
         assert_eq!((record.steps, record.epochs, record.size), (640, 40.0, [24, 16, 48]));
-        assert!(seen > 10);
         // Chance is a MIP of about 0.7 for 48 random directions in 16 dimensions; training must beat it by far.
         assert!(record.decoder.normalised.mip > 0.9, "{record:?}");
-        assert_eq!(measure(&experiment, 5, None, &mut |_| ()).unwrap(), record);
-        assert_ne!(measure(&experiment, 6, None, &mut |_| ()).unwrap().decoder, record.decoder);
+        assert_eq!(measure(&experiment, 5, None).unwrap(), record);
+        assert_ne!(measure(&experiment, 6, None).unwrap().decoder, record.decoder);
     }
 
     #[test]
     fn an_experiment_of_no_row_is_refused() {
         let mut experiment = Experiment::from_toml(SMALL).unwrap();
         experiment.published = None;
-        let error = measure(&experiment, 0, None, &mut |_| ()).unwrap_err();
+        let error = measure(&experiment, 0, None).unwrap_err();
         assert!(error.to_string().starts_with("published: expected the row"), "{error}");
     }
 }

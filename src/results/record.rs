@@ -1,6 +1,6 @@
 //! One run in numbers.
 
-use crate::metrics::score::{RecoveryScores, Scores, SideScores, WithAndWithout};
+use crate::metrics::score::{RecoveryScores, SideScores, WithAndWithout};
 use crate::train::config::Published;
 use crate::train::run::End;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,8 @@ impl Recovered {
 }
 
 impl Side {
-    fn of(scores: &SideScores) -> Self {
+    /// Of all scores of a side.
+    pub(super) fn of(scores: &SideScores) -> Self {
         let WithAndWithout { all, free } = &scores.whole.normalised;
         Self {
             normalised: Recovered::of(all),
@@ -114,44 +115,11 @@ impl Side {
     }
 }
 
-/// What is known of a run beside its scores.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// The row of the paper.
-    pub published: Published,
-    /// SHA-256 of the complete experiment.
-    pub experiment: String,
-    /// Its seed.
-    pub seed: u64,
-    /// n, n_p, n_q.
-    pub size: [usize; 3],
-    /// Updates done.
-    pub steps: u64,
-    /// Epochs done.
-    pub epochs: f64,
-    /// Why training ended.
-    pub end: End,
-}
-
 impl RunRecord {
-    /// The record of a run; nothing if the scores do not speak of known features.
-    pub fn of(run: Run, scores: &Scores, origin: Origin) -> Option<Self> {
-        Some(Self {
-            format: 1,
-            published: run.published,
-            experiment: run.experiment,
-            seed: run.seed,
-            size: run.size,
-            steps: run.steps,
-            epochs: run.epochs,
-            end: run.end,
-            encoder: Side::of(scores.encoder.as_ref()?),
-            decoder: Side::of(scores.decoder.as_ref()?),
-            l0: scores.fit.l0,
-            dead: scores.fit.dead,
-            fvu: scores.fit.fvu,
-            origin,
-        })
+    /// Where the record stands among others: table, method, parameter, anchors, seed.
+    pub fn place(&self) -> impl Ord + '_ {
+        let Published { table, method, anchored, at } = &self.published;
+        (*table, method.as_str(), at.as_deref(), *anchored, self.seed)
     }
 
     /// Reads lines of JSON; empty ones count for nothing.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256 of the problem's canonical JSON, the name of an instance.
 pub fn hash(problem: &Problem) -> String {
-    Sha256::digest(problem.to_json()).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::io::hexadecimal(&Sha256::digest(problem.to_json()))
 }
 
 /// A certificate of `kind` about `problem`.

@@ -13,7 +13,7 @@
 use super::check::Plan;
 use super::run::State;
 use crate::backend::{HostOptState, Rule, WarmUp};
-use crate::io::{AtomicFile, FileError};
+use crate::io::{AtomicFile, FileError, hexadecimal};
 use crate::sdl::{Model, Parameter, Tensors};
 use safetensors::tensor::{Dtype, Metadata};
 use serde_json::{Map, Value, json};
@@ -76,7 +76,7 @@ pub fn write(path: &Path, state: &State, experiment: &str) -> Result<(), FileErr
         "warm_up_steps": warm_up.steps.to_string(),
         "threshold": bits(state.model.threshold.map(|x| u64::from(x.to_bits()))),
         "first_loss": bits(state.first_loss.map(f64::to_bits)),
-        "sha256": hexadecimal(digest),
+        "sha256": hexadecimal(&digest.finalize()),
     });
     header.insert("__metadata__".to_owned(), metadata);
     let mut text = Value::Object(header).to_string();
@@ -116,10 +116,6 @@ fn entries(state: &State) -> Vec<Entry<'_>> {
 
 fn named(block: &str, parameter: Parameter) -> String {
     format!("{block}.{}", parameter.name())
-}
-
-fn hexadecimal(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Entry<'_> {
@@ -293,7 +289,7 @@ impl<'a> Reader<'a> {
 
     /// The bytes are those that were written. Tensors in another order are refused here too.
     fn untouched(&mut self) -> Result<(), FileError> {
-        let found = hexadecimal(std::mem::take(&mut self.digest));
+        let found = hexadecimal(&std::mem::take(&mut self.digest).finalize());
         let expected = self.text("sha256")?;
         if found == expected {
             return Ok(());

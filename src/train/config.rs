@@ -5,6 +5,7 @@
 
 use crate::backend::{Curve, Optimizer};
 use crate::bench::config::BenchConfig;
+use crate::io::hexadecimal;
 use crate::sdl::resampling::Resampling;
 use crate::sdl::{Activation, Init, Objective};
 use serde::de::{self, Deserializer, Visitor};
@@ -293,7 +294,7 @@ impl Experiment {
     pub fn hash(&self) -> String {
         let mut complete = self.completed();
         complete.train.threads = 0;
-        Sha256::digest(complete.to_toml().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&Sha256::digest(complete.to_toml().as_bytes()))
     }
 }
 

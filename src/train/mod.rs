@@ -6,6 +6,7 @@
 //! | samples: the bench, or rows of one's own | [`data`] |
 //! | in which order they are seen | [`order`] |
 //! | known features for anchoring (eqs. 21–23) | [`anchors`] |
+//! | numbers that go out of bounds | [`divergence`] |
 //! | the loop, on any [`Backend`](crate::backend::Backend) | [`run`] |
 //! | going on bit for bit | [`checkpoint`] |
 //! | scores of a model on the data of an experiment | [`scoring`] |
@@ -17,6 +18,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod directory;
+pub mod divergence;
 #[cfg(test)]
 pub(crate) mod mock;
 pub mod order;

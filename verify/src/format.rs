@@ -1,10 +1,12 @@
 //! The certificate format as Rust types (FORMAT.md). A producer fills these structs and calls [`Certificate::to_json`];
 //! every type has one JSON form, so that what is written is read back equal.
 
+mod arithmetic;
 mod number;
 mod other;
 mod point;
 
+pub use arithmetic::*;
 pub use number::{Field, Number, Rat};
 pub use other::*;
 pub use point::*;

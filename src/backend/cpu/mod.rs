@@ -1,4 +1,18 @@
 //! Training on the CPU, in f32.
+//!
+//! # What a step costs
+//!
+//! With B samples, k active latents a sample, and n = n_p + n_r:
+//!
+//! | operation | floating-point operations | |
+//! |---|---|---|
+//! | encode | 2 B n_q n_p, and 2 n_p for each candidate that is scored again | nearly all of a top-k step; a blocked matrix product |
+//! | decode, backward | 2 B k n_r and 2 B k (n + n_r) | gathers of rows; above a share of active latents, [`dense`] products with k = n_q |
+//! | step | about 12 n for each latent with a gradient or moments | bound by memory: it reads and writes W, both moments and the gradient |
+//!
+//! Memory in bytes: 16 n_q n for parameters, moments and gradients; 4 B (n_p + n_r·parts + n_r) for a batch and its residuals (less n_r where the
+//! target is the input); about 16 B k for codes; a few megabytes of blocks for each thread. Everything but the last two is
+//! allocated once, at the start; codes grow to the largest batch they have met.
 
 mod auxiliary;
 mod backward;
@@ -149,20 +163,14 @@ impl Backend for Cpu {
         if !self.spec.reconstructs_its_input {
             batch.targets[..batch.rows * n_r].copy_from_slice(rows.targets);
         }
-        match rows.weights {
-            Some(weights) => batch.weights[..batch.rows].copy_from_slice(weights),
-            None => batch.weights.fill(1.0 / batch.rows as f64),
-        }
+        batch.weigh(rows.weights);
     }
 
     fn sample(&self, bench: &Bench, indices: &[u64], batch: &mut Batch) {
         let (n_p, n_r) = (self.spec.shape.n_p, self.spec.shape.n_r);
         batch.rows = indices.len();
         let drawn = bench.coefficients().batch(indices);
-        match &drawn.weights {
-            Some(weights) => batch.weights[..batch.rows].copy_from_slice(weights),
-            None => batch.weights.fill(1.0 / batch.rows as f64),
-        }
+        batch.weigh(drawn.weights.as_deref());
         bench.synthesize(&drawn, Side::Input, &mut batch.inputs[..batch.rows * n_p]);
         if !self.spec.reconstructs_its_input {
             bench.synthesize(&drawn, Side::Target, &mut batch.targets[..batch.rows * n_r]);

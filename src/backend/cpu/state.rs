@@ -120,6 +120,15 @@ impl Batch {
         Self { rows: 0, inputs, targets: vec![0.0; targets], weights: vec![0.0; spec.batch] }
     }
 
+    /// Takes the weights of its rows, 1/B each if there are none.
+    pub(super) fn weigh(&mut self, weights: Option<&[f64]>) {
+        let rows = &mut self.weights[..self.rows];
+        match weights {
+            Some(weights) => rows.copy_from_slice(weights),
+            None => rows.fill(1.0 / self.rows as f64),
+        }
+    }
+
     /// x_r of all rows.
     pub(super) fn targets(&self) -> &[f32] {
         if self.targets.is_empty() { &self.inputs } else { &self.targets }

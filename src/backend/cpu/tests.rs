@@ -1,23 +1,10 @@
 //! The backend against plain computations: selection bit for bit, losses and gradients in f64.
 
 use super::*;
-use crate::backend::{Optimizer, Rule, Schedule, conformance, score};
+use crate::backend::{Optimizer, Rule, conformance, score};
 use crate::bench::features::stream;
-use crate::sdl::{Anchors, Init, Objective, Shape};
+use crate::sdl::{Init, Shape};
 use rand::RngExt;
-
-fn spec(shape: Shape, batch: usize) -> Spec {
-    Spec {
-        shape,
-        batch,
-        objective: Objective::default(),
-        anchors: Anchors::none(),
-        optimizer: Optimizer::default(),
-        schedule: Schedule::default(),
-        unit_decoder: false,
-        reconstructs_its_input: true,
-    }
-}
 
 /// Rows with a few strong directions, as data have.
 fn data(rows: usize, n: usize, seed: u64) -> Vec<f32> {
@@ -115,7 +102,7 @@ fn every_path_selects_what_a_full_scoring_selects() {
     for (n_p, n_q, k) in [(48, 300, 5), (70, 1500, 16), (64, 2100, 40), (5, 3, 8), (9, 40, 40)] {
         for bias in [false, true] {
             let shape = Shape { n_p, n_r: n_p, n_q };
-            let cpu = Cpu::new(spec(shape, 64));
+            let cpu = Cpu::new(Spec::plain(shape, 64));
             for activation in [Activation::TopK { k }, Activation::TopKRelu { k }, Activation::BatchTopK { k }] {
                 let init = Init { encoder_bias: bias, input_bias: bias, ..Init::default() };
                 let mut model = init.model(shape, activation, 5);
@@ -171,7 +158,7 @@ fn steps_have_the_same_bits_at_any_number_of_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let init = Init { encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
-        let mut spec = spec(shape, 90);
+        let mut spec = Spec::plain(shape, 90);
         spec.optimizer.clip = 0.5;
         spec.unit_decoder = true;
         let cpu = Cpu::new(spec);
@@ -189,7 +176,7 @@ fn steps_have_the_same_bits_at_any_number_of_threads() {
 fn gradients_are_those_of_a_plain_computation_in_f64() {
     let shape = Shape { n_p: 21, n_r: 33, n_q: 60 };
     let (rows, k) = (19, 6);
-    let mut spec = spec(shape, rows);
+    let mut spec = Spec::plain(shape, rows);
     spec.reconstructs_its_input = false;
     let cpu = Cpu::new(spec);
     let init = Init { encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
@@ -265,7 +252,7 @@ fn gradients_are_those_of_a_plain_computation_in_f64() {
 fn adam_follows_its_formulas_and_skips_only_what_does_not_move() {
     let shape = Shape { n_p: 12, n_r: 12, n_q: 200 };
     for rule in [Rule::Adam, Rule::AdamW, Rule::Sgd] {
-        let mut spec = spec(shape, 8);
+        let mut spec = Spec::plain(shape, 8);
         spec.optimizer = Optimizer { rule, weight_decay: 0.1, ..Optimizer::default() };
         let cpu = Cpu::new(spec);
         let model = Init::default().model(shape, Activation::TopK { k: 2 }, 3);

@@ -1,7 +1,7 @@
 //! Gradients against central differences of a function written a second time, with everything frozen that counts as constant: the selection,
 //! the target of AuxK, the decoder of Gated's auxiliary reconstruction, and π in the straight-through estimates.
 
-use super::super::{Backend, Mode, Optimizer, Rows, Schedule, Spec};
+use super::super::{Backend, Mode, Rows, Spec};
 use super::{Codes, Params, Reference, State};
 use crate::bench::features::stream;
 use crate::sdl::init::Init;
@@ -36,16 +36,7 @@ struct Case {
 
 impl Case {
     fn new(activation: Activation, objective: Objective, init: Init, anchors: Anchors, seed: u64) -> Self {
-        let spec = Spec {
-            shape: SHAPE,
-            batch: ROWS,
-            objective,
-            anchors,
-            optimizer: Optimizer::default(),
-            schedule: Schedule::default(),
-            unit_decoder: false,
-            reconstructs_its_input: false,
-        };
+        let spec = Spec { objective, anchors, reconstructs_its_input: false, ..Spec::plain(SHAPE, ROWS) };
         let backend = Reference::new(spec);
         let params = backend.params(&model(init, activation, seed));
         let mut rng = stream(seed, "gradient test samples");

@@ -1,22 +1,13 @@
 use super::super::{Backend, Mode, Optimizer, Rows, Rule, Schedule, Spec, THRESHOLD_DECAY};
 use super::selection::{first, order};
 use super::{Codes, Grads, Params, Reference, State};
-use crate::sdl::{Activation, Anchors, AuxK, AuxTarget, Init, Model, Objective, Parameter, Shape};
+use crate::sdl::{Activation, AuxK, AuxTarget, Init, Model, Objective, Parameter, Shape};
 use std::cmp::Ordering;
 
 const IDENTITY: Shape = Shape { n_p: 3, n_r: 3, n_q: 3 };
 
 fn spec(objective: Objective) -> Spec {
-    Spec {
-        shape: IDENTITY,
-        batch: 4,
-        objective,
-        anchors: Anchors::none(),
-        optimizer: Optimizer::default(),
-        schedule: Schedule::default(),
-        unit_decoder: false,
-        reconstructs_its_input: true,
-    }
+    Spec { objective, ..Spec::plain(IDENTITY, 4) }
 }
 
 /// W_E = W_D = I.

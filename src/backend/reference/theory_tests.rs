@@ -1,11 +1,11 @@
 //! On the batch that holds every feature once, alone and with the weight M_d, training is the approximate loss (eq. 11): value and gradients against
 //! L̃ = Σ_d M_d ‖r_d − V σ(W p_d)‖², ∇_V = −2 E D Zᵀ, ∇_W = −2 [B∘(Vᵀ E D)] Pᵀ, written down here once more.
 
-use super::super::{Backend, Mode, Optimizer, Rows, Schedule, Spec};
+use super::super::{Backend, Mode, Rows, Spec};
 use super::{Params, Reference};
 use crate::bench::config::{BenchConfig, MagnitudeSpread, Task};
 use crate::bench::dataset::{Bench, Side};
-use crate::sdl::{Activation, Anchors, Init, Objective, Parameter, Shape, Tensors};
+use crate::sdl::{Activation, Init, Parameter, Shape, Tensors};
 use faer::Mat;
 
 const N_Q: usize = 37;
@@ -53,16 +53,8 @@ impl Isolated {
         let dimension = |side| bench.directions(side).dimension();
         let shape = Shape { n_p: dimension(Side::Input), n_r: dimension(Side::Target), n_q: N_Q };
         let isolated = bench.coefficients().isolated();
-        let spec = Spec {
-            shape,
-            batch: isolated.rows(),
-            objective: Objective::default(),
-            anchors: Anchors::none(),
-            optimizer: Optimizer::default(),
-            schedule: Schedule::default(),
-            unit_decoder: false,
-            reconstructs_its_input: bench.reconstructs_its_input(),
-        };
+        let spec =
+            Spec { reconstructs_its_input: bench.reconstructs_its_input(), ..Spec::plain(shape, isolated.rows()) };
         let backend = Reference::new(spec);
         let params = backend.params(&Init { tied: false, ..Init::default() }.model(shape, activation, 3));
         let rows = |side| {

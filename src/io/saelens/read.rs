@@ -1,8 +1,7 @@
 //! Reading a model in the layout of SAELens, of ours or of its own.
 
 use super::super::tensors::TensorFile;
-use super::super::{FileError, map::Mapped};
-use super::write::hexadecimal;
+use super::super::{FileError, hexadecimal, map::Mapped};
 use super::{CONFIG, EXTRA, Loaded, Own, WEIGHTS, parameter, transposed};
 use crate::sdl::{Activation, Model, Parameter, Shape, Tensors};
 use serde_json::Value;

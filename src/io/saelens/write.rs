@@ -1,6 +1,6 @@
 //! Writing a model for SAELens.
 
-use super::super::{FileError, tensors, write_atomic};
+use super::super::{FileError, hexadecimal, tensors, write_atomic};
 use super::{CONFIG, EXTRA, Own, WEIGHTS, encoded, transposed};
 use crate::backend::score;
 use crate::sdl::folding::fold_decoder_norms;
@@ -86,11 +86,6 @@ pub fn write(folder: &Path, model: &Model, export: &Export) -> Result<Vec<String
     let text = serde_json::to_string_pretty(&form.config(model, export, &own)).expect("plain data always serialises");
     put(CONFIG, format!("{text}\n").as_bytes())?;
     Ok(form.notes)
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How SAELens sees the model.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::backend::reference::Reference;
-use crate::backend::{Backend, Mode, Optimizer, Rows, Schedule, Spec};
-use crate::sdl::{Anchors, Init, Objective, Shape};
+use crate::backend::{Backend, Mode, Rows, Spec};
+use crate::sdl::{Init, Shape};
 use rand_distr::{Distribution, StandardNormal};
 
 const ROWS: usize = 60;
@@ -25,16 +25,7 @@ struct Seen {
 
 impl World {
     fn new(activation: Activation, shape: Shape, init: Init, unit_decoder: bool) -> Self {
-        let spec = Spec {
-            shape,
-            batch: ROWS,
-            objective: Objective::default(),
-            anchors: Anchors::none(),
-            optimizer: Optimizer::default(),
-            schedule: Schedule::default(),
-            unit_decoder,
-            reconstructs_its_input: false,
-        };
+        let spec = Spec { unit_decoder, reconstructs_its_input: false, ..Spec::plain(shape, ROWS) };
         let backend = Reference::new(spec);
         let mut model = init.model(shape, activation, 4);
         for i in DEAD {

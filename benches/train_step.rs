@@ -1,19 +1,21 @@
 //! What a whole training step costs beside the matrix product of its encoder.
 //!
 //! ```text
-//!     cargo bench --bench train_step -- [--quick] [--train STEPS] [METHOD..]
+//!     cargo bench --bench train_step -- [--quick] [--train STEPS] [--screen float|integer] [METHOD..]
 //! ```
 //!
 //! Each repetition times the bare product X W_Eᵀ (the `gemm` crate, all threads, into a matrix that exists already) and then one step, operation by
 //! operation, in one process and on the same data; the medians and their ratio are printed. A sparse step needs one product, a dense one
-//! five: X W_Eᵀ, Z V, E Vᵀ, and both gradients. Other work on the machine moves all figures, so ratios are what counts.
+//! five: X W_Eᵀ, Z V, E Vᵀ, and both gradients. With the screen in integers (the default where the processor has AVX-512 VNNI) the product of a
+//! sparse step is that of the screen, with nothing to be found: it rounds X, multiplies and compares. The product in f32 is printed beside it.
+//! Other work on the machine moves all figures, so ratios are what counts.
 
 mod common;
 
 use common::{machine, median};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1};
-use sdlab::backend::cpu::Cpu;
+use sdlab::backend::cpu::{Cpu, Isa, Screen};
 use sdlab::backend::{Backend, Mode, Rows, Spec};
 use sdlab::bench::features::{random_unit, stream};
 use sdlab::sdl::{Activation, Init, Objective, Parameter, Shape};
@@ -38,26 +40,36 @@ fn main() {
         train = words.get(at + 1).and_then(|n| n.parse().ok()).unwrap_or_else(|| usage());
         words.drain(at..at + 2);
     }
+    let mut screen = Screen::of(Isa::detect());
+    if let Some(at) = words.iter().position(|a| a == "--screen") {
+        screen = match words.get(at + 1).map(String::as_str) {
+            Some("float") => Screen::Float,
+            Some("integer") => Screen::Integer,
+            _ => usage(),
+        };
+        words.drain(at..at + 2);
+    }
     if words.iter().any(|word| METHODS.iter().all(|(name, _)| name != word)) {
         usage();
     }
     let (n_p, n_q) = if quick { (96, 2000) } else { (768, 16000) };
     let batches: &[usize] = if quick { &[256] } else { &[1024, 4096] };
     println!("machine: {}, {} threads", machine(), rayon::current_num_threads());
-    println!("n_p = n_r = {n_p}, n_q = {n_q}, k = 64, {train} steps before; medians of 5");
+    let name = Isa::detect().name();
+    println!("n_p = n_r = {n_p}, n_q = {n_q}, k = 64, {train} steps before; {name}, {screen:?} screen; medians of 5");
     let columns = OPERATIONS.map(|name| format!("{name:>9}")).join("");
     println!(
-        "{:12} {:>6} {:>9} {:>9} {:>7} {columns} {:>11} {:>7}",
-        "method", "batch", "product", "step", "ratio", "samples/s", "L0"
+        "{:12} {:>6} {:>9} {:>9} {:>9} {:>7} {columns} {:>11} {:>7}",
+        "method", "batch", "f32", "product", "step", "ratio", "samples/s", "L0"
     );
     for &batch in batches {
         for (name, activation) in METHODS {
             if words.is_empty() || words.iter().any(|word| word == name) {
-                let measured = measure(activation, Shape { n_p, n_r: n_p, n_q }, batch, train);
-                let Measured { product, step, operations, l0 } = measured;
+                let measured = measure(activation, screen, Shape { n_p, n_r: n_p, n_q }, batch, train);
+                let Measured { float, product, step, operations, l0 } = measured;
                 let columns: String = operations.iter().map(|seconds| format!("{:9.1}", seconds * 1e3)).collect();
                 let (rate, ratio) = (batch as f64 / step, step / product);
-                let times = format!("{:9.1} {:9.1} {ratio:7.2}", product * 1e3, step * 1e3);
+                let times = format!("{:9.1} {:9.1} {:9.1} {ratio:7.2}", float * 1e3, product * 1e3, step * 1e3);
                 println!("{name:12} {batch:6} {times} {columns} {rate:11.0} {l0:7.1}");
             }
         }
@@ -66,20 +78,21 @@ fn main() {
 
 fn usage() -> ! {
     let names = METHODS.map(|(name, _)| name).join(", ");
-    eprintln!("usage: train_step [--quick] [--train STEPS] [METHOD..], methods: {names}");
+    eprintln!("usage: train_step [--quick] [--train STEPS] [--screen float|integer] [METHOD..], methods: {names}");
     std::process::exit(2);
 }
 
 struct Measured {
+    float: f64,
     product: f64,
     step: f64,
     operations: [f64; 4],
     l0: f64,
 }
 
-fn measure(activation: Activation, shape: Shape, rows: usize, train: usize) -> Measured {
+fn measure(activation: Activation, screen: Screen, shape: Shape, rows: usize, train: usize) -> Measured {
     let objective = Objective { l1: if activation.is_sparse() { 0.0 } else { 0.05 }, ..Objective::default() };
-    let cpu = Cpu::new(Spec { objective, ..Spec::plain(shape, rows) });
+    let cpu = Cpu::with(Spec { objective, ..Spec::plain(shape, rows) }, Isa::detect(), screen);
     let model = Init::default().model(shape, activation, 0);
     let data: Vec<Vec<f32>> = (0..4).map(|seed| samples(shape.n_p, rows, seed)).collect();
     let mut params = cpu.params(&model);
@@ -87,7 +100,8 @@ fn measure(activation: Activation, shape: Shape, rows: usize, train: usize) -> M
     let (mut batch, mut codes, mut grads) = (cpu.batch(), cpu.codes(), cpu.grads(&params));
     let weights = model.tensors.get(Parameter::Encoder).unwrap_or_default();
     let mut out = vec![0.0_f32; rows * shape.n_q];
-    let (mut products, mut steps, mut operations) = (Vec::new(), Vec::new(), [const { Vec::new() }; 4]);
+    let (mut floats, mut products, mut steps) = (Vec::new(), Vec::new(), Vec::new());
+    let mut operations = [const { Vec::new() }; 4];
     let mut l0 = 0.0;
     // The first two rounds warm caches, pages and threads and are not counted.
     for round in 0..train + 7 {
@@ -95,9 +109,14 @@ fn measure(activation: Activation, shape: Shape, rows: usize, train: usize) -> M
         if round >= train {
             let start = Instant::now();
             product(x, weights, &mut out, rows, shape);
-            products.push(start.elapsed().as_secs_f64());
+            floats.push(start.elapsed().as_secs_f64());
         }
         cpu.load(Rows { inputs: x, targets: &[], weights: None }, &mut batch);
+        if round >= train && screen == Screen::Integer && activation.is_sparse() {
+            let start = Instant::now();
+            cpu.screen_only(&params, &batch, &mut codes);
+            products.push(start.elapsed().as_secs_f64());
+        }
         let start = Instant::now();
         let mut last = start;
         let mut lap = |phase: usize| {
@@ -117,7 +136,9 @@ fn measure(activation: Activation, shape: Shape, rows: usize, train: usize) -> M
     }
     std::hint::black_box(out[0]);
     let tail = |times: Vec<f64>| median(times[times.len() - 5..].to_vec());
-    Measured { product: tail(products), step: tail(steps), operations: operations.map(tail), l0 }
+    let products = if products.is_empty() { floats.clone() } else { products };
+    let float = tail(floats);
+    Measured { float, product: tail(products), step: tail(steps), operations: operations.map(tail), l0 }
 }
 
 /// X W_Eᵀ with all threads.

@@ -4,6 +4,7 @@
 //! up in its [`List`]. Neither the size of a block nor that of a panel changes what is selected.
 
 use super::codes::{Rows, Sparse};
+use super::integer::{self, Packed, Screened, TILE, Tiles};
 use super::screen::{Block, List, Panel, gamma, norm_above, screen};
 use super::select::{cut, key, rank_key, value};
 use super::simd::{Isa, Kernel, Simd};
@@ -19,8 +20,12 @@ use std::sync::Mutex;
 pub const ROWS: usize = 256;
 /// Rows of a block at most, where it has none.
 const MOST_ROWS: usize = 512;
+/// The same for the screen in integers, which keeps no product of the block.
+const MOST_ROWS_OF_TILES: usize = 1024;
 /// Latents of a panel.
 const LATENTS: usize = 1024;
+/// The part of the last batch's least k-th pre-activation that is presumed to be exceeded in the next one.
+const PRESUMED: f32 = 0.9;
 /// Rows that a first guess of the threshold of BatchTopK looks at.
 const PILOTS: usize = 64;
 
@@ -33,8 +38,25 @@ pub struct Scratch {
     pub hits: Vec<Hits>,
     /// [`gamma`]·‖x'‖ of every row; infinite where it must be scored in full.
     pub factors: Vec<f32>,
+    /// ‖x'‖ of every row, to a few per cent.
+    norms: Vec<f32>,
     scores: Vec<f32>,
     keys: Vec<u64>,
+    tiles: Tiles,
+    again: Again,
+}
+
+/// Candidates of a block of rows that are scored again: latent by latent, so that each row of W_E is read once.
+#[derive(Debug, Default)]
+struct Again {
+    /// Where the candidates of each row begin.
+    offsets: Vec<usize>,
+    latents: Vec<u32>,
+    scores: Vec<f32>,
+    /// Where the entries of each latent begin, and after sorting where they end.
+    ends: Vec<u32>,
+    /// Row and place of a candidate.
+    entries: Vec<(u32, u32)>,
 }
 
 /// Scratch that tasks borrow, so that it is allocated once for each thread.
@@ -60,6 +82,8 @@ pub struct Found {
     /// Gated: the scores of the selected latents.
     pub scores: Vec<f32>,
     aux: Rows,
+    /// The least floor at the end of a row, in units of the row's norm.
+    least: f32,
     /// Bounds of the scores of `main`, while they are not known.
     lower: Vec<f32>,
     upper: Vec<f32>,
@@ -72,6 +96,8 @@ pub struct Workspace {
     found: Vec<Found>,
     /// Where the last batch was cut: only a guess, which never changes what is selected.
     cut: Option<f32>,
+    /// The same for the k-th largest pre-activation of a row, in units of the row's norm.
+    least: f32,
     keys: Vec<u32>,
     ranks: Vec<u64>,
 }
@@ -87,6 +113,7 @@ impl Workspace {
             found.aux.clear();
             found.lower.clear();
             found.upper.clear();
+            found.least = f32::INFINITY;
         }
         (&self.pool, &mut self.found)
     }
@@ -135,6 +162,8 @@ pub struct Dead<'a> {
 #[derive(Clone, Copy)]
 pub struct Start {
     floor: f32,
+    /// What the floor presumably exceeds, in units of the row's norm.
+    share: f32,
     rank: usize,
     most: usize,
 }
@@ -143,16 +172,70 @@ impl Encoder<'_> {
     /// The first k of every row; with `positive` only those with π > 0.
     pub fn top_k(self, k: usize, positive: bool, work: &mut Workspace, codes: &mut Sparse) {
         let floor = if positive { 0.0 } else { f32::NEG_INFINITY };
-        let start = Start { floor, rank: k, most: 4 * k + 512 };
+        let share = if work.least > 0.0 { PRESUMED * work.least } else { f32::NEG_INFINITY };
+        let start = Start { floor, share, rank: k, most: 4 * k + 512 };
         self.blocks(start, work, |first, scratch, found| {
-            let Scratch { lists, scores, keys, .. } = scratch;
-            for (r, list) in lists.iter_mut().enumerate() {
-                let candidates = list.candidates();
-                self.rescore(first + r, candidates, scores);
-                choose(scores, candidates, k, positive, keys, &mut found.main);
+            self.score_again(first, scratch);
+            for (list, norm) in scratch.lists.iter().zip(&scratch.norms) {
+                if *norm > 0.0 && !list.has_given_up() {
+                    found.least = found.least.min(list.floor() / norm);
+                }
+            }
+            let Scratch { lists, scores, keys, again, .. } = scratch;
+            for (r, list) in lists.iter().enumerate() {
+                let range = again.offsets[r]..again.offsets[r + 1];
+                if list.has_given_up() {
+                    self.rescore(first + r, None, scores);
+                    choose(scores, None, k, positive, keys, &mut found.main);
+                } else {
+                    let candidates = &again.latents[range.clone()];
+                    choose(&again.scores[range], Some(candidates), k, positive, keys, &mut found.main);
+                }
             }
         });
         work.main(codes);
+        let least = work.found.iter().map(|found| found.least).fold(f32::INFINITY, f32::min);
+        work.least = if least < f32::INFINITY { least } else { 0.0 };
+    }
+
+    /// π of the candidates of all rows of a block.
+    fn score_again(self, first: usize, scratch: &mut Scratch) {
+        let Scratch { lists, again, .. } = scratch;
+        let Again { offsets, latents, scores, ends, entries } = again;
+        offsets.clear();
+        latents.clear();
+        ends.clear();
+        ends.resize(self.params.shape().n_q + 1, 0);
+        for list in lists {
+            offsets.push(latents.len());
+            let candidates = list.candidates().unwrap_or_default();
+            latents.extend_from_slice(candidates);
+            candidates.iter().for_each(|i| ends[*i as usize + 1] += 1);
+        }
+        offsets.push(latents.len());
+        let mut sum = 0;
+        for end in ends.iter_mut() {
+            sum += *end;
+            *end = sum;
+        }
+        entries.clear();
+        entries.resize(latents.len(), (0, 0));
+        for (r, range) in offsets.windows(2).enumerate() {
+            for place in range[0]..range[1] {
+                let at = &mut ends[latents[place] as usize];
+                entries[*at as usize] = (r as u32, place as u32);
+                *at += 1;
+            }
+        }
+        scores.clear();
+        scores.resize(latents.len(), 0.0);
+        self.isa.run(ScoresAgain { of: self, first, ends, entries, out: scores });
+    }
+
+    /// Screens all blocks with lists that nothing passes.
+    pub fn screen_only(self, work: &mut Workspace) {
+        let start = Start { floor: f32::INFINITY, share: f32::NEG_INFINITY, rank: usize::MAX, most: usize::MAX };
+        self.blocks(start, work, |_, _, _| {});
     }
 
     /// All latents with π > θ.
@@ -207,7 +290,7 @@ impl Encoder<'_> {
 
     /// Everything whose upper bound reaches the threshold, with its bounds.
     fn collect(self, threshold: f32, work: &mut Workspace) {
-        let start = Start { floor: threshold, rank: usize::MAX, most: usize::MAX };
+        let start = Start { floor: threshold, share: f32::NEG_INFINITY, rank: usize::MAX, most: usize::MAX };
         self.blocks(start, work, |first, scratch, found| {
             let Scratch { lists, scores, .. } = scratch;
             for (r, list) in lists.iter_mut().enumerate() {
@@ -233,7 +316,7 @@ impl Encoder<'_> {
     /// Scores again what [`Self::collect`] has found and what can reach the threshold, and keeps what is wanted.
     fn rescore_found(self, threshold: f32, work: &mut Workspace, wanted: impl Fn(f32) -> bool + Sync) {
         let Workspace { pool, found, .. } = work;
-        let rows = block_rows(self.rows);
+        let rows = self.block_rows();
         found.par_iter_mut().enumerate().with_max_len(1).for_each(|(block, found)| {
             pool.with(|scratch| {
                 let mut upper = found.upper.iter();
@@ -259,47 +342,82 @@ impl Encoder<'_> {
 
     /// Screens all blocks, finishes them by `finish`, and selects among dead latents.
     fn blocks(self, start: Start, work: &mut Workspace, finish: impl Fn(usize, &mut Scratch, &mut Found) + Sync) {
-        let rows = block_rows(self.rows);
+        let rows = self.block_rows();
         let (pool, found) = work.prepare(self.rows, rows);
         found.par_iter_mut().enumerate().with_max_len(1).for_each(|(block, found)| {
             let first = block * rows;
             let rows = rows.min(self.rows - first);
             pool.with(|scratch| {
-                self.start_block(first, rows, Some(start), scratch);
-                let mut lists = std::mem::take(&mut scratch.lists);
-                self.panels(first, rows, scratch, |block, panel, room, others| {
-                    screen(self.isa, block, panel, room, &mut lists, others);
-                });
-                scratch.lists = lists;
+                if let Some(packed) = &self.params.packed {
+                    self.screen_integers(packed, first, rows, start, scratch);
+                } else {
+                    self.start_block(first, rows, Some(start), scratch);
+                    let mut lists = std::mem::take(&mut scratch.lists);
+                    self.panels(first, rows, scratch, |block, panel, room, others| {
+                        screen(self.isa, block, panel, room, &mut lists, others);
+                    });
+                    scratch.lists = lists;
+                }
                 finish(first, scratch, found);
                 self.choose_dead(first, scratch, found);
             });
         });
     }
 
+    /// Rows of a block such that every thread gets one.
+    fn block_rows(self) -> usize {
+        match self.params.packed {
+            Some(_) => whole_tiles(self.rows),
+            None => self.rows.div_ceil(rayon::current_num_threads()).clamp(1, MOST_ROWS),
+        }
+    }
+
+    fn screen_integers(self, packed: &Packed, first: usize, rows: usize, start: Start, scratch: &mut Scratch) {
+        let n_p = self.params.shape().n_p;
+        scratch.tiles.fill(self.isa, &self.x[first * n_p..(first + rows) * n_p], n_p);
+        scratch.norms.clear();
+        scratch.norms.extend(scratch.tiles.norms());
+        self.start_lists(Some(start), scratch);
+        let Scratch { tiles, lists, dead, .. } = scratch;
+        let others = self.dead.map(|these| these.norms);
+        let at =
+            Screened { packed, norms: &self.params.norms, biases: self.params.block(Parameter::EncoderBias), others };
+        integer::screen(self.isa, tiles, at, lists, dead);
+    }
+
     /// Error factors and empty lists for the rows from `first` on.
     pub fn start_block(self, first: usize, rows: usize, start: Option<Start>, scratch: &mut Scratch) {
         let n_p = self.params.shape().n_p;
-        let Scratch { lists, dead, factors, .. } = scratch;
+        let Scratch { norms, factors, .. } = scratch;
         let gamma = gamma(n_p);
+        norms.clear();
+        norms.extend(self.x[first * n_p..(first + rows) * n_p].chunks_exact(n_p).map(norm_above));
         factors.clear();
-        for x in self.x[first * n_p..(first + rows) * n_p].chunks_exact(n_p) {
-            // Never 0, so that a factor times −∞ is −∞.
-            factors.push((gamma * norm_above(x)).max(f32::MIN_POSITIVE));
-        }
+        // Never 0, so that a factor times −∞ is −∞.
+        factors.extend(norms.iter().map(|norm| (gamma * norm).max(f32::MIN_POSITIVE)));
+        self.start_lists(start, scratch);
+    }
+
+    /// Empty lists, one for each norm; those of unbounded rows give up at once.
+    fn start_lists(self, start: Option<Start>, scratch: &mut Scratch) {
+        let Scratch { lists, dead, norms, .. } = scratch;
         let reset = |lists: &mut Vec<List>, start: Option<Start>| {
-            lists.resize_with(if start.is_some() { rows } else { 0 }, List::default);
-            for (list, factor) in lists.iter_mut().zip(factors.iter()) {
-                if let Some(Start { floor, rank, most }) = start {
+            lists.resize_with(if start.is_some() { norms.len() } else { 0 }, List::default);
+            for (list, norm) in lists.iter_mut().zip(&*norms) {
+                if let Some(Start { floor, share, rank, most }) = start {
                     list.reset(floor, rank, most);
+                    list.presume(share * norm);
                 }
-                if factor.is_infinite() {
+                if norm.is_infinite() {
                     list.give_up();
                 }
             }
         };
         reset(lists, start);
-        reset(dead, self.dead.map(|Dead { k, .. }| Start { floor: 0.0, rank: k, most: 4 * k + 512 }));
+        reset(
+            dead,
+            self.dead.map(|Dead { k, .. }| Start { floor: 0.0, share: f32::NEG_INFINITY, rank: k, most: 4 * k + 512 }),
+        );
     }
 
     /// Shows the panels of W_E to a block of rows, with room for the product and, where there are dead latents, their norms and lists.
@@ -377,9 +495,46 @@ fn kth_largest(keys: &mut [u32], k: usize) -> Option<f32> {
     (k > 0 && k <= keys.len()).then(|| value(*keys.select_nth_unstable_by(k - 1, |a, b| b.cmp(a)).1))
 }
 
-/// Rows of a block such that every thread gets one.
-fn block_rows(rows: usize) -> usize {
-    rows.div_ceil(rayon::current_num_threads()).clamp(1, MOST_ROWS)
+/// Rows of a block of whole tiles, such that all threads get equally many blocks.
+fn whole_tiles(rows: usize) -> usize {
+    let (tiles, threads) = (rows.div_ceil(TILE), rayon::current_num_threads());
+    let blocks = tiles.div_ceil(MOST_ROWS_OF_TILES / TILE).next_multiple_of(threads).min(tiles);
+    tiles.div_ceil(blocks.max(1)).max(1) * TILE
+}
+
+/// Scores of the candidates of a block, latent by latent.
+struct ScoresAgain<'a> {
+    of: Encoder<'a>,
+    /// The first row of the block.
+    first: usize,
+    ends: &'a [u32],
+    entries: &'a [(u32, u32)],
+    out: &'a mut [f32],
+}
+
+impl Kernel for ScoresAgain<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { of, first, ends, entries, out } = self;
+        let params = of.params;
+        let (d, weights) = (params.shape().n_p, params.encoder());
+        let biases = params.block(Parameter::EncoderBias);
+        let row = |r: u32| &of.x[(first + r as usize) * d..][..d];
+        let mut begin = 0;
+        for (i, &end) in ends.iter().enumerate().take(params.shape().n_q) {
+            let w = &weights[i * d..(i + 1) * d];
+            for at in begin..end as usize {
+                if let Some(&(next, _)) = entries.get(at + 2) {
+                    row(next).chunks(16).for_each(|line| s.prefetch(&line[0]));
+                }
+                let (r, place) = entries[at];
+                let z = score(s, row(r), w);
+                out[place as usize] = biases.map_or(z, |b| z + b[i]);
+            }
+            begin = end as usize;
+        }
+    }
 }
 
 struct Scores<'a> {

@@ -20,6 +20,7 @@ mod codes;
 mod decode;
 mod dense;
 mod encode;
+mod integer;
 mod matmul;
 mod penalty;
 mod screen;
@@ -52,7 +53,24 @@ use threshold::Thresholds;
 pub struct Cpu {
     spec: Spec,
     isa: Isa,
+    screen: Screen,
     anchors: update::AnchorIndex,
+}
+
+/// How activations that select by rank find what a row may select. It changes no selection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Screen {
+    /// By a product in f32.
+    Float,
+    /// By a product of 16-bit integers.
+    Integer,
+}
+
+impl Screen {
+    /// The faster one.
+    pub fn of(isa: Isa) -> Self {
+        if isa == Isa::Avx512 { Self::Integer } else { Self::Float }
+    }
 }
 
 /// Active latents of a batch and what follows from them.
@@ -99,13 +117,19 @@ struct AuxCodes {
 impl Cpu {
     /// A backend with the best instruction set of this processor.
     pub fn new(spec: Spec) -> Self {
-        Self::with_isa(spec, Isa::detect())
+        Self::with(spec, Isa::detect(), Screen::of(Isa::detect()))
     }
 
-    /// A backend with a given instruction set, or a lesser one where the processor lacks it.
-    pub fn with_isa(spec: Spec, isa: Isa) -> Self {
+    /// A backend with a given instruction set, or a lesser one where the processor lacks it, and a given screen.
+    pub fn with(spec: Spec, isa: Isa, screen: Screen) -> Self {
         let anchors = update::AnchorIndex::new(&spec);
-        Self { spec, isa, anchors }
+        Self { spec, isa: isa.or_lesser(), screen, anchors }
+    }
+
+    /// Screens a batch with nothing to be found: what the screen's product costs, for measurements. Nothing is selected.
+    pub fn screen_only(&self, params: &Params, batch: &Batch, codes: &mut Codes) {
+        let encoder = Encoder { isa: self.isa, params, x: &batch.inputs, rows: batch.rows, dead: None };
+        encoder.screen_only(&mut codes.work);
     }
 
     /// Which latents AuxK may take.
@@ -137,7 +161,7 @@ impl Backend for Cpu {
     }
 
     fn params(&self, model: &Model) -> Params {
-        Params::new(model)
+        Params::new(model, self.isa, self.screen == Screen::Integer)
     }
 
     fn opt_state(&self, params: &Params) -> OptState {

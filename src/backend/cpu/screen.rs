@@ -22,22 +22,29 @@
 
 use super::matmul::{Layout, product};
 use super::simd::{Isa, Kernel, Simd, WIDTH};
+use super::vector::squared_norm;
 
 /// Covers underflow: the steps of any product that fits into memory lose less.
 pub const TINY: f32 = 1e-36;
 /// Norms up to here cannot make a product overflow.
 pub const HUGE: f32 = 1e18;
 
-const U: f64 = 1.0 / (1u64 << 24) as f64;
-const BIAS_SHARE: f32 = (8.0 * U) as f32;
+/// u.
+pub const U: f64 = 1.0 / (1u64 << 24) as f64;
+/// Share of |b_i| in the bound.
+pub const BIAS_SHARE: f32 = (8.0 * U) as f32;
 /// Vectors that are compared at once.
 const GROUP: usize = 4;
 
 /// Bound of the relative difference between product and score for vectors of n numbers, in units of ‖x'‖‖w‖.
 pub fn gamma(n: usize) -> f32 {
-    let gamma = |m: usize| m as f64 * U / (1.0 - m as f64 * U);
     // The norms are rounded up, but their product with this factor is rounded to nearest: 1 % covers it.
-    (1.01 * (gamma(n + 16) + gamma(n.div_ceil(64) + 7)) + 8.0 * U) as f32
+    (1.01 * (gamma_of(n + 16) + gamma_of(n.div_ceil(64) + 7)) + 8.0 * U) as f32
+}
+
+/// γ_m.
+pub fn gamma_of(m: usize) -> f64 {
+    m as f64 * U / (1.0 - m as f64 * U)
 }
 
 /// An upper bound of ‖a‖, in f32; infinite where it is above [`HUGE`] or not a number.
@@ -46,6 +53,14 @@ pub fn norm_above(a: &[f32]) -> f32 {
     // f64 sums of squares of f32 neither overflow nor underflow; 1e-6 is above their rounding and that to f32.
     let above = (norm * (1.0 + 1e-6)) as f32;
     if above <= HUGE { above } else { f32::INFINITY }
+}
+
+/// [`norm_above`], fast for numbers of ordinary size: the sum of squares is then exact to 2⁻²⁴ times the length of a lane and 7, far less than
+/// the margin of 1e-3 for rows of up to 2¹⁸ numbers.
+#[inline(always)]
+pub fn bound<S: Simd>(s: S, w: &[f32]) -> f32 {
+    let square = squared_norm(s, w);
+    if square > 1e-20 && square < HUGE && w.len() <= 1 << 18 { square.sqrt() * 1.001 } else { norm_above(w) }
 }
 
 /// The bound of |product − score| for one pre-activation, with that of adding the bias.
@@ -63,6 +78,7 @@ pub struct List {
     upper: Vec<f32>,
     keys: Vec<u32>,
     floor: f32,
+    guess: f32,
     rank: usize,
     limit: usize,
     most: usize,
@@ -73,8 +89,16 @@ impl List {
     /// An empty list. Latents below `floor` do not matter; nor do those that `rank` others certainly exceed. A list of more than `most` gives up.
     pub fn reset(&mut self, floor: f32, rank: usize, most: usize) {
         (self.floor, self.rank, self.most, self.overflown) = (floor, rank, most, false);
+        self.guess = f32::NEG_INFINITY;
         self.limit = rank.saturating_mul(2).saturating_add(32).min(most);
         self.clear();
+    }
+
+    /// Begins with a floor that the `rank`-th largest score presumably exceeds. If it does not, the list gives up at the end.
+    pub fn presume(&mut self, guess: f32) {
+        if guess > self.floor {
+            (self.floor, self.guess) = (guess, guess);
+        }
     }
 
     /// Gives up: the row must be scored in full.
@@ -89,12 +113,17 @@ impl List {
         self.upper.clear();
     }
 
-    /// The candidates; none if there were too many to be listed.
+    /// The candidates; none if there were too many to be listed, or if the floor was presumed too high.
     pub fn candidates(&mut self) -> Option<&[u32]> {
         if self.overflown {
             return None;
         }
         self.shrink();
+        let guess = self.guess;
+        if guess > f32::NEG_INFINITY && self.lower.iter().filter(|z| **z >= guess).count() < self.rank {
+            self.give_up();
+            return None;
+        }
         Some(&self.latents)
     }
 
@@ -103,8 +132,21 @@ impl List {
         (!self.overflown).then_some((&self.latents, &self.lower, &self.upper))
     }
 
+    /// Whether the row must be scored in full.
     #[inline(always)]
-    fn push(&mut self, latent: u32, z: f32, slack: f32) {
+    pub fn has_given_up(&self) -> bool {
+        self.overflown
+    }
+
+    /// Latents whose upper bound is below it do not matter.
+    #[inline(always)]
+    pub fn floor(&self) -> f32 {
+        self.floor
+    }
+
+    /// Appends a latent whose upper bound is not below the floor.
+    #[inline(always)]
+    pub fn push(&mut self, latent: u32, z: f32, slack: f32) {
         self.latents.push(latent);
         self.lower.push(z - slack);
         self.upper.push(z + slack);
@@ -132,6 +174,14 @@ impl List {
         self.latents.truncate(kept);
         self.lower.truncate(kept);
         self.upper.truncate(kept);
+    }
+
+    /// To be called after some latents were appended.
+    #[inline(always)]
+    pub fn end_group(&mut self) {
+        if self.latents.len() > self.limit {
+            self.make_room();
+        }
     }
 
     #[inline(never)]

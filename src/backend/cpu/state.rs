@@ -1,7 +1,9 @@
 //! What lives on the host between the operations: parameters, moments, samples, gradients.
 
 use super::backward::Sums;
+use super::integer::{LONGEST, Packed};
 use super::screen::{HUGE, norm_above};
+use super::simd::Isa;
 use crate::backend::{HostOptState, Rule, Spec, WarmUp};
 use crate::sdl::{Model, Parameter, Shape, Tensors};
 use rayon::prelude::*;
@@ -15,12 +17,19 @@ pub struct Params {
     pub(super) model: Model,
     /// Upper bounds of ‖w_i‖ for the screen, infinite where a latent must not be discarded.
     pub(super) norms: Vec<f32>,
+    /// W_E for the screen in integers, if that is the one in use.
+    pub(super) packed: Option<Packed>,
 }
 
 impl Params {
-    pub(super) fn new(model: &Model) -> Self {
-        let mut params = Self { model: model.clone(), norms: vec![0.0; model.shape().n_q] };
+    /// Of a model, `packed` for the screen in integers where it has one.
+    pub(super) fn new(model: &Model, isa: Isa, packed: bool) -> Self {
+        let n_p = model.shape().n_p;
+        let mut params = Self { model: model.clone(), norms: vec![0.0; model.shape().n_q], packed: None };
         params.norms.par_iter_mut().enumerate().for_each(|(i, norm)| *norm = norm_above(model.w_e(i)));
+        if packed && model.activation.is_sparse() && (1..=LONGEST).contains(&n_p) {
+            params.packed = Some(Packed::new(isa, params.encoder(), n_p, &params.norms));
+        }
         params.mark_large_biases();
         params
     }

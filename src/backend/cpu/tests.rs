@@ -94,7 +94,8 @@ fn train(cpu: &Cpu, model: &Model, x: &[f32], rows: usize, steps: usize) -> (Par
 #[test]
 fn the_backend_conforms_with_every_instruction_set() {
     conformance::suite(Cpu::new);
-    conformance::suite(|spec| Cpu::with_isa(spec, Isa::Portable));
+    conformance::suite(|spec| Cpu::with(spec, Isa::Portable, Screen::Float));
+    conformance::suite(|spec| Cpu::with(spec, Isa::detect(), Screen::Integer));
 }
 
 #[test]
@@ -102,8 +103,11 @@ fn every_path_selects_what_a_full_scoring_selects() {
     for (n_p, n_q, k) in [(48, 300, 5), (70, 1500, 16), (64, 2100, 40), (5, 3, 8), (9, 40, 40)] {
         for bias in [false, true] {
             let shape = Shape { n_p, n_r: n_p, n_q };
-            let cpu = Cpu::new(Spec::plain(shape, 64));
-            for activation in [Activation::TopK { k }, Activation::TopKRelu { k }, Activation::BatchTopK { k }] {
+            let activations = [Activation::TopK { k }, Activation::TopKRelu { k }, Activation::BatchTopK { k }];
+            let screens =
+                [(Isa::detect(), Screen::Float), (Isa::detect(), Screen::Integer), (Isa::Avx2, Screen::Integer)];
+            for (activation, (isa, screen)) in activations.into_iter().flat_map(|a| screens.map(|s| (a, s))) {
+                let cpu = Cpu::with(Spec::plain(shape, 64), isa, screen);
                 let init = Init { encoder_bias: bias, input_bias: bias, ..Init::default() };
                 let mut model = init.model(shape, activation, 5);
                 let x = data(4 * 50, n_p, 6);
@@ -146,6 +150,37 @@ fn every_path_selects_what_a_full_scoring_selects() {
                 }
                 let params = cpu.params(&model);
                 assert_selects_by_definition(&cpu, &params, &opt, &hard);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_learnt_from_other_batches_changes_no_selection() {
+    let shape = Shape { n_p: 40, n_r: 40, n_q: 900 };
+    for screen in [Screen::Float, Screen::Integer] {
+        for activation in [Activation::TopK { k: 12 }, Activation::TopKRelu { k: 12 }, Activation::BatchTopK { k: 12 }]
+        {
+            let cpu = Cpu::with(Spec::plain(shape, 64), Isa::detect(), screen);
+            let model = Init::default().model(shape, activation, 3);
+            let params = cpu.params(&model);
+            let opt = cpu.opt_state(&params);
+            // Rows that many latents resemble, and rows that few do; some are zero.
+            let mut rng = stream(5, "other batches");
+            let mut x = data(3 * 64, shape.n_p, 4);
+            for row in x.chunks_mut(shape.n_p).take(64) {
+                row.copy_from_slice(model.w_e(rng.random_range(0..shape.n_q)));
+            }
+            x[130 * shape.n_p..140 * shape.n_p].fill(0.0);
+            let mut used = cpu.codes();
+            for (number, x) in x.chunks(64 * shape.n_p).cycle().take(6).enumerate() {
+                // The sign of a row exchanges its largest scores with its least.
+                let x: Vec<f32> = x.iter().map(|x| if number % 2 == 0 { *x } else { -x.powi(3) }).collect();
+                let (mut batch, mut fresh) = (cpu.batch(), cpu.codes());
+                cpu.load(Rows { inputs: &x, targets: &[], weights: None }, &mut batch);
+                cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut used);
+                cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut fresh);
+                assert_eq!(cpu.codes_of(&used), cpu.codes_of(&fresh), "{screen:?} {activation:?}, batch {number}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One update: anchoring, projection, clipping and the rule of the optimizer, fused over the rows of a latent.
 
-use super::screen::{HUGE, norm_above};
+use super::integer::PanelMut;
+use super::screen::bound;
 use super::simd::{Isa, Kernel, Simd, WIDTH};
 use super::state::{CHUNK, Grads, OptState, Params, is_matrix};
 use super::vector::{add_scaled, scale, score, squared_norm};
@@ -156,6 +157,12 @@ impl Work<'_> {
         let columns = parameter.size(self.spec.shape).1;
         let encoder = parameter == Parameter::Encoder;
         let (moving, norms) = (&opt.moving, &mut params.norms);
+        let mut panels = Vec::new();
+        if let Some(packed) = params.packed.as_mut().filter(|_| encoder) {
+            packed.panels_mut().map(Some).collect_into_vec(&mut panels);
+        } else {
+            panels.resize_with(norms.len().div_ceil(CHUNK), || None);
+        }
         let Some(w) = params.model.tensors.get_mut(parameter) else { return 0.0 };
         let Some(m) = opt.first.get_mut(parameter) else { return 0.0 };
         let v = opt.second.as_mut().and_then(|second| second.get_mut(parameter)).unwrap_or_default();
@@ -164,7 +171,7 @@ impl Work<'_> {
         if columns == 0 {
             return 0.0;
         }
-        let chunk = |chunk: usize, w, m, v, g, live, norms| Chunk {
+        let chunk = |chunk: usize, w, m, v, g, live, norms, panel| Chunk {
             work: self,
             parameter,
             first: chunk * CHUNK,
@@ -176,17 +183,18 @@ impl Work<'_> {
             g,
             live,
             norms,
+            panel,
         };
-        let marks = live.par_chunks(CHUNK).zip(norms.par_chunks_mut(CHUNK)).zip(&mut grads.squares);
+        let marks = live.par_chunks(CHUNK).zip(norms.par_chunks_mut(CHUNK)).zip(&mut grads.squares).zip(panels);
         let rows =
             w.par_chunks_mut(width).zip(m.par_chunks_mut(width)).zip(g.par_chunks_mut(width)).zip(marks).enumerate();
         if v.is_empty() {
-            rows.for_each(|(i, (((w, m), g), ((live, norms), squares)))| {
-                *squares = self.isa.run(chunk(i, w, m, &mut [][..], g, live, norms));
+            rows.for_each(|(i, (((w, m), g), (((live, norms), squares), panel)))| {
+                *squares = self.isa.run(chunk(i, w, m, &mut [][..], g, live, norms, panel));
             });
         } else {
-            rows.zip(v.par_chunks_mut(width)).for_each(|((i, (((w, m), g), ((live, norms), squares))), v)| {
-                *squares = self.isa.run(chunk(i, w, m, v, g, live, norms));
+            rows.zip(v.par_chunks_mut(width)).for_each(|((i, (((w, m), g), (((live, norms), squares), panel))), v)| {
+                *squares = self.isa.run(chunk(i, w, m, v, g, live, norms, panel));
             });
         }
         grads.squares.iter().sum()
@@ -205,13 +213,16 @@ struct Chunk<'a> {
     g: &'a mut [f32],
     live: &'a [bool],
     norms: &'a mut [f32],
+    /// The same latents in integers, for the encoder.
+    panel: Option<PanelMut<'a>>,
 }
 
 impl Kernel for Chunk<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let Self { work, parameter, first, columns, moving, w, m, v, g, live, norms } = self;
+        let Self { work, parameter, first, columns, moving, w, m, v, g, live, norms, panel } = self;
+        let mut changed = false;
         let Work { spec, anchors, rates, phase, .. } = work;
         let encoder = parameter == Parameter::Encoder;
         let still = vec![0.0; columns];
@@ -248,6 +259,7 @@ impl Kernel for Chunk<'_> {
             Row { w: &mut *w, m: &mut *m, v: &mut *v, g, rates }.run(s);
             // A mark may outlast what it stands for, so that moments say whether anything has moved: a restored run has no other marks.
             let moved = rates.keep != 1.0 || m.iter().chain(&*v).any(|x| *x != 0.0);
+            changed = true;
             if encoder {
                 norms[j] = bound(s, w);
             } else if spec.unit_decoder && moved {
@@ -257,16 +269,11 @@ impl Kernel for Chunk<'_> {
                 }
             }
         }
+        if let Some(mut panel) = panel.filter(|_| changed) {
+            panel.pack(s, w, norms);
+        }
         squares
     }
-}
-
-/// [`norm_above`], fast for numbers of ordinary size: the sum of squares is then exact to 2⁻²⁴ times the length of a lane and 7, far less than
-/// the margin of 1e-3 for rows of up to 2²⁰ numbers.
-#[inline(always)]
-fn bound<S: Simd>(s: S, w: &[f32]) -> f32 {
-    let square = squared_norm(s, w);
-    if square > 1e-20 && square < HUGE && w.len() <= 1 << 18 { square.sqrt() * 1.001 } else { norm_above(w) }
 }
 
 /// The rule of the optimizer on a row.

@@ -14,6 +14,7 @@ use sdlab::sdl::{Activation, Init, Shape, Tensors};
 use sdlab::train::check::{Facts, Plan};
 use sdlab::train::checkpoint;
 use sdlab::train::config::Experiment;
+use sdlab::train::plateau::Epochs;
 use sdlab::train::run::State;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -168,7 +169,8 @@ fn a_checkpoint() -> Vec<u8> {
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(checkpoint::FILE);
-    checkpoint::write(&path, &State { model, opt, first_loss: Some(1.0) }, &plan.hash).unwrap();
+    checkpoint::write(&path, &State { model, opt, first_loss: Some(1.0), epochs: Epochs::default() }, &plan.hash)
+        .unwrap();
     std::fs::read(path).unwrap()
 }
 

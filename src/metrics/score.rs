@@ -210,6 +210,18 @@ impl Scores {
     }
 }
 
+/// M_GT(τ) of the encoder and of the decoder, all features, latents scaled to norm 1: the part of [`Scores`] that needs no samples.
+///
+/// # Errors
+/// Dimensions that do not fit, or weights that are not finite.
+pub fn recovered(model: &Model, known: &Known<'_>, tau: f64) -> Result<[f64; 2], SimilarityError> {
+    let share = |learned, truth| {
+        let best = BestMatches::of(learned, truth, Sign::Absolute, &[])?;
+        Ok(Recovery::without(&best.normalised, &[]).map_or(0.0, |recovery| recovery.recovered(tau)))
+    };
+    Ok([share(Vectors::encoder(model), known.inputs)?, share(Vectors::decoder(model), known.targets)?])
+}
+
 impl SideScores {
     /// Learned directions against known ones.
     fn of(

@@ -3,6 +3,7 @@
 use crate::metrics::score::{RecoveryScores, SideScores, WithAndWithout};
 use crate::train::config::Published;
 use crate::train::run::End;
+use crate::train::trace::Point;
 use serde::{Deserialize, Serialize};
 
 /// Recovery is kept for τ = 0, 1/20, .., 1.
@@ -38,6 +39,12 @@ pub struct RunRecord {
     pub dead: f64,
     /// Fraction of variance unexplained.
     pub fvu: Option<f64>,
+    /// Dead latents that resampling has moved, each time counted; absent where it was not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<u64>,
+    /// Loss and recovery on the way; empty where they were not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trace: Vec<Point>,
     /// Which program has run where.
     pub origin: Origin,
 }
@@ -88,10 +95,15 @@ pub struct RecordError {
     pub problem: String,
 }
 
+/// To six digits, since more of them say nothing and make long lines.
+pub(super) fn six(x: f64) -> f64 {
+    format!("{x:.5e}").parse().unwrap_or(x)
+}
+
 impl Recovered {
     fn of(scores: &RecoveryScores) -> Self {
         let each = (scores.recovered.len() - 1) / STEPS;
-        Self { mip: scores.mip, curve: scores.recovered.iter().step_by(each).copied().collect() }
+        Self { mip: six(scores.mip), curve: scores.recovered.iter().step_by(each).map(|share| six(*share)).collect() }
     }
 
     /// M_GT at τ = step / 20.
@@ -176,6 +188,8 @@ pub(super) mod tests {
             l0: 4.0,
             dead: 0.5,
             fvu: Some(0.1),
+            moved: None,
+            trace: Vec::new(),
             origin: Origin { version: "0.1.0".into(), commit: None, device: "reference f64".into() },
         }
     }
@@ -185,8 +199,14 @@ pub(super) mod tests {
         let records = [record("TopK SAE", false, 0, 0.5, 0.9), record("ReLU SAE", true, 1, 0.0, 0.25)];
         let text: String = records.iter().map(RunRecord::line).collect();
         assert_eq!(text.lines().count(), 2);
+        // As before there were traces.
+        assert!(!text.contains("trace") && !text.contains("moved"));
         assert_eq!(RunRecord::parse(&text, "x.jsonl").unwrap(), records);
         assert_eq!(RunRecord::parse("\n\n", "x.jsonl").unwrap(), []);
+        let point = Point { step: 3, samples: 12, loss: 0.5, l0: 2.0, encoder: 0.0, decoder: 0.25 };
+        let traced = RunRecord { moved: Some(7), trace: vec![point], ..records[0].clone() };
+        assert_eq!(RunRecord::parse(&traced.line(), "x.jsonl").unwrap(), [traced]);
+        assert_eq!((six(1.0 / 3.0), six(-1_234_567.0), six(0.0)), (0.333333, -1_234_570.0, 0.0));
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Plan {
     pub dead_after: u64,
     /// A loss that ends training.
     pub target_loss: Option<f64>,
+    /// A fall of an epoch's mean loss, as a share, that is so small that it ends training.
+    pub plateau: Option<f64>,
     /// A multiple of the first loss that stops training.
     pub divergence: f64,
     /// [`Experiment::hash`].
@@ -213,6 +215,9 @@ fn length(experiment: &Experiment) -> Result {
     if let Some(target) = train.target_loss {
         within(target, 0.0, f64::MAX, "train.target_loss", "a number >= 0")?;
     }
+    if let Some(share) = train.plateau {
+        ensure((0.0..1.0).contains(&share), "train.plateau", "a share in [0, 1)", share)?;
+    }
     within(train.divergence, 1.0, f64::MAX, "train.divergence", "a number >= 1")?;
     ensure(train.threads <= 4096, "train.threads", "an integer from 0 to 4096", train.threads)
 }
@@ -342,6 +347,7 @@ impl Checked {
             checkpoint_every: train.checkpoint_every,
             dead_after: train.dead_after.unwrap_or(samples),
             target_loss: train.target_loss,
+            plateau: train.plateau,
             divergence: train.divergence,
             hash: self.0.hash(),
         })
@@ -396,6 +402,8 @@ mod tests {
             ("[train]\nlog_every = 0", "train.log_every"),
             ("[train]\ndead_after = 0", "train.dead_after"),
             ("[train]\ntarget_loss = nan", "train.target_loss"),
+            ("[train]\nplateau = 1.0", "train.plateau"),
+            ("[train]\nplateau = nan", "train.plateau"),
             ("[train]\ndivergence = 0.5", "train.divergence"),
             ("[resampling]\nkind = \"bricken\"\nsteps = [0]", "resampling.steps"),
             ("[resampling]\nkind = \"decrease\"\ndead_after = 0", "resampling.dead_after"),

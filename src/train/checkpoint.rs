@@ -7,10 +7,12 @@
 //! | `first.NAME`, `second.NAME` | F32, its moments |
 //!
 //! Its metadata hold the format, the [hash](super::config::Experiment::hash) of the experiment, the step, the rise of the learning rate, the
-//! threshold of BatchTopK and the first loss (both as bits), and SHA-256 of all tensors. There is no state of a random generator: what is random
+//! threshold of BatchTopK and the first loss (both as bits), the losses of epochs where a plateau ends training (sum, samples, the last two means,
+//! as bits), and SHA-256 of all tensors. There is no state of a random generator: what is random
 //! is a function of the seed and the step.
 
 use super::check::Plan;
+use super::plateau::Epochs;
 use super::run::State;
 use crate::backend::{HostOptState, Rule, WarmUp};
 use crate::io::{AtomicFile, FileError, hexadecimal};
@@ -68,7 +70,7 @@ pub fn write(path: &Path, state: &State, experiment: &str) -> Result<(), FileErr
         offset += length;
     }
     let HostOptState { step, warm_up, .. } = state.opt;
-    let metadata = json!({
+    let mut metadata = json!({
         "format": FORMAT,
         "experiment": experiment,
         "step": step.to_string(),
@@ -78,6 +80,9 @@ pub fn write(path: &Path, state: &State, experiment: &str) -> Result<(), FileErr
         "first_loss": bits(state.first_loss.map(f64::to_bits)),
         "sha256": hexadecimal(&digest.finalize()),
     });
+    if state.epochs != Epochs::default() {
+        metadata["epochs"] = Value::String(state.epochs.to_text());
+    }
     header.insert("__metadata__".to_owned(), metadata);
     let mut text = Value::Object(header).to_string();
     while !text.len().is_multiple_of(8) {
@@ -171,6 +176,13 @@ pub fn read(path: &Path, plan: &Plan) -> Result<State, FileError> {
     let bits = |name| if reader.text(name)? == "none" { Ok(None) } else { reader.number(name, 16).map(Some) };
     let threshold = bits("threshold")?.map(|bits| f32::from_bits(bits as u32));
     let first_loss = bits("first_loss")?.map(f64::from_bits);
+    let epochs = match reader.metadata.get("epochs") {
+        Some(text) => Epochs::from_text(text).ok_or_else(|| {
+            let expected = "the bits of four numbers in hexadecimal, the last two possibly none".to_owned();
+            reader.wrong("epochs", expected, format!("{text:.80?}"))
+        })?,
+        None => Epochs::default(),
+    };
     reader.untouched()?;
     if step > plan.steps {
         return Err(reader.wrong(
@@ -184,7 +196,7 @@ pub fn read(path: &Path, plan: &Plan) -> Result<State, FileError> {
         return Err(reader.wrong("tensors", "a model and its moments".to_owned(), "fewer".to_owned()));
     };
     let opt = HostOptState { step, warm_up, first, second: blocks.next(), idle };
-    Ok(State { model: Model { activation: plan.activation, tensors, threshold }, opt, first_loss })
+    Ok(State { model: Model { activation: plan.activation, tensors, threshold }, opt, first_loss, epochs })
 }
 
 /// A checkpoint that is being read from front to back.
@@ -330,7 +342,8 @@ mod tests {
             second,
             idle: vec![0, 1, u64::MAX, 3, 4],
         };
-        State { model: Model { threshold: Some(0.1), ..model }, opt, first_loss: Some(1.0 / 3.0) }
+        let epochs = Epochs { sum: 0.1, samples: 3, last: Some(1.0 / 3.0), before: None };
+        State { model: Model { threshold: Some(0.1), ..model }, opt, first_loss: Some(1.0 / 3.0), epochs }
     }
 
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -360,7 +373,8 @@ mod tests {
             assert_eq!(tensors.tensor("model.encoder").unwrap().shape(), [5, 4]);
         }
         let plan = plan("activation = { kind = \"relu\" }");
-        let bare = State { model: Model { threshold: None, ..state(&plan).model }, first_loss: None, ..state(&plan) };
+        let model = Model { threshold: None, ..state(&plan).model };
+        let bare = State { model, first_loss: None, epochs: Epochs::default(), ..state(&plan) };
         write(&path, &bare, &plan.hash).unwrap();
         assert_eq!(read(&path, &plan).unwrap(), bare);
     }

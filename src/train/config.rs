@@ -226,6 +226,9 @@ pub struct Length {
     /// Training ends as soon as a recorded loss is at most this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_loss: Option<f64>,
+    /// Training ends after an epoch whose mean loss fell by at most this share of that of the epoch before, such as 0.01.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plateau: Option<f64>,
     /// Training stops with an error if a recorded loss is larger than so many times the first one.
     pub divergence: f64,
     /// Threads; 0 means all cores. They change no result.
@@ -243,6 +246,7 @@ impl Default for Length {
             checkpoint_every: 500,
             dead_after: None,
             target_loss: None,
+            plateau: None,
             divergence: 1e4,
             threads: 0,
         }

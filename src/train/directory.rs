@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config.toml` | the experiment, every default written out |
 //! | `metrics.jsonl` | one [`Record`] per line |
+//! | `trace.jsonl` | one [`Point`] per line, where features are known |
 //! | `resampling.jsonl` | one [`Resampled`] per line, where latents have been moved |
 //! | `checkpoint.safetensors` | the last [`checkpoint`] |
 //! | `sae_weights.safetensors`, `cfg.json`, .. | the trained model, in the layout of [SAELens](crate::io::saelens) |
@@ -13,6 +14,7 @@
 use super::check::{Checked, Plan};
 use super::checkpoint;
 use super::run::{Record, State};
+use super::trace::Point;
 use crate::io::{FileError, saelens, write_atomic};
 use crate::sdl::resampling::Moved;
 use serde::de::DeserializeOwned;
@@ -25,6 +27,8 @@ use std::path::{Path, PathBuf};
 pub const CONFIG: &str = "config.toml";
 /// Records.
 pub const METRICS: &str = "metrics.jsonl";
+/// Recovery on the way.
+pub const TRACE: &str = "trace.jsonl";
 /// Latents that have been moved.
 pub const RESAMPLING: &str = "resampling.jsonl";
 /// Speeds.
@@ -159,6 +163,7 @@ impl RunDirectory {
             Found::Nothing => {
                 directory.cut_back(0)?;
                 remove(&path.join(RESAMPLING))?;
+                remove(&path.join(TRACE))?;
                 directory.file(CONFIG, checked.experiment().to_toml().as_bytes())?;
             }
         }
@@ -202,6 +207,15 @@ impl RunDirectory {
         Ok(line.and_then(|line| serde_json::from_slice(line).ok()))
     }
 
+    /// Appends a point of recovery.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn traced(&mut self, point: &Point) -> std::result::Result<(), FileError> {
+        let path = self.path.join(TRACE);
+        append(&mut appendable(&path)?, &path, point)
+    }
+
     /// Appends what a resampling has moved.
     ///
     /// # Errors
@@ -242,9 +256,14 @@ impl RunDirectory {
     /// Keeps the records of steps before `step`, and what was moved until then; a line that was not finished goes too.
     fn cut_back(&self, step: u64) -> std::result::Result<(), FileError> {
         keep(&self.path.join(METRICS), |record: Record| record.step < step)?;
-        let path = self.path.join(RESAMPLING);
-        if path.exists() { keep(&path, |resampled: Resampled| resampled.step <= step) } else { Ok(()) }
+        keep_if_there(&self.path.join(TRACE), |point: Point| point.step < step)?;
+        keep_if_there(&self.path.join(RESAMPLING), |resampled: Resampled| resampled.step <= step)
     }
+}
+
+/// The same for a file that only some runs have.
+fn keep_if_there<T: DeserializeOwned>(path: &Path, wanted: impl Fn(T) -> bool) -> std::result::Result<(), FileError> {
+    if path.exists() { keep(path, wanted) } else { Ok(()) }
 }
 
 /// Cuts a file of lines off at the first one that is not wanted or not whole.

@@ -7,9 +7,11 @@
 //! | in which order they are seen | [`order`] |
 //! | known features for anchoring (eqs. 21–23) | [`anchors`] |
 //! | numbers that go out of bounds | [`divergence`] |
+//! | a loss that has ceased to fall | [`plateau`] |
 //! | the loop, on any [`Backend`](crate::backend::Backend) | [`run`] |
 //! | going on bit for bit | [`checkpoint`] |
 //! | scores of a model on the data of an experiment | [`scoring`] |
+//! | recovery while training goes on | [`trace`] |
 //! | the folder of a run, and a whole training in it | [`directory`], [`session`] |
 
 pub mod anchors;
@@ -22,8 +24,10 @@ pub mod divergence;
 #[cfg(test)]
 pub(crate) mod mock;
 pub mod order;
+pub mod plateau;
 pub mod run;
 pub mod scoring;
 pub mod session;
 #[cfg(test)]
 mod session_tests;
+pub mod trace;

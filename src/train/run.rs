@@ -7,6 +7,7 @@ use super::check::Plan;
 use super::data::{Data, Loader};
 use super::divergence::not_finite;
 use super::divergence::{Diverged, Place};
+use super::plateau::Epochs;
 use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, WarmUp};
 use crate::bench::dataset::Side;
 use crate::sdl::Model;
@@ -54,6 +55,8 @@ pub struct State {
     pub opt: HostOptState,
     /// The first recorded loss, which divergence is measured against.
     pub first_loss: Option<f64>,
+    /// Mean losses of epochs, which a plateau is found by; not counted without one.
+    pub epochs: Epochs,
 }
 
 /// Who looks on. Every method may end training with an error.
@@ -75,6 +78,12 @@ pub trait Watch {
     fn resampled(&mut self, _step: u64, _moved: &[Moved]) -> Result<(), Self::Error> {
         Ok(())
     }
+    /// True if the model after so many updates is wanted.
+    fn wants_model(&self, _step: u64) -> bool {
+        false
+    }
+    /// The model after so many updates, where it is wanted.
+    fn model(&mut self, _step: u64, _model: &Model) {}
     /// A checkpoint is due.
     ///
     /// # Errors
@@ -107,6 +116,8 @@ pub enum End {
     Completed,
     /// A recorded loss is at most the target; the update of that step is done.
     Target,
+    /// The mean loss of an epoch has fallen too little.
+    Plateau,
     /// [`Watch::stop`] wanted it.
     Stopped,
 }
@@ -137,6 +148,7 @@ pub struct Trainer<'a, B: Backend> {
     step: u64,
     warm_up: WarmUp,
     first_loss: Option<f64>,
+    epochs: Epochs,
 }
 
 impl<'a, B: Backend> Trainer<'a, B> {
@@ -145,13 +157,14 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let model = plan.init.model(plan.spec.shape, plan.activation, plan.seed);
         let params = backend.params(&model);
         let opt = backend.opt_state(&params);
-        Self::at(backend, data, plan, params, opt, (0, plan.spec.schedule.first_warm_up(), None))
+        let (warm_up, epochs) = (plan.spec.schedule.first_warm_up(), Epochs::default());
+        Self::at(backend, data, plan, params, opt, (0, warm_up, None, epochs))
     }
 
     /// Where a state was left: what follows is bit for bit what would have followed then.
     pub fn resume(backend: &'a B, data: &'a Data, plan: &'a Plan, state: &State) -> Self {
         let (params, opt) = (backend.params(&state.model), backend.restore(&state.opt));
-        Self::at(backend, data, plan, params, opt, (state.opt.step, state.opt.warm_up, state.first_loss))
+        Self::at(backend, data, plan, params, opt, (state.opt.step, state.opt.warm_up, state.first_loss, state.epochs))
     }
 
     fn at(
@@ -160,12 +173,27 @@ impl<'a, B: Backend> Trainer<'a, B> {
         plan: &'a Plan,
         params: B::Params,
         opt: B::OptState,
-        (step, warm_up, first_loss): (u64, WarmUp, Option<f64>),
+        (step, warm_up, first_loss, epochs): (u64, WarmUp, Option<f64>, Epochs),
     ) -> Self {
         let grads = backend.grads(&params);
         let (batch, codes) = (backend.batch(), backend.codes());
         let (loader, indices) = (Loader::default(), Vec::new());
-        Self { backend, data, plan, params, opt, batch, codes, grads, loader, indices, step, warm_up, first_loss }
+        Self {
+            backend,
+            data,
+            plan,
+            params,
+            opt,
+            batch,
+            codes,
+            grads,
+            loader,
+            indices,
+            step,
+            warm_up,
+            first_loss,
+            epochs,
+        }
     }
 
     /// Updates done.
@@ -180,19 +208,31 @@ impl<'a, B: Backend> Trainer<'a, B> {
 
     /// Everything that is needed to go on.
     pub fn state(&self) -> State {
-        State { model: self.model(), opt: self.backend.save(&self.opt), first_loss: self.first_loss }
+        State {
+            model: self.model(),
+            opt: self.backend.save(&self.opt),
+            first_loss: self.first_loss,
+            epochs: self.epochs,
+        }
     }
 
-    /// Trains until the plan is done, the target is reached, or the watcher wants to stop.
+    /// Trains until the plan is done, the target or a plateau is reached, or the watcher wants to stop.
     ///
     /// # Errors
     /// Divergence, or an error of the watcher.
     pub fn run<W: Watch>(&mut self, watch: &mut W) -> Result<End, RunError<W::Error>> {
         while self.step < self.plan.steps {
+            if self.plan.plateau.is_some_and(|share| self.epochs.reached(share)) {
+                return Ok(End::Plateau);
+            }
             if watch.stop(self.step) {
                 return Ok(End::Stopped);
             }
+            if watch.wants_model(self.step) {
+                watch.model(self.step, &self.model());
+            }
             self.look();
+            self.count_loss();
             let due = self.step.is_multiple_of(self.plan.log_every) || self.step + 1 == self.plan.steps;
             let mut record = if due { Some(self.observed()?) } else { None };
             self.backend.step(&mut self.params, &mut self.opt, &self.codes, &mut self.grads);
@@ -274,6 +314,18 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.backend.encode_select(&self.params, &self.opt, &self.batch, Mode::Training, &mut self.codes);
         self.backend.decode_residual(&self.params, &self.batch, &mut self.codes);
         self.backend.backward(&self.params, &self.batch, &mut self.codes, &mut self.grads);
+    }
+
+    /// Adds the loss of the batch to those of its epoch, if they decide the end.
+    fn count_loss(&mut self) {
+        if self.plan.plateau.is_none() {
+            return;
+        }
+        let loss = self.backend.observe(&self.params, &self.codes, &self.grads).loss;
+        self.epochs.add(loss, self.indices.len() as u64);
+        if (self.step + 1).is_multiple_of(self.plan.order.steps_per_epoch()) {
+            self.epochs.close();
+        }
     }
 
     /// What can be seen before the update: everything but the gradient's norm.

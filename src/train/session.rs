@@ -7,6 +7,7 @@ use super::directory::{DirectoryError, PROVENANCE, RESULT, RunDirectory};
 use super::divergence::Diverged;
 use super::run::{End, Record, RunError, State, Trainer, Watch};
 use super::scoring::{SCORED, score};
+use super::trace::Trace;
 use crate::backend::Backend;
 use crate::bench::config::Task;
 use crate::bench::dataset::{Bench, BenchError};
@@ -14,6 +15,7 @@ use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, 
 use crate::io::{FileError, saelens};
 use crate::metrics::Scores;
 use crate::metrics::similarity::SimilarityError;
+use crate::sdl::Model;
 use crate::sdl::resampling::Moved;
 use serde::{Deserialize, Serialize};
 use std::time::{Instant, SystemTime};
@@ -104,39 +106,52 @@ pub struct Outcome {
     pub scores: Scores,
 }
 
-/// `provenance.json`.
+/// `provenance.json`: what the last session of a run was made by, and when all of them were.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Provenance {
-    format: u32,
-    experiment: String,
+pub struct Provenance {
+    /// Format of the file.
+    pub format: u32,
+    /// [`Experiment::hash`](super::config::Experiment::hash).
+    pub experiment: String,
     /// Seed of the training.
-    seed: u64,
+    pub seed: u64,
     /// Seed of the bench.
-    bench_seed: Option<u64>,
-    version: String,
-    source: Option<Checkout>,
-    target: String,
-    processor: Option<String>,
-    instruction_set: Vec<String>,
-    backend: String,
-    threads: usize,
+    pub bench_seed: Option<u64>,
+    /// Version of the program.
+    pub version: String,
+    /// Its source, if known.
+    pub source: Option<Checkout>,
+    /// Processor architecture and operating system.
+    pub target: String,
+    /// The processor's name, if known.
+    pub processor: Option<String>,
+    /// What the processor offers.
+    pub instruction_set: Vec<String>,
+    /// [`Backend::describe`].
+    pub backend: String,
+    /// Threads.
+    pub threads: usize,
     /// One for each time the command ran.
-    sessions: Vec<SessionTime>,
+    pub sessions: Vec<SessionTime>,
     /// What the exported model cannot express.
-    export_notes: Vec<String>,
+    pub export_notes: Vec<String>,
 }
 
 /// One run of the command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SessionTime {
-    started: String,
-    from_step: u64,
-    to_step: u64,
+pub struct SessionTime {
+    /// When it began, in coordinated universal time.
+    pub started: String,
+    /// Updates done before.
+    pub from_step: u64,
+    /// Updates done after it.
+    pub to_step: u64,
     /// Seconds in the loop of training, checkpoints included.
-    training_seconds: f64,
-    samples_per_second: f64,
+    pub training_seconds: f64,
+    /// Samples a second in this time.
+    pub samples_per_second: f64,
 }
 
 /// A line of `timings.jsonl`.
@@ -195,7 +210,8 @@ pub fn train<B: Backend>(
         None => Trainer::new(backend, data, plan),
     };
     let (started, clock, from) = (SystemTime::now(), Instant::now(), trainer.step());
-    let mut recorder = Recorder { plan, directory, display, until, clock, marked: (clock, from) };
+    let trace = Trace::new(data, plan);
+    let mut recorder = Recorder { plan, directory, display, until, clock, marked: (clock, from), trace };
     // A run that was killed between its last checkpoint and its result has nothing left to do.
     let reached = |last: Record| last.step + 1 == from && plan.target_loss.is_some_and(|target| last.loss <= target);
     let ended = if recorder.directory.last_record()?.is_some_and(reached) {
@@ -203,6 +219,7 @@ pub fn train<B: Backend>(
     } else {
         trainer.run(&mut recorder)
     };
+    let mut trace = recorder.trace;
     let end = ended.map_err(|error| match error {
         RunError::Diverged(diverged) => TrainError::Diverged(diverged),
         RunError::Watch(error) => TrainError::File(error),
@@ -216,6 +233,10 @@ pub fn train<B: Backend>(
     let mut outcome = None;
     let mut export_notes = Vec::new();
     if end != End::Stopped {
+        let last = directory.last_record()?;
+        if let Some(point) = trace.end(step, plan.order.seen(step), &model, last.as_ref()) {
+            directory.traced(&point)?;
+        }
         export_notes = saelens::write(directory.path(), &model, &export(prepared))?;
         let (scored, scores) = score(backend, data, plan, &model, SCORED)?;
         outcome = Some(Outcome {
@@ -224,7 +245,7 @@ pub fn train<B: Backend>(
             end,
             steps: step,
             samples: plan.order.seen(step),
-            last: directory.last_record()?,
+            last,
             scored,
             scores,
         });
@@ -283,7 +304,7 @@ fn provenance<B: Backend>(
 }
 
 /// Writes what a training shows.
-struct Recorder<'a> {
+struct Recorder<'a, 'd> {
     plan: &'a Plan,
     directory: &'a mut RunDirectory,
     display: &'a mut dyn Display,
@@ -291,9 +312,10 @@ struct Recorder<'a> {
     clock: Instant,
     /// When the last record came, and its step.
     marked: (Instant, u64),
+    trace: Trace<'d>,
 }
 
-impl Watch for Recorder<'_> {
+impl Watch for Recorder<'_, '_> {
     type Error = FileError;
 
     fn stop(&mut self, step: u64) -> bool {
@@ -303,6 +325,9 @@ impl Watch for Recorder<'_> {
 
     fn record(&mut self, record: &Record) -> Result<(), FileError> {
         self.directory.record(record)?;
+        if let Some(point) = self.trace.point(record) {
+            self.directory.traced(&point)?;
+        }
         let (at, step) = self.marked;
         let samples = record.samples - self.plan.order.seen(step);
         let samples_per_second = samples as f64 / at.elapsed().as_secs_f64().max(1e-9);
@@ -315,6 +340,14 @@ impl Watch for Recorder<'_> {
 
     fn resampled(&mut self, step: u64, moved: &[Moved]) -> Result<(), FileError> {
         self.directory.resampled(step, moved)
+    }
+
+    fn wants_model(&self, step: u64) -> bool {
+        self.trace.wants(step)
+    }
+
+    fn model(&mut self, step: u64, model: &Model) {
+        self.trace.look(step, model);
     }
 
     fn checkpoint(&mut self, state: &State) -> Result<(), FileError> {

@@ -2,10 +2,13 @@
 
 use super::checkpoint;
 use super::config::Experiment;
-use super::directory::{CONFIG, DirectoryError, Found, METRICS, Opening, PROVENANCE, RESULT, RunDirectory, TIMINGS};
+use super::directory::{
+    CONFIG, DirectoryError, Found, METRICS, Opening, PROVENANCE, RESULT, RunDirectory, TIMINGS, TRACE,
+};
 use super::mock::Mock;
 use super::run::{End, Record};
 use super::session::{Display, Finish, Outcome, Prepared, TrainError, train};
+use super::trace::Point;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -83,6 +86,11 @@ fn a_finished_run_has_all_its_files_and_they_repeat_byte_for_byte() {
     let lines = fs::read_to_string(one.join(METRICS)).unwrap();
     let steps = lines.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().step);
     assert!(steps.eq((0..40).step_by(3)));
+    let lines = fs::read_to_string(one.join(TRACE)).unwrap();
+    let points: Vec<Point> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(points.iter().map(|point| point.step).eq([0, 3, 6, 9, 12, 18, 24, 36, 40]));
+    let scored = outcome.scores.decoder.unwrap().whole.normalised.all.recovered_at(90);
+    assert_eq!((points[8].decoder, points[8].samples), (scored, 290));
 }
 
 #[test]
@@ -141,6 +149,64 @@ fn a_run_that_has_reached_its_target_does_not_go_past_it_when_resumed() {
 }
 
 #[test]
+fn a_plateau_ends_a_run_at_the_same_step_however_it_was_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let text = format!("{EXPERIMENT}plateau = 0.2\n").replace("steps = 40", "steps = 4000");
+    let finish = ran(&text, &whole, Opening::New, None).unwrap();
+    // Seven steps are an epoch.
+    assert!(finish.end == End::Plateau && finish.step < 4000 && finish.step.is_multiple_of(7), "{finish:?}");
+    let mean = |epoch: u64| {
+        let mut every = prepared(&text.replace("log_every = 3", "log_every = 1"));
+        every.plan.plateau = None;
+        every.plan.steps = (epoch + 1) * 7;
+        let mock = Mock::new(&every.plan.spec);
+        let mut losses = Losses(Vec::new());
+        super::run::Trainer::new(&mock, &every.data, &every.plan).run(&mut losses).unwrap();
+        let order = &every.plan.order;
+        let rows = |step: u64| (order.place(step).end - order.place(step).first) as f64;
+        (epoch * 7..(epoch + 1) * 7).map(|step| losses.0[step as usize] * rows(step)).sum::<f64>() / 50.0
+    };
+    let epochs = finish.step / 7;
+    let means: Vec<f64> = (0..epochs).map(mean).collect();
+    let falls: Vec<bool> = means.windows(2).map(|pair| pair[1] < 0.8 * pair[0]).collect();
+    assert!(falls.iter().rev().skip(1).all(|fell| *fell) && falls.last() == Some(&false), "{means:?}");
+    let mut opening = Opening::New;
+    for until in [3, 7, 10, 14, finish.step - 1, finish.step] {
+        ran(&text, &parts, opening, Some(until)).unwrap();
+        opening = Opening::Resume;
+    }
+    if !parts.join(RESULT).exists() {
+        assert_eq!(ran(&text, &parts, opening, None).unwrap().end, End::Plateau);
+    }
+    assert_eq!(files(&whole), files(&parts));
+    // Killed just before its result was written.
+    fs::remove_file(parts.join(RESULT)).unwrap();
+    assert_eq!(ran(&text, &parts, Opening::Resume, None).unwrap().step, finish.step);
+    assert_eq!(files(&whole), files(&parts));
+}
+
+/// Keeps the losses.
+struct Losses(Vec<f64>);
+
+impl super::run::Watch for Losses {
+    type Error = std::convert::Infallible;
+
+    fn stop(&mut self, _: u64) -> bool {
+        false
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Self::Error> {
+        self.0.push(record.loss);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, _: &super::run::State) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+#[test]
 fn folders_that_hold_something_are_refused_unless_asked() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
@@ -181,7 +247,12 @@ fn two_processes_cannot_train_into_one_folder() {
     let error = opened(&prepared, &run, Opening::Resume).map(|_| ()).unwrap_err();
     assert!(matches!(error, DirectoryError::Busy { .. }), "{error}");
     drop(first);
-    assert!(opened(&prepared, &run, Opening::Resume).is_ok());
+    // A process that another test is just starting holds copies of all open files for a moment, and so the lock.
+    let again = |_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        opened(&prepared, &run, Opening::Resume).is_ok()
+    };
+    assert!((0..100).any(again));
 }
 
 #[test]

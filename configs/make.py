@@ -29,6 +29,7 @@ PAPER = {
     "anchors": 100,
     "batch": 1024,
     "epochs": 20,
+    "plateau": 0.01,
     "rate": 0.001,
 }
 SMALL = {
@@ -97,6 +98,7 @@ def published(number):
 def text(size, number, method, anchored, at, printed):
     """The file of one row, and its name."""
     name, activation, penalties = METHODS[method]
+    dense = name in ("relu", "jumprelu")
     n = size["n_at"][at] if number == 4 else size["n"]
     interference = float(at) if number == 5 else 0.1
     sparsity = size["sparsity"][at if number == 6 else ""]
@@ -133,6 +135,8 @@ def text(size, number, method, anchored, at, printed):
         lines.append(f"# So is the number of sources, {SOURCES}, each of n_p dimensions.")
     if method == "Transcoder":
         lines.append("# W_E starts on its own, since inputs and targets have different features.")
+    if dense and "plateau" in size:
+        lines.append(f"# Ends before that once the mean loss of an epoch has fallen by at most {size['plateau']:.0%}, since its steps need five dense products.")
     if anchored:
         own = "The number of anchors and λ are those of Table 4's caption" if number != 4 else "The number of anchors and λ are published"
         lines.append(f"# {own}; the subset is drawn by the seed.")
@@ -163,6 +167,8 @@ def text(size, number, method, anchored, at, printed):
     if anchored:
         lines += ["", "[anchors]", 'source = "ground-truth"', f"count = {size['anchors']}", f"weight = {ANCHOR_WEIGHT}"]
     lines += ["", "[train]", f"batch = {size['batch']}", f"epochs = {size['epochs']}"]
+    if dense and "plateau" in size:
+        lines.append(f"plateau = {size['plateau']}")
     stem = name + (f"-{VARIED[number][1].format(at)}" if at else "") + ("-anchored" if anchored else "")
     return pathlib.Path(size["folder"]) / f"table{number}" / f"{stem}.toml", "\n".join(lines) + "\n"
 

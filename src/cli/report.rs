@@ -1,7 +1,7 @@
 //! `sdlab report`: everything, as one page with figures, tables and certificates.
 
 use super::names::choose;
-use super::results::{refresh, stored};
+use super::results::{full, refresh, stored};
 use super::verify::{answer, machine, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::Context;
@@ -26,14 +26,21 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "reports/results")]
     results: PathBuf,
     /// First train the small experiments in configs/small again, and store their results as small.jsonl
-    #[arg(long)]
+    #[arg(long, group = "training")]
     refresh: bool,
+    /// First train the experiments of the paper's size in configs/table*, and store their results as full.jsonl and table*.toml. Each has its folder,
+    /// so that the command goes on after an interruption
+    #[arg(long, group = "training")]
+    full: bool,
     /// Train those of these tables of the paper only: some of 1, 4, 5, 6, 7
-    #[arg(long, value_name = "N,..", value_delimiter = ',', requires = "refresh")]
+    #[arg(long, value_name = "N,..", value_delimiter = ',', requires = "training")]
     tables: Vec<u32>,
-    /// Seeds of each experiment
-    #[arg(long, value_name = "N", default_value_t = 5, requires = "refresh")]
-    seeds: u64,
+    /// Seeds of each experiment [default: 5, with --full 1]
+    #[arg(long, value_name = "N", requires = "training")]
+    seeds: Option<u64>,
+    /// The folder of the runs of --full
+    #[arg(long, value_name = "DIR", default_value = "runs/full", requires = "full")]
+    runs: PathBuf,
 }
 
 const EXAMPLES: &str = "\
@@ -41,6 +48,7 @@ Examples:
   sdlab report
   sdlab report thm-3.7 --out thm-3.7
   sdlab report --refresh --tables 1 --seeds 3
+  sdlab report --full --tables 1
 
 The folder then holds index.html, figures (SVG, PDF, PNG, and their data as CSV and JSON), tables (LaTeX, CSV, JSON),
 certificates, macros.tex, references.bib, an example article in paper, and verdicts.json. The same version and seed write the
@@ -54,7 +62,13 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let source = checkout();
     if arguments.refresh {
         let (file, commit) = (arguments.results.join("small.jsonl"), source.as_ref().map(|s| s.commit.as_str()));
-        refresh(&arguments.tables, &file, arguments.seeds, commit, &session.output)?;
+        refresh(&arguments.tables, &file, arguments.seeds.unwrap_or(5), commit, &session.output)?;
+    }
+    if arguments.full {
+        let Arguments { tables, results, runs, .. } = arguments;
+        if !full(tables, results, runs, arguments.seeds.unwrap_or(1), session)? {
+            return Ok(Answer::Interrupted);
+        }
     }
     // Trainings belong to the whole report; a report of some claims is about these.
     let results = if arguments.claims.is_empty() { stored(&arguments.results)? } else { Vec::new() };

@@ -1,9 +1,11 @@
 //! Stored results of trainings on the bench, and how they are made again.
 
-use super::CliError;
 use super::output::{Output, Progress};
-use crate::results::RunRecord;
-use crate::results::measure::measure;
+use super::train::{Trained, resume};
+use super::{CliError, Session};
+use crate::report::exhibits::{TABLES, published_rows};
+use crate::results::measure::{measure, recorded};
+use crate::results::{RunRecord, Summary};
 use crate::train::config::{Experiment, Published};
 use std::path::{Path, PathBuf};
 
@@ -32,8 +34,32 @@ pub(super) fn refresh(
     commit: Option<&str>,
     output: &Output,
 ) -> Result<(), CliError> {
+    let experiments = experiments(Path::new(SMALL), tables)?;
+    let mut records = if file.exists() { read(file)? } else { Vec::new() };
+    let runs: Vec<_> = experiments.iter().flat_map(|one| (0..seeds).map(move |seed| (one, seed))).collect();
+    let mut progress = Progress::new(runs.len());
+    for (done, ((path, experiment), seed)) in runs.into_iter().enumerate() {
+        progress.set(done, &format!("{}, seed {seed}", path.display()));
+        let record = measure(experiment, seed, commit.map(str::to_owned))
+            .map_err(|error| CliError::Request(format!("{}: {error}", path.display())))?;
+        keep(&mut records, record, file, output)?;
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Replaces the record of the same row and seed, and writes all of them.
+fn keep(records: &mut Vec<RunRecord>, record: RunRecord, file: &Path, output: &Output) -> Result<(), CliError> {
+    records.retain(|old| (&old.published, old.seed) != (&record.published, record.seed));
+    records.push(record);
+    records.sort_by(|a, b| a.place().cmp(&b.place()));
+    Ok(output.file(file, records.iter().map(RunRecord::line).collect::<String>().as_bytes())?)
+}
+
+/// The experiments of a folder and the folders in it that repeat rows of these tables.
+fn experiments(folder: &Path, tables: &[u32]) -> Result<Vec<(PathBuf, Experiment)>, CliError> {
     let mut experiments = Vec::new();
-    for path in files(Path::new(SMALL), "toml")? {
+    for path in files(folder, "toml")? {
         let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))?;
         let named = |error: &dyn std::fmt::Display| CliError::Request(format!("{}: {error}", path.display()));
         let experiment = Experiment::from_toml(&text).map_err(|e| named(&e))?;
@@ -46,22 +72,60 @@ pub(super) fn refresh(
     if experiments.is_empty() {
         let expected =
             "expected experiments that repeat rows of these tables, found none; run it in the project's folder";
-        return Err(CliError::Request(format!("{SMALL}: {expected}")));
+        return Err(CliError::Request(format!("{}: {expected}", folder.display())));
     }
-    let mut records = if file.exists() { read(file)? } else { Vec::new() };
-    let runs: Vec<_> = experiments.iter().flat_map(|one| (0..seeds).map(move |seed| (one, seed))).collect();
-    let mut progress = Progress::new(runs.len());
-    for (done, ((path, experiment), seed)) in runs.into_iter().enumerate() {
-        progress.set(done, &format!("{}, seed {seed}", path.display()));
-        let record = measure(experiment, seed, commit.map(str::to_owned))
-            .map_err(|error| CliError::Request(format!("{}: {error}", path.display())))?;
-        records.retain(|old| (&old.published, old.seed) != (&record.published, record.seed));
-        records.push(record);
-        records.sort_by(|a, b| a.place().cmp(&b.place()));
-        output.file(file, records.iter().map(RunRecord::line).collect::<String>().as_bytes())?;
+    Ok(experiments)
+}
+
+/// Trains the experiments at the paper's size that repeat rows of these tables, with the seeds 0 .. `seeds`, each in a folder of its own below
+/// `runs`. A run that was interrupted goes on, a finished one is only read. The records are written after each run, and with them
+/// a summary of every table. False if the user has interrupted.
+pub(super) fn full(
+    tables: &[u32],
+    folder: &Path,
+    runs: &Path,
+    seeds: u64,
+    session: &Session,
+) -> Result<bool, CliError> {
+    let mut all = Vec::new();
+    for number in TABLES.iter().filter(|number| tables.is_empty() || tables.contains(number)) {
+        all.extend(experiments(&Path::new("configs").join(format!("table{number}")), tables)?);
     }
-    progress.finish();
-    Ok(())
+    if all.is_empty() {
+        let expected = TABLES.map(|number| number.to_string()).join(", ");
+        return Err(CliError::Request(format!("--tables: expected some of {expected}, found {tables:?}")));
+    }
+    let file = folder.join("full.jsonl");
+    let mut records = if file.exists() { read(&file)? } else { Vec::new() };
+    let count = all.len() as u64 * seeds;
+    for (done, ((path, experiment), seed)) in all.iter().flat_map(|one| (0..seeds).map(move |s| (one, s))).enumerate() {
+        let mut experiment = experiment.completed();
+        experiment.train.seed = seed;
+        experiment.bench.get_or_insert_default().seed = seed;
+        let named = |error: &dyn std::fmt::Display| CliError::Request(format!("{}: {error}", path.display()));
+        let (table, stem) = (path.parent().and_then(Path::file_name), path.file_stem());
+        let (table, stem) = (table.unwrap_or_default().to_string_lossy(), stem.unwrap_or_default().to_string_lossy());
+        let run = runs.join(&*table).join(format!("{stem}-seed{seed}"));
+        let checked = experiment.check().map_err(|e| named(&e))?;
+        let label = format!("run {} of {count}, {table}/{stem}, seed {seed}: ", done + 1);
+        let trained = resume(&path.display().to_string(), &run, checked, &label, session)?;
+        if let Trained::Now { finish, interrupted, .. } = &trained {
+            if finish.outcome.is_none() {
+                let what = if *interrupted { "interrupted" } else { "stopped" };
+                session.output.text(&format!("{label}{what}; the same command goes on"))?;
+                return Ok(false);
+            }
+        }
+        let record = recorded(&run, &experiment).map_err(|error| CliError::Request(error.to_string()))?;
+        keep(&mut records, record, &file, &session.output)?;
+        for number in TABLES {
+            if let Some(summary) = Summary::of(number, &published_rows(), &records) {
+                let path = folder.join(format!("table{number}.toml"));
+                session.output.file(&path, summary.to_toml().as_bytes())?;
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn read(path: &Path) -> Result<Vec<RunRecord>, CliError> {

@@ -78,7 +78,7 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   [schedule]
   warm_up = 0.05                             a share of all steps; an integer counts steps
   [train]
-  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss
+  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau
 
 The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
 with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the
@@ -108,36 +108,89 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         (_, true) => Opening::Force,
         _ => Opening::New,
     };
-    // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
-    let prepared;
-    let (mut directory, found);
-    if let Some(bench) = &checked.experiment().bench {
-        let plan = checked.plan(Facts::of_bench(bench)).map_err(|error| request(error.to_string()))?;
-        (directory, found) = open(&folder, &checked, &plan, opening)?;
-        prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
-    } else {
-        prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
-        (directory, found) = open(&folder, &prepared.checked, &prepared.plan, opening)?;
+    let run = Run { name: &name, folder: &folder, opening, until: arguments.max_steps, backend: arguments.backend };
+    match run.train(checked, "", session)? {
+        Trained::Before(outcome) => again(&outcome, &folder, session),
+        Trained::Now { finish, steps, interrupted } => {
+            say(&finish, &folder, steps, session)?;
+            Ok(if interrupted && finish.outcome.is_none() { Answer::Interrupted } else { Answer::Yes })
+        }
     }
-    let state = match found {
-        Found::Finished(text) => return again(&text, &folder, session),
-        Found::Checkpoint(state) => Some(state),
-        Found::Nothing => None,
-    };
-    if let Some(state) = &state {
-        session.output.text(&format!("going on from step {} of {}", state.opt.step, prepared.plan.steps))?;
+}
+
+/// A training into a folder.
+struct Run<'a> {
+    /// What errors name.
+    name: &'a str,
+    folder: &'a Path,
+    opening: Opening,
+    until: Option<u64>,
+    backend: Where,
+}
+
+/// What has come of it.
+pub(super) enum Trained {
+    /// The folder held a finished run.
+    Before(Box<Outcome>),
+    /// It was trained now, of so many steps.
+    Now { finish: Box<Finish>, steps: u64, interrupted: bool },
+}
+
+/// Goes on with the run that the folder holds, or begins it. `label` stands before the progress.
+pub(super) fn resume(
+    name: &str,
+    folder: &Path,
+    checked: Checked,
+    label: &str,
+    session: &Session,
+) -> Result<Trained, CliError> {
+    Run { name, folder, opening: Opening::Resume, until: None, backend: Where::Cpu }.train(checked, label, session)
+}
+
+impl Run<'_> {
+    fn train(self, checked: Checked, label: &str, session: &Session) -> Result<Trained, CliError> {
+        let Self { name, folder, opening, until, backend } = self;
+        let request = |error: String| CliError::Request(format!("{name}: {error}"));
+        // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
+        let prepared;
+        let (mut directory, found);
+        if let Some(bench) = &checked.experiment().bench {
+            let plan = checked.plan(Facts::of_bench(bench)).map_err(|error| request(error.to_string()))?;
+            (directory, found) = open(folder, &checked, &plan, opening)?;
+            if let Found::Finished(text) = &found {
+                return Ok(Trained::Before(finished(text, folder)?));
+            }
+            prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+        } else {
+            prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+            (directory, found) = open(folder, &prepared.checked, &prepared.plan, opening)?;
+        }
+        let state = match found {
+            Found::Finished(text) => return Ok(Trained::Before(finished(&text, folder)?)),
+            Found::Checkpoint(state) => Some(state),
+            Found::Nothing => None,
+        };
+        let steps = prepared.plan.steps;
+        if let Some(state) = &state {
+            session.output.text(&format!("{label}going on from step {} of {steps}", state.opt.step))?;
+        }
+        let mut bar = Bar::new(&prepared.plan, state.as_deref(), label);
+        let spec = prepared.plan.spec.clone();
+        let finish = match backend {
+            Where::Cpu => train(&prepared, &Cpu::new(spec), &mut directory, state.as_deref(), until, &mut bar),
+            Where::Reference => {
+                train(&prepared, &Reference::new(spec), &mut directory, state.as_deref(), until, &mut bar)
+            }
+        };
+        let interrupted = bar.deferred.asked();
+        bar.progress.finish();
+        let finish = Box::new(finish.map_err(|error| request(error.to_string()))?);
+        Ok(Trained::Now { finish, steps, interrupted })
     }
-    let mut bar = Bar::new(&prepared.plan, state.as_deref());
-    let (spec, until) = (prepared.plan.spec.clone(), arguments.max_steps);
-    let finish = match arguments.backend {
-        Where::Cpu => train(&prepared, &Cpu::new(spec), &mut directory, state.as_deref(), until, &mut bar),
-        Where::Reference => train(&prepared, &Reference::new(spec), &mut directory, state.as_deref(), until, &mut bar),
-    };
-    let interrupted = bar.deferred.asked();
-    bar.progress.finish();
-    let finish = finish.map_err(|error| request(error.to_string()))?;
-    say(&finish, &folder, &prepared.plan, session)?;
-    Ok(if interrupted && finish.outcome.is_none() { Answer::Interrupted } else { Answer::Yes })
+}
+
+fn finished(text: &str, folder: &Path) -> Result<Box<Outcome>, CliError> {
+    serde_json::from_str(text).map_err(|error| CliError::Request(format!("{}: {error}", folder.join(RESULT).display())))
 }
 
 fn open(folder: &Path, checked: &Checked, plan: &Plan, opening: Opening) -> Result<(RunDirectory, Found), CliError> {
@@ -203,22 +256,24 @@ fn describe(checked: &Checked, folder: &Path, session: &Session) -> Result<Answe
 }
 
 /// A finished run, shown once more.
-fn again(text: &str, folder: &Path, session: &Session) -> Result<Answer, CliError> {
-    let outcome: Outcome = serde_json::from_str(text)
-        .map_err(|error| CliError::Request(format!("{}: {error}", folder.join(RESULT).display())))?;
+fn again(outcome: &Outcome, folder: &Path, session: &Session) -> Result<Answer, CliError> {
     session.output.text(&format!("{} holds a finished run", folder.display()))?;
-    tables(&outcome, session)?;
-    machine(Some(&outcome), outcome.end, outcome.steps, outcome.steps, folder, session)?;
+    tables(outcome, session)?;
+    machine(Some(outcome), outcome.end, outcome.steps, outcome.steps, folder, session)?;
     Ok(Answer::Yes)
 }
 
-fn say(finish: &Finish, folder: &Path, plan: &Plan, session: &Session) -> Result<(), CliError> {
+fn say(finish: &Finish, folder: &Path, steps: u64, session: &Session) -> Result<(), CliError> {
     let output = &session.output;
-    let (step, steps) = (finish.step, plan.steps);
+    let step = finish.step;
     match &finish.outcome {
         Some(outcome) => {
             tables(outcome, session)?;
-            let how = if finish.end == End::Target { ", at its target" } else { "" };
+            let how = match finish.end {
+                End::Target => ", at its target",
+                End::Plateau => ", to a plateau",
+                _ => "",
+            };
             output.text(&format!(
                 "\ntrained {step} steps{how}, {:.0} samples/s; the run is in {}",
                 finish.samples_per_second,
@@ -266,11 +321,12 @@ struct Bar {
     begun: Instant,
     from: u64,
     steps: u64,
+    label: String,
     shown: String,
 }
 
 impl Bar {
-    fn new(plan: &Plan, state: Option<&State>) -> Self {
+    fn new(plan: &Plan, state: Option<&State>, label: &str) -> Self {
         let steps = plan.steps;
         Self {
             progress: Progress::new(usize::try_from(steps).unwrap_or(usize::MAX)),
@@ -278,6 +334,7 @@ impl Bar {
             begun: Instant::now(),
             from: state.map_or(0, |state| state.opt.step),
             steps,
+            label: label.to_owned(),
             shown: "the first step".to_owned(),
         }
     }
@@ -292,7 +349,7 @@ impl Display for Bar {
             let seconds = self.begun.elapsed().as_secs_f64() * (self.steps - step) as f64 / done as f64;
             format!(", {} left", duration(seconds))
         };
-        self.progress.set(usize::try_from(step).unwrap_or(usize::MAX), &format!("{}{left}", self.shown));
+        self.progress.set(usize::try_from(step).unwrap_or(usize::MAX), &format!("{}{}{left}", self.label, self.shown));
     }
 
     fn recorded(&mut self, record: &Record, samples_per_second: f64) {

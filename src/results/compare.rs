@@ -92,6 +92,16 @@ impl Scored {
         }
     }
 
+    /// M_GT at τ = 0.9 of a run.
+    pub fn recovery(self, record: &RunRecord) -> f64 {
+        self.number(record, Measure::Recovery)
+    }
+
+    /// MIP of a run.
+    pub fn mip(self, record: &RunRecord) -> f64 {
+        self.number(record, Measure::Mip)
+    }
+
     fn number(self, record: &RunRecord, measure: Measure) -> f64 {
         let side: &Side = if self == Self::Decoder { &record.decoder } else { &record.encoder };
         let recovered = if self == Self::EncoderRaw { &side.raw } else { &side.normalised };
@@ -127,6 +137,11 @@ impl<'a> Comparison<'a> {
         };
         let of_row = |row| records.iter().filter(|record| repeats(row, record)).map(|r| (r.seed, r)).collect();
         Self { published, runs: published.iter().map(of_row).collect() }
+    }
+
+    /// The runs of a row, by its place among the published ones, in the order of their seeds.
+    pub fn runs(&self, row: usize) -> impl Iterator<Item = &'a RunRecord> {
+        self.runs[row].values().copied()
     }
 
     /// Mean over the seeds of a row, by its place among the published ones.

@@ -3,17 +3,22 @@
 use super::record::{Origin, RunRecord, Side, six};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
+use crate::io::FileError;
+use crate::metrics::Scores;
 use crate::metrics::similarity::SimilarityError;
 use crate::sdl::Model;
 use crate::sdl::resampling::Moved;
 use crate::train::check::ConfigError;
-use crate::train::config::Experiment;
+use crate::train::config::{Experiment, Published};
+use crate::train::directory::{CONFIG, PROVENANCE, RESAMPLING, RESULT, Resampled, TRACE};
 use crate::train::divergence::Diverged;
-use crate::train::run::{Record, RunError, State, Trainer, Watch};
+use crate::train::run::{End, Record, RunError, State, Trainer, Watch};
 use crate::train::scoring::{SCORED, score};
-use crate::train::session::{PrepareError, Prepared};
+use crate::train::session::{Outcome, PrepareError, Prepared, Provenance};
 use crate::train::trace::{Point, Trace};
+use serde::de::DeserializeOwned;
 use std::convert::Infallible;
+use std::path::Path;
 
 /// Why an experiment could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +64,7 @@ pub fn measure(experiment: &Experiment, seed: u64, commit: Option<String>) -> Re
     let model = trainer.finite_state()?.model;
     log.points.extend(log.trace.end(steps, plan.order.seen(steps), &model, log.last.as_ref()));
     let (_, scores) = score(&backend, &data, &plan, &model, SCORED)?;
-    let (Some(encoder), Some(decoder)) = (&scores.encoder, &scores.decoder) else {
-        return Err(MeasureError::Unpublished);
-    };
-    Ok(RunRecord {
-        format: 1,
+    let made = Made {
         published,
         experiment: plan.hash.clone(),
         seed,
@@ -71,15 +72,103 @@ pub fn measure(experiment: &Experiment, seed: u64, commit: Option<String>) -> Re
         steps,
         epochs: plan.order.seen(steps) as f64 / data.samples() as f64,
         end,
-        encoder: Side::of(encoder),
-        decoder: Side::of(decoder),
-        l0: six(scores.fit.l0),
-        dead: six(scores.fit.dead),
-        fvu: scores.fit.fvu.map(six),
         moved: Some(log.moved),
-        trace: log.points.iter().map(short).collect(),
+        trace: &log.points,
         origin: Origin { version: env!("CARGO_PKG_VERSION").to_owned(), commit, device: backend.describe() },
-    })
+    };
+    made.record(&scores).ok_or(MeasureError::Unpublished)
+}
+
+/// The record of a finished run, from its folder.
+///
+/// # Errors
+/// Files that cannot be read or are none of a run on the bench that repeats a row of the paper.
+pub fn recorded(folder: &Path, experiment: &Experiment) -> Result<RunRecord, FileError> {
+    let experiment = experiment.completed();
+    let wrong = |name: &str, field: &str| {
+        let expected = "a run on the bench that repeats a row of the paper";
+        FileError::content(&folder.join(name), field, expected, "another one")
+    };
+    let (Some(published), Some(bench)) = (experiment.published.clone(), &experiment.bench) else {
+        return Err(wrong(CONFIG, "published"));
+    };
+    let outcome: Outcome = json(&folder.join(RESULT))?;
+    let provenance: Provenance = json(&folder.join(PROVENANCE))?;
+    let resampled: Vec<Resampled> = lines(&folder.join(RESAMPLING))?;
+    let trace: Vec<Point> = lines(&folder.join(TRACE))?;
+    let made = Made {
+        published,
+        experiment: outcome.experiment.clone(),
+        seed: experiment.train.seed,
+        size: [bench.n, bench.n_p, experiment.model.latents],
+        steps: outcome.steps,
+        epochs: outcome.samples as f64 / bench.samples as f64,
+        end: outcome.end,
+        moved: Some(resampled.iter().map(|moved| moved.latents.len() as u64).sum()),
+        trace: &trace,
+        origin: Origin {
+            version: provenance.version,
+            commit: provenance.source.map(|source| source.commit),
+            device: provenance.backend,
+        },
+    };
+    made.record(&outcome.scores).ok_or_else(|| wrong(RESULT, "scores"))
+}
+
+fn text(path: &Path) -> Result<String, FileError> {
+    std::fs::read_to_string(path).map_err(|error| FileError::read(path, error))
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
+    let of = |error: serde_json::Error| FileError::content(path, "run", "a file of a finished run", error.to_string());
+    serde_json::from_str(&text(path)?).map_err(of)
+}
+
+/// Lines of JSON; none if there is no file.
+fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, FileError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let of = |error: serde_json::Error| FileError::content(path, "line", "a line of a run", error.to_string());
+    text(path)?.lines().map(|line| serde_json::from_str(line).map_err(of)).collect()
+}
+
+/// What a record says beside the scores.
+struct Made<'a> {
+    published: Published,
+    experiment: String,
+    seed: u64,
+    size: [usize; 3],
+    steps: u64,
+    epochs: f64,
+    end: End,
+    moved: Option<u64>,
+    trace: &'a [Point],
+    origin: Origin,
+}
+
+impl Made<'_> {
+    fn record(self, scores: &Scores) -> Option<RunRecord> {
+        let Self { published, experiment, seed, size, steps, epochs, end, moved, trace, origin } = self;
+        Some(RunRecord {
+            format: 1,
+            published,
+            experiment,
+            seed,
+            size,
+            steps,
+            epochs,
+            end,
+            encoder: Side::of(scores.encoder.as_ref()?),
+            decoder: Side::of(scores.decoder.as_ref()?),
+            l0: six(scores.fit.l0),
+            dead: six(scores.fit.dead),
+            fvu: scores.fit.fvu.map(six),
+            moved,
+            trace: trace.iter().map(short).collect(),
+            origin,
+        })
+    }
 }
 
 /// What a training shows that its record keeps.
@@ -130,6 +219,8 @@ fn short(point: &Point) -> Point {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::directory::{Opening, RunDirectory};
+    use crate::train::session::train;
 
     const SMALL: &str = r#"
         published = { table = 1, method = "TopK SAE" }
@@ -189,6 +280,24 @@ mod tests {
         experiment.model.latents = 400;
         let moved = measure(&experiment, 5, None).unwrap().moved.unwrap();
         assert!((1..=400).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn a_finished_run_gives_the_record_of_the_same_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut experiment = Experiment::from_toml(SMALL).unwrap().completed();
+        experiment.train.seed = 5;
+        experiment.bench.as_mut().unwrap().seed = 5;
+        let prepared = Prepared::new(experiment.check().unwrap()).unwrap();
+        let opened = RunDirectory::open(folder.path(), &prepared.checked, &prepared.plan, Opening::Force);
+        let backend = Cpu::new(prepared.plan.spec.clone());
+        train(&prepared, &backend, &mut opened.unwrap().0, None, None, &mut ()).unwrap();
+        let found = recorded(folder.path(), &experiment).unwrap();
+        let commit = found.origin.commit.clone();
+        assert_eq!(found, measure(&experiment, 5, commit).unwrap());
+        std::fs::write(folder.path().join(RESULT), "{}").unwrap();
+        let error = recorded(folder.path(), &experiment).unwrap_err().to_string();
+        assert!(error.contains("result.json: run: expected a file of a finished run"), "{error}");
     }
 
     #[test]

@@ -7,11 +7,14 @@
 //! |---|---|
 //! | one run in numbers, a line of `reports/results/*.jsonl` | [`record`] |
 //! | training and scoring one experiment | [`measure`] |
+//! | the same as a file, for the paper's full size | [`summary`] |
 //! | means over seeds beside the published rows; which orderings reproduce | [`compare`] |
 
 pub mod compare;
 pub mod measure;
 pub mod record;
+pub mod summary;
 
 pub use compare::{Comparison, PublishedRow};
 pub use record::RunRecord;
+pub use summary::Summary;

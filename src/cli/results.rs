@@ -95,6 +95,8 @@ pub(super) fn full(
         let expected = TABLES.map(|number| number.to_string()).join(", ");
         return Err(CliError::Request(format!("--tables: expected some of {expected}, found {tables:?}")));
     }
+    // Steps of dense activations take many times as long.
+    all.sort_by_key(|(_, experiment)| !experiment.model.activation.is_sparse());
     let file = folder.join("full.jsonl");
     let mut records = if file.exists() { read(&file)? } else { Vec::new() };
     let count = all.len() as u64 * seeds;

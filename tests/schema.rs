@@ -84,7 +84,7 @@ fn every_command_prints_what_its_schema_says() {
 #[test]
 fn the_data_files_of_a_report_are_what_their_schemas_say() {
     let folder = tempfile::tempdir().unwrap();
-    let (status, _) = sdlab(&["report", "--out", folder.path().to_str().unwrap()]);
+    let (status, _) = sdlab(&["report", "--stored", "--out", folder.path().to_str().unwrap()]);
     assert!(status != 2);
     let mut seen = 0;
     for (name, schema) in [("figures", "figure"), ("tables", "table")] {

@@ -1,15 +1,20 @@
 //! `sdlab report`: everything, as one page with figures, tables and certificates.
 
 use super::names::choose;
+use super::output::Progress;
 use super::results::{full, refresh, stored};
 use super::verify::{answer, machine, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::Context;
+use crate::io::origin::Checkout;
 use crate::report::macros::Facts;
+use crate::report::page::Exhibit;
 use crate::report::provenance::{Provenance, checkout};
-use crate::report::{claims, exhibits, page};
+use crate::report::{claims, exhibits, page, trainings};
+use crate::results::{live, low_dimension};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 /// Reach every verdict and write a page with figures, tables and certificates
@@ -38,6 +43,9 @@ pub struct Arguments {
     /// Seeds of each experiment [default: 5, with --full 1]
     #[arg(long, value_name = "N", requires = "training")]
     seeds: Option<u64>,
+    /// Train nothing: show stored results only
+    #[arg(long, conflicts_with = "training")]
+    stored: bool,
     /// The folder of the runs of --full
     #[arg(long, value_name = "DIR", default_value = "runs/full", requires = "full")]
     runs: PathBuf,
@@ -47,6 +55,7 @@ const EXAMPLES: &str = "\
 Examples:
   sdlab report
   sdlab report thm-3.7 --out thm-3.7
+  sdlab report --stored                        trains nothing: stored results only
   sdlab report --refresh --tables 1 --seeds 3
   sdlab report --full --tables 1
 
@@ -71,8 +80,8 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         }
     }
     // Trainings belong to the whole report; a report of some claims is about these.
-    let results = if arguments.claims.is_empty() { stored(&arguments.results)? } else { Vec::new() };
-    let exhibits = results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size)).collect();
+    let exhibits =
+        if arguments.claims.is_empty() { exhibits(arguments, source.as_ref(), session)? } else { Vec::new() };
     let runs = run_all(&chosen, Context { seed: session.seed }, &snapshot(None)?);
     let shown: Vec<_> = runs.iter().map(|run| (run.claim, &run.outcome)).collect();
     let facts = Facts {
@@ -93,6 +102,33 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     session.output.text(&format!("\nPage written: {}", index.display()))?;
     session.output.json(&machine(&runs, Some(&index))?)?;
     Ok(answer(&runs))
+}
+
+/// Trainings, those of the small Table 1 and of resampling made now unless only stored ones are wanted or they have just been made.
+fn exhibits(arguments: &Arguments, source: Option<&Checkout>, session: &Session) -> Result<Vec<Exhibit>, CliError> {
+    let mut results = stored(&arguments.results)?;
+    let failed = |error: &dyn std::fmt::Display| CliError::Request(format!("a training of the report: {error}"));
+    let mut all = vec![trainings::low_dimension(&low_dimension::view(session.seed).map_err(|e| failed(&e))?)];
+    if !arguments.stored {
+        let progress = Mutex::new(Progress::new(live::TRAININGS));
+        let say = |before: usize, what: &str, done: usize| {
+            progress.lock().unwrap_or_else(PoisonError::into_inner).set(before + done, what);
+        };
+        let ways = live::resampling(&|done| say(0, "trainings with dead latents", done)).map_err(|e| failed(&e))?;
+        let before = live::TRAININGS - live::TABLE_1_TRAININGS;
+        all.push(trainings::resampling(&ways));
+        if !arguments.refresh {
+            let commit = source.map(|source| source.commit.as_str());
+            let now = live::table_1(commit, &|done| say(before, "trainings of the small Table 1", done));
+            all.extend(exhibits::exhibits(&now.map_err(|e| failed(&e))?, "small", true));
+            for (_, records) in results.iter_mut().filter(|(size, _)| size == "small") {
+                records.retain(|record| record.published.table != 1);
+            }
+        }
+        progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+    }
+    all.extend(results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size, false)));
+    Ok(all)
 }
 
 /// Tells at once, not after a minute of work, that the folder cannot be written.

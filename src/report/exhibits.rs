@@ -1,12 +1,15 @@
 //! Trainings beside the published tables, as parts of the page.
 
 use super::page::Exhibit;
+use super::trainings::mean_curve;
 use crate::claims::printed::{Printed, decimal};
 use crate::claims::published::{self, Measurement};
 use crate::exact::rational::to_f64;
+use crate::results::compare::Scored;
 use crate::results::record::Recovered;
 use crate::results::{Comparison, PublishedRow, RunRecord};
 use crate::stats::{Axis, Figure, Layer, MeanInterval, Panel, Width};
+use crate::train::trace::Point;
 use std::collections::BTreeSet;
 
 /// The tables that are about the bench.
@@ -30,19 +33,20 @@ fn row(measurement: &Measurement) -> PublishedRow {
     }
 }
 
-/// One part of the page for each size and table that records speak of. `size` is a word for file names and headings, such as "small".
-pub fn exhibits(records: &[RunRecord], size: &str) -> Vec<Exhibit> {
+/// One part of the page for each size and table that records speak of. `size` is a word for file names and headings, such as "small"; `now` says that
+/// the runs were made for this report.
+pub fn exhibits(records: &[RunRecord], size: &str, now: bool) -> Vec<Exhibit> {
     let rows = published_rows();
     let comparison = Comparison::new(&rows, records);
     let spoken: BTreeSet<u32> = records.iter().map(|record| record.published.table).collect();
     TABLES
         .iter()
         .filter(|table| spoken.contains(table))
-        .map(|table| exhibit(&comparison, records, *table, size))
+        .map(|table| exhibit(&comparison, records, *table, size, now))
         .collect()
 }
 
-fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size: &str) -> Exhibit {
+fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size: &str, now: bool) -> Exhibit {
     let ours: Vec<&RunRecord> = records.iter().filter(|record| record.published.table == table).collect();
     let seeds: BTreeSet<u64> = ours.iter().map(|record| record.seed).collect();
     let sizes: BTreeSet<[usize; 3]> = ours.iter().map(|record| record.size).collect();
@@ -52,11 +56,23 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
     let name = |what: &str| format!("{what}-table-{table}-{size}");
     let mut figures = Vec::new();
     figures.extend(recovery_figure(&ours, &name("recovery-over-tau")));
+    figures.extend(training_figure(&ours, &name("training")));
+    figures.extend(sides_figure(&ours, &name("encoder-decoder")));
+    let texts = |of: fn(&RunRecord) -> Option<&str>| ours.iter().filter_map(|r| of(r)).collect::<BTreeSet<_>>();
+    let list = |texts: BTreeSet<&str>| texts.into_iter().collect::<Vec<_>>().join(", ");
+    let (versions, commits) = (texts(|r| Some(&r.origin.version)), texts(|r| r.origin.commit.as_deref()));
+    let made = if now {
+        "They were trained for this report.".to_owned()
+    } else {
+        let commits: BTreeSet<&str> = commits.iter().map(|commit| &commit[..commit.len().min(12)]).collect();
+        let at = if commits.is_empty() { String::new() } else { format!(" at {}", list(commits)) };
+        format!("They are stored results of sdlab {}{at}.", list(versions))
+    };
     Exhibit {
         id: name("runs"),
         title: format!("Table {table}, {size} runs"),
         paragraphs: vec![format!(
-            "{} runs with {} seeds at {}, on {}. The paper publishes neither optimizer, learning rate, batch, length of training, start, \
+            "{} runs with {} seeds at {}, on {}. {made} The paper publishes neither optimizer, learning rate, batch, length of training, start, \
                  c_min nor β, nor which side is scored how; ours are recorded choices, so that orderings can be compared and numbers cannot.",
             ours.len(),
             seeds.len(),
@@ -72,16 +88,83 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
     }
 }
 
-/// Mean recovery over τ for each method without anchors, decoder and encoder.
-fn recovery_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
-    let plain: Vec<&&RunRecord> =
-        records.iter().filter(|r| !r.published.anchored && r.published.at.is_none()).collect();
+/// Runs of tables that vary nothing, and their methods in order.
+fn unvaried<'a>(records: &[&'a RunRecord], anchored: bool) -> (Vec<&'a RunRecord>, Vec<&'a str>) {
+    let fits = |record: &&&RunRecord| record.published.anchored == anchored && record.published.at.is_none();
+    let chosen: Vec<&RunRecord> = records.iter().filter(fits).copied().collect();
     let mut methods: Vec<&str> = Vec::new();
-    for record in &plain {
+    for record in &chosen {
         if !methods.contains(&record.published.method.as_str()) {
             methods.push(&record.published.method);
         }
     }
+    (chosen, methods)
+}
+
+/// Loss and recovery against steps for each method without anchors, as far as runs have been looked at on the way.
+fn training_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
+    let (runs, methods) = unvaried(records, false);
+    if runs.iter().all(|record| record.trace.is_empty()) {
+        return None;
+    }
+    let panel = |title: &str, y: Axis, of: fn(&Point) -> f64| {
+        methods.iter().fold(Panel::new(title, Axis::linear("steps"), y), |panel, method| {
+            let own = runs.iter().filter(|record| record.published.method == *method && !record.trace.is_empty());
+            let curve = |record: &&RunRecord| record.trace.iter().map(|point| (point.step as f64, of(point))).collect();
+            let points = mean_curve(&own.map(curve).collect::<Vec<_>>());
+            panel.layer(Layer::Line { label: (*method).to_owned(), points })
+        })
+    };
+    let share = || Axis::linear("recovered share M_GT").range(0.0, 1.0);
+    Some(
+        Figure::new(name, "experiments", Width::Page)
+            .title("Loss and recovery against steps")
+            .caption(
+                "Means over seeds, without anchors. (a) Loss of the batch at that step, with its penalties. (b) Share of features that decoder columns have \
+                 recovered at τ = 0.9. (c) The same of encoder rows.",
+            )
+            .panel(panel("loss", Axis::log("loss"), |point| point.loss))
+            .panel(panel("decoder", share(), |point| point.decoder))
+            .panel(panel("encoder", share(), |point| point.encoder)),
+    )
+}
+
+/// Recovery of the encoder against that of the decoder, one marker for each method.
+fn sides_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
+    let panel = |title: &str, anchored: bool| {
+        let (runs, methods) = unvaried(records, anchored);
+        let axes = (Axis::linear("M_GT, decoder").range(0.0, 1.0), Axis::linear("M_GT, encoder").range(0.0, 1.0));
+        let same = Layer::Reference { label: "both sides alike".into(), points: vec![(0.0, 0.0), (1.0, 1.0)] };
+        methods.iter().fold(Panel::new(title, axes.0, axes.1).layer(same), |panel, method| {
+            let own: Vec<&&RunRecord> = runs.iter().filter(|record| record.published.method == *method).collect();
+            let mean = |side: Scored| MeanInterval::of(&own.iter().map(|r| side.recovery(r)).collect::<Vec<_>>());
+            let (Some(decoder), Some(encoder)) = (mean(Scored::Decoder), mean(Scored::Encoder)) else { return panel };
+            // With one run there is no interval.
+            let half = if encoder.half.is_finite() { encoder.half } else { 0.0 };
+            panel.layer(Layer::Points {
+                label: (*method).to_owned(),
+                points: vec![(decoder.mean, encoder.mean)],
+                intervals: vec![((encoder.mean - half).max(0.0), (encoder.mean + half).min(1.0))],
+            })
+        })
+    };
+    let (plain, _) = unvaried(records, false);
+    let (anchored, _) = unvaried(records, true);
+    (!plain.is_empty() && !anchored.is_empty()).then(|| {
+        Figure::new(name, "experiments", Width::Page)
+            .title("Recovery of the encoder against that of the decoder")
+            .caption(
+                "Shares of features recovered at τ = 0.9, latents scaled to norm 1: means over seeds, with 95 % intervals of the encoder's. (a) Without \
+                 anchors. (b) With feature anchoring, anchored features counted.",
+            )
+            .panel(panel("without anchors", false))
+            .panel(panel("with anchors", true))
+    })
+}
+
+/// Mean recovery over τ for each method without anchors, decoder and encoder.
+fn recovery_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
+    let (plain, methods) = unvaried(records, false);
     if methods.is_empty() {
         return None;
     }
@@ -123,6 +206,6 @@ mod tests {
 
     #[test]
     fn there_is_nothing_to_show_without_records() {
-        assert!(exhibits(&[], "small").is_empty());
+        assert!(exhibits(&[], "small", false).is_empty());
     }
 }

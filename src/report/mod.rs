@@ -35,5 +35,6 @@ pub mod page;
 pub mod paper;
 pub mod provenance;
 pub mod terminal;
+pub mod trainings;
 
 pub use figure::FigureError;

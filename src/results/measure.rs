@@ -8,8 +8,9 @@ use crate::metrics::Scores;
 use crate::metrics::similarity::SimilarityError;
 use crate::sdl::Model;
 use crate::sdl::resampling::Moved;
-use crate::train::check::ConfigError;
+use crate::train::check::{ConfigError, Plan};
 use crate::train::config::{Experiment, Published};
+use crate::train::data::Data;
 use crate::train::directory::{CONFIG, PROVENANCE, RESAMPLING, RESULT, Resampled, TRACE};
 use crate::train::divergence::Diverged;
 use crate::train::run::{End, Record, RunError, State, Trainer, Watch};
@@ -26,6 +27,9 @@ pub enum MeasureError {
     /// It cannot be trained.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// It is no experiment.
+    #[error("{0}")]
+    Text(String),
     /// Its data cannot be made.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
@@ -52,31 +56,62 @@ pub fn measure(experiment: &Experiment, seed: u64, commit: Option<String>) -> Re
     };
     bench.seed = seed;
     let (n, n_p) = (bench.n, bench.n_p);
+    let course = follow(&experiment)?;
+    let Course { data, plan, backend, .. } = &course;
+    let (_, scores) = score(backend, data, plan, &course.model, SCORED)?;
+    let made = Made {
+        published,
+        experiment: plan.hash.clone(),
+        seed,
+        size: [n, n_p, plan.spec.shape.n_q],
+        steps: course.steps,
+        epochs: plan.order.seen(course.steps) as f64 / data.samples() as f64,
+        end: course.end,
+        moved: Some(course.moved),
+        trace: &course.trace,
+        origin: Origin { version: env!("CARGO_PKG_VERSION").to_owned(), commit, device: backend.describe() },
+    };
+    made.record(&scores).ok_or(MeasureError::Unpublished)
+}
+
+/// A training as it went.
+pub struct Course {
+    /// One for every `log_every` steps.
+    pub records: Vec<Record>,
+    /// Recovery on the way.
+    pub trace: Vec<Point>,
+    /// Dead latents that resampling has moved, each time counted.
+    pub moved: u64,
+    /// Why it ended.
+    pub end: End,
+    /// Updates done.
+    pub steps: u64,
+    /// What came out.
+    pub model: Model,
+    data: Data,
+    plan: Plan,
+    backend: Cpu,
+}
+
+/// Trains an experiment.
+///
+/// # Errors
+/// Whatever stops it, see [`MeasureError`].
+pub fn follow(experiment: &Experiment) -> Result<Course, MeasureError> {
     let Prepared { data, plan, .. } = Prepared::new(experiment.check()?)?;
     let backend = Cpu::new(plan.spec.clone());
     let mut trainer = Trainer::new(&backend, &data, &plan);
-    let mut log = Log { trace: Trace::new(&data, &plan), points: Vec::new(), last: None, moved: 0 };
+    let mut log = Log { trace: Trace::new(&data, &plan), points: Vec::new(), records: Vec::new(), moved: 0 };
     let end = trainer.run(&mut log).map_err(|error| match error {
         RunError::Diverged(diverged) => diverged,
         RunError::Watch(never) => match never {},
     })?;
     let steps = trainer.step();
     let model = trainer.finite_state()?.model;
-    log.points.extend(log.trace.end(steps, plan.order.seen(steps), &model, log.last.as_ref()));
-    let (_, scores) = score(&backend, &data, &plan, &model, SCORED)?;
-    let made = Made {
-        published,
-        experiment: plan.hash.clone(),
-        seed,
-        size: [n, n_p, plan.spec.shape.n_q],
-        steps,
-        epochs: plan.order.seen(steps) as f64 / data.samples() as f64,
-        end,
-        moved: Some(log.moved),
-        trace: &log.points,
-        origin: Origin { version: env!("CARGO_PKG_VERSION").to_owned(), commit, device: backend.describe() },
-    };
-    made.record(&scores).ok_or(MeasureError::Unpublished)
+    let Log { mut trace, points: mut all, records, moved } = log;
+    all.extend(trace.end(steps, plan.order.seen(steps), &model, records.last()));
+    drop(trace);
+    Ok(Course { records, trace: all, moved, end, steps, model, data, plan, backend })
 }
 
 /// The record of a finished run, from its folder.
@@ -175,7 +210,7 @@ impl Made<'_> {
 struct Log<'a> {
     trace: Trace<'a>,
     points: Vec<Point>,
-    last: Option<Record>,
+    records: Vec<Record>,
     moved: u64,
 }
 
@@ -188,7 +223,7 @@ impl Watch for Log<'_> {
 
     fn record(&mut self, record: &Record) -> Result<(), Infallible> {
         self.points.extend(self.trace.point(record));
-        self.last = Some(record.clone());
+        self.records.push(record.clone());
         Ok(())
     }
 
@@ -265,7 +300,7 @@ mod tests {
         let mut alone = Trainer::new(&backend, &data, &plan);
         alone.run(&mut ()).unwrap();
         let mut watched = Trainer::new(&backend, &data, &plan);
-        let mut log = Log { trace: Trace::new(&data, &plan), points: Vec::new(), last: None, moved: 0 };
+        let mut log = Log { trace: Trace::new(&data, &plan), points: Vec::new(), records: Vec::new(), moved: 0 };
         watched.run(&mut log).unwrap();
         assert_eq!(log.points.len(), 12);
         assert_eq!(watched.state(), alone.state());

@@ -7,10 +7,14 @@
 //! |---|---|
 //! | one run in numbers, a line of `reports/results/*.jsonl` | [`record`] |
 //! | training and scoring one experiment | [`measure`] |
+//! | the trainings that a report makes itself | [`live`] |
+//! | the bench in three dimensions, and models without loss on it | [`low_dimension`] |
 //! | the same as a file, for the paper's full size | [`summary`] |
 //! | means over seeds beside the published rows; which orderings reproduce | [`compare`] |
 
 pub mod compare;
+pub mod live;
+pub mod low_dimension;
 pub mod measure;
 pub mod record;
 pub mod summary;

@@ -82,6 +82,17 @@ fn every_command_prints_what_its_schema_says() {
 }
 
 #[test]
+fn a_training_that_ends_at_a_plateau_prints_what_the_schema_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, run) = (folder.path().join("plateau.toml"), folder.path().join("run"));
+    // The last table of the file is [train].
+    std::fs::write(&config, std::fs::read_to_string(TRAINING).unwrap() + "plateau = 0.9\n").unwrap();
+    let (status, value) = sdlab(&["train", config.to_str().unwrap(), "--out", run.to_str().unwrap()]);
+    assert_eq!((status, value["end"].as_str(), value["result"]["end"].as_str()), (0, Some("plateau"), Some("plateau")));
+    Validator::new("train").check(&value);
+}
+
+#[test]
 fn the_data_files_of_a_report_are_what_their_schemas_say() {
     let folder = tempfile::tempdir().unwrap();
     let (status, _) = sdlab(&["report", "--stored", "--out", folder.path().to_str().unwrap()]);

@@ -4,7 +4,7 @@
 
 or from Python:
 
-    from read_run import Model, checkpoint, directions, metrics, result, samples
+    from read_run import Model, checkpoint, directions, metrics, records, result, samples, trace
 
     model = Model.read("runs/topk")
     codes = model.encode(x)                    # rows of x_p -> rows of x_q
@@ -102,6 +102,11 @@ def checkpoint(folder):
         metadata[name] = None if text == "none" else float(np.array(int(text, 16), dtype=bits).view(kind))
     for name in ("step", "warm_up_from", "warm_up_steps"):
         metadata[name] = int(metadata[name])
+    # Where a plateau may end training: sum of the losses of this epoch and number of its samples, then the means of the last two epochs.
+    if "epochs" in metadata:
+        total, samples, *means = metadata["epochs"].split(" ")
+        number = lambda text: None if text == "none" else float(np.array(int(text, 16), dtype="<u8").view("<f8"))
+        metadata["epochs"] = {"sum": number(total), "samples": int(samples, 16), "last": number(means[0]), "before": number(means[1])}
     return arrays, metadata
 
 
@@ -114,6 +119,17 @@ def lines(path):
 def metrics(folder):
     """What training has recorded, one dictionary per record."""
     return lines(pathlib.Path(folder) / "metrics.jsonl")
+
+
+def trace(folder):
+    """Loss, L0 and recovery at a few steps of training, one dictionary per point; empty where features are not known."""
+    path = pathlib.Path(folder) / "trace.jsonl"
+    return lines(path) if path.is_file() else []
+
+
+def records(path):
+    """Stored results such as reports/results/small.jsonl, one dictionary per run; older ones have no `trace` and no `moved`."""
+    return lines(path)
 
 
 def result(folder):
@@ -160,6 +176,9 @@ def describe(folder):
     if has("metrics.jsonl") and metrics(folder):
         records = metrics(folder)
         yield f"metrics: {len(records)} records, the last at step {records[-1]['step']} with loss {records[-1]['loss']:.6g}"
+    if trace(folder):
+        last = trace(folder)[-1]
+        yield f"trace: {len(trace(folder))} points, the last with {last['decoder']:.1%} of the features in the decoder, {last['encoder']:.1%} in the encoder"
     if has("checkpoint.safetensors"):
         arrays, metadata = checkpoint(folder)
         yield f"checkpoint: step {metadata['step']}, {sum(array.size for array in arrays.values())} numbers"

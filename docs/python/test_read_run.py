@@ -109,9 +109,34 @@ class Runs(unittest.TestCase):
             self.assertEqual(records[0]["step"], 0)
             self.assertLess(records[-1]["loss"], records[0]["loss"])
             self.assertIn("scores", read_run.result(run))
+            points = read_run.trace(run)
+            self.assertEqual([point["step"] for point in points], [0, 10, 20, 30])
+            scores = read_run.result(run)["scores"]
+            for side in ("encoder", "decoder"):
+                self.assertEqual(points[-1][side], scores[side]["whole"]["normalised"]["all"]["recovered"][90])
+            self.assertEqual([point["loss"] for point in points[:3]], [record["loss"] for record in records[:3]])
             text = "\n".join(read_run.describe(run))
-            for part in ("model:", "metrics:", "checkpoint:", "result.json:", "provenance.json:"):
+            for part in ("model:", "metrics:", "trace:", "checkpoint:", "result.json:", "provenance.json:"):
                 self.assertIn(part, text)
+
+    def test_losses_of_epochs_stand_in_the_checkpoint_where_a_plateau_may_end_training(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            config, run = pathlib.Path(scratch) / "run.toml", pathlib.Path(scratch) / "run"
+            config.write_text(TRAINING.replace("steps = 30", "steps = 30\nlog_every = 1\nplateau = 0.0"))
+            sdlab("train", config, "--out", run, "--max-steps", "17")
+            epochs = read_run.checkpoint(run)[1]["epochs"]
+            losses = [record["loss"] for record in read_run.metrics(run)]
+            # An epoch has 12 whole batches of 50 samples; sums are made in the same order.
+            self.assertEqual(epochs["samples"], 5 * 50)
+            self.assertAlmostEqual(epochs["sum"], 50 * sum(losses[12:17]), places=6)
+            self.assertAlmostEqual(epochs["last"], sum(losses[:12]) / 12, places=9)
+            self.assertIsNone(epochs["before"])
+
+    def test_stored_results_are_read_whether_or_not_they_have_traces(self):
+        for record in read_run.records(ROOT / "reports/results/small.jsonl"):
+            self.assertEqual(len(record["decoder"]["normalised"]["curve"]), 21)
+            self.assertIn("device", record["origin"])
+            self.assertTrue(all(point["decoder"] <= 1 for point in record.get("trace", [])))
 
 
 if __name__ == "__main__":

@@ -399,6 +399,13 @@ pub fn measurements() -> Vec<Measurement> {
     TABLES.as_ref().map_or_else(|_| Vec::new(), |tables| tables.all().flat_map(|t| t.measurements.clone()).collect())
 }
 
+/// What each table leaves unprinted of its configuration, by its number; none if the tables cannot be read.
+pub fn unprinted() -> Vec<(usize, Vec<String>)> {
+    TABLES
+        .as_ref()
+        .map_or_else(|_| Vec::new(), |tables| tables.all().map(|t| (t.number, t.unprinted.clone())).collect())
+}
+
 /// What an audit says of the published tables; undecided if they cannot be read.
 pub fn audited(audit: impl FnOnce(&Tables) -> Outcome) -> Outcome {
     match &*TABLES {

@@ -2,7 +2,7 @@
 
 use super::macros::{self, Facts};
 use super::page::{Certificate, Correction, Evidence, Exhibit, Page, Part, Quoted, Section, Verdict};
-use super::{bibliography, ledger, paper};
+use super::{bibliography, choices, ledger, paper};
 use crate::claims::{self, Claim, Outcome};
 use crate::stats::Tone;
 
@@ -50,9 +50,14 @@ pub fn page(outcomes: &[(&Claim, &Outcome)], exhibits: Vec<Exhibit>, facts: &Fac
         command: format!("sdlab report --seed {}", facts.seed),
         overview,
         parts: parts.collect(),
-        exhibits,
+        exhibits: with_choices(exhibits),
         files: files.into_iter().map(|(path, about, text)| (path.to_owned(), about.to_owned(), text)).collect(),
     }
+}
+
+/// Trainings after what they had to choose; nothing if there are none.
+fn with_choices(exhibits: Vec<Exhibit>) -> Vec<Exhibit> {
+    if exhibits.is_empty() { exhibits } else { std::iter::once(choices::exhibit()).chain(exhibits).collect() }
 }
 
 fn section(claim: &Claim, outcome: &Outcome, seed: u64) -> Section {
@@ -103,8 +108,17 @@ fn section(claim: &Claim, outcome: &Outcome, seed: u64) -> Section {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::claims::REGISTRY;
     use crate::report::mathml;
+
+    #[test]
+    fn trainings_stand_after_what_they_had_to_choose() {
+        let trained = Exhibit { id: "runs".into(), ..choices::exhibit() };
+        let ids = |exhibits| with_choices(exhibits).into_iter().map(|exhibit| exhibit.id).collect::<Vec<_>>();
+        assert_eq!(ids(vec![trained]), ["choices", "runs"]);
+        assert!(ids(Vec::new()).is_empty());
+    }
 
     #[test]
     fn the_formula_of_every_claim_is_understood() {

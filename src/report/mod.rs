@@ -22,6 +22,7 @@ mod symbols;
 mod typeface;
 
 pub mod bibliography;
+pub mod choices;
 pub mod claims;
 pub mod csv;
 pub mod exhibits;

@@ -111,12 +111,12 @@ pub(super) fn full(
         let checked = experiment.check().map_err(|e| named(&e))?;
         let label = format!("run {} of {count}, {table}/{stem}, seed {seed}: ", done + 1);
         let trained = resume(&path.display().to_string(), &run, checked, &label, session)?;
-        if let Trained::Now { finish, interrupted, .. } = &trained {
-            if finish.outcome.is_none() {
-                let what = if *interrupted { "interrupted" } else { "stopped" };
-                session.output.text(&format!("{label}{what}; the same command goes on"))?;
-                return Ok(false);
-            }
+        if let Trained::Now { finish, interrupted, .. } = &trained
+            && finish.outcome.is_none()
+        {
+            let what = if *interrupted { "interrupted" } else { "stopped" };
+            session.output.text(&format!("{label}{what}; the same command goes on"))?;
+            return Ok(false);
         }
         let record = recorded(&run, &experiment).map_err(|error| CliError::Request(error.to_string()))?;
         keep(&mut records, record, &file, &session.output)?;

@@ -20,6 +20,9 @@ struct Size {
     anchored: Experiment,
 }
 
+/// What an experiment of a size has chosen, in words.
+type Choice = fn(&Size) -> String;
+
 macro_rules! size {
     ($folder:literal) => {{
         let read = |text: &str| Experiment::from_toml(text).ok().map(|experiment| experiment.completed());
@@ -68,7 +71,7 @@ pub fn exhibit() -> Exhibit {
                 .into(),
         ],
         figures: Vec::new(),
-        tables: sizes().iter().map(|sizes| table(sizes)).collect(),
+        tables: sizes().iter().map(table).collect(),
     }
 }
 
@@ -77,7 +80,7 @@ fn table(sizes: &[Size; 2]) -> Table {
     let mut table = Table::new("choices", "experiments", columns)
         .title("Our choices where the paper is silent")
         .caption("As the experiments in configs say it. What Table 1 prints is not among them.");
-    let rows: [(&str, fn(&Size) -> String); 14] = [
+    let rows: [(&str, Choice); 14] = [
         ("optimizer, learning rate", |s| {
             let optimizer = &s.topk.optimizer;
             format!("{:?}, {}", optimizer.rule, optimizer.learning_rate)

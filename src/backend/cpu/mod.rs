@@ -6,12 +6,12 @@
 //!
 //! | operation | floating-point operations | |
 //! |---|---|---|
-//! | encode | 2 B n_q n_p, and 2 n_p for each candidate that is scored again | nearly all of a top-k step; a blocked matrix product |
+//! | encode | 2 B n_q n_p, and 2 n_p for each candidate that is scored again | nearly all of a top-k step; a blocked matrix product, of 16-bit integers where the processor has AVX-512 VNNI |
 //! | decode, backward | 2 B k n_r and 2 B k (n + n_r) | gathers of rows; above a share of active latents, dense products with k = n_q |
 //! | step | about 12 n for each latent with a gradient or moments | bound by memory: it reads and writes W, both moments and the gradient |
 //!
 //! Memory in bytes: 16 n_q n for parameters, moments and gradients; 4 B (n_p + n_r·parts + n_r) for a batch and its residuals (less n_r where the
-//! target is the input); about 16 B k for codes; a few megabytes of blocks for each thread. Everything but the last two is
+//! target is the input); about 16 B k for codes; 2 n_q n_p for W_E in integers, where they are used; a few megabytes of blocks for each thread. Everything but the last two is
 //! allocated once, at the start; codes grow to the largest batch they have met.
 
 mod auxiliary;

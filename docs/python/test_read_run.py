@@ -108,6 +108,7 @@ class Runs(unittest.TestCase):
             records = read_run.metrics(run)
             self.assertEqual(records[0]["step"], 0)
             self.assertLess(records[-1]["loss"], records[0]["loss"])
+            self.assertLess(records[-1]["fvu"], records[0]["fvu"])
             self.assertIn("scores", read_run.result(run))
             points = read_run.trace(run)
             self.assertEqual([point["step"] for point in points], [0, 10, 20, 30])

@@ -1,21 +1,53 @@
 //! How well and how sparsely a model reconstructs: mean squared error, FVU, L0, dead latents.
 //!
-//! One definition serves training and evaluation. FVU compares with the mean of the *same* samples, Σ‖x_r − x̂_r‖² /
+//! One definition serves training and evaluation, by [`Spread`]. FVU compares with the mean of the *same* samples, Σ‖x_r − x̂_r‖² /
 //! Σ‖x_r − x̄_r‖², never with zero, and never a mean of quotients of batches. A latent is active where z_i ≠ 0: TopK
 //! (eq. 7) keeps negative values.
 
 use crate::backend::HostCodes;
 use serde::{Deserialize, Serialize};
 
+/// Σ‖x − x̄‖² over samples that come one after another: the denominator of FVU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spread {
+    samples: u64,
+    mean: Vec<f64>,
+    squares: f64,
+}
+
+impl Spread {
+    /// No sample of so many numbers yet.
+    pub fn new(dimension: usize) -> Self {
+        Self { samples: 0, mean: vec![0.0; dimension], squares: 0.0 }
+    }
+
+    /// Adds one sample.
+    pub fn add(&mut self, x: &[f32]) {
+        self.samples += 1;
+        // Welford 1962: no difference of large sums, whose digits would cancel where the mean is large.
+        let share = 1.0 / self.samples as f64;
+        let mut deviation = 0.0;
+        for (mean, x) in self.mean.iter_mut().zip(x) {
+            let before = f64::from(*x) - *mean;
+            *mean += before * share;
+            deviation += before * (f64::from(*x) - *mean);
+        }
+        self.squares += deviation;
+    }
+
+    /// The fraction of variance unexplained by a sum of squared errors over the same samples; absent where they do not vary.
+    pub fn unexplained(&self, squared_error: f64) -> Option<f64> {
+        (self.squares > 0.0).then(|| squared_error / self.squares)
+    }
+}
+
 /// Sums over samples in f64, one sample after another, so that the same samples in the same order give the same bits
 /// however they are cut into batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
-    samples: u64,
     active: u64,
     squared_error: f64,
-    mean: Vec<f64>,
-    squared_deviation: f64,
+    spread: Spread,
     /// Samples in which each latent was active.
     firings: Vec<u64>,
 }
@@ -38,14 +70,7 @@ pub struct FitScores {
 impl Fit {
     /// Nothing seen yet of a model with n_q latents and n_r outputs.
     pub fn new(n_q: usize, n_r: usize) -> Self {
-        Self {
-            samples: 0,
-            active: 0,
-            squared_error: 0.0,
-            mean: vec![0.0; n_r],
-            squared_deviation: 0.0,
-            firings: vec![0; n_q],
-        }
+        Self { active: 0, squared_error: 0.0, spread: Spread::new(n_r), firings: vec![0; n_q] }
     }
 
     /// Adds a batch: codes, and rows of n_r numbers of x_r and x̂_r.
@@ -53,7 +78,7 @@ impl Fit {
     /// # Panics
     /// If the lengths do not fit, which is a mistake of the program.
     pub fn add(&mut self, codes: &HostCodes, targets: &[f32], reconstructions: &[f32]) {
-        let n_r = self.mean.len();
+        let n_r = self.spread.mean.len();
         let rows = codes.offsets.len().saturating_sub(1);
         assert_eq!(
             (targets.len(), reconstructions.len()),
@@ -70,16 +95,7 @@ impl Fit {
             let (x, found) = (&targets[b * n_r..(b + 1) * n_r], &reconstructions[b * n_r..(b + 1) * n_r]);
             self.squared_error +=
                 x.iter().zip(found).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>();
-            self.samples += 1;
-            // Welford 1962: no difference of large sums, whose digits would cancel where the mean is large.
-            let share = 1.0 / self.samples as f64;
-            let mut deviation = 0.0;
-            for (mean, x) in self.mean.iter_mut().zip(x) {
-                let before = f64::from(*x) - *mean;
-                *mean += before * share;
-                deviation += before * (f64::from(*x) - *mean);
-            }
-            self.squared_deviation += deviation;
+            self.spread.add(x);
         }
     }
 
@@ -90,17 +106,17 @@ impl Fit {
 
     /// The numbers; absent before the first sample.
     pub fn scores(&self) -> Option<FitScores> {
-        if self.samples == 0 {
+        if self.spread.samples == 0 {
             return None;
         }
-        let samples = self.samples as f64;
+        let samples = self.spread.samples as f64;
         let dead = self.firings.iter().filter(|f| **f == 0).count();
         Some(FitScores {
-            samples: self.samples,
+            samples: self.spread.samples,
             l0: self.active as f64 / samples,
             dead: if self.firings.is_empty() { 0.0 } else { dead as f64 / self.firings.len() as f64 },
             mse: self.squared_error / samples,
-            fvu: (self.squared_deviation > 0.0).then(|| self.squared_error / self.squared_deviation),
+            fvu: self.spread.unexplained(self.squared_error),
         })
     }
 }

@@ -10,6 +10,7 @@ use super::divergence::{Diverged, Place};
 use super::plateau::Epochs;
 use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, WarmUp};
 use crate::bench::dataset::Side;
+use crate::metrics::fit::Spread;
 use crate::sdl::Model;
 use crate::sdl::resampling::{Constraints, Moved, Samples};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,9 @@ pub struct Record {
     pub loss: f64,
     /// E‖x_r − x̂_r‖².
     pub mse: f64,
-    /// The same for each part of Matryoshka.
+    /// Fraction of variance unexplained, as [`Fit`](crate::metrics::fit::Fit) defines it; absent where the targets do not vary.
+    pub fvu: Option<f64>,
+    /// The same as `mse` for each part of Matryoshka.
     pub scales: Vec<f64>,
     /// L1 and L0 penalties with their factors.
     pub penalty: f64,
@@ -351,6 +354,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             learning_rate: spec.optimizer.learning_rate * spec.schedule.share_with(self.warm_up, self.step),
             loss,
             mse,
+            fvu: self.fvu(mse),
             scales,
             penalty,
             aux,
@@ -359,6 +363,15 @@ impl<'a, B: Backend> Trainer<'a, B> {
             dead,
             gradient_norm: 0.0,
         })
+    }
+
+    /// FVU of the batch whose mean squared error this is. The targets are made once more, since the backend may hold them elsewhere.
+    fn fvu(&self, mse: f64) -> Option<f64> {
+        let n_r = self.plan.spec.shape.n_r;
+        let targets = self.data.rows(&self.indices, Side::Target);
+        let mut spread = Spread::new(n_r);
+        targets.chunks_exact(n_r).for_each(|x| spread.add(x));
+        spread.unexplained(mse * self.indices.len() as f64)
     }
 
     /// Known after the update only, since the update adds the anchors.
@@ -393,6 +406,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::fit::Fit;
     use crate::train::check::Facts;
     use crate::train::config::Experiment;
     use crate::train::data::Memory;
@@ -460,6 +474,33 @@ mod tests {
         assert_eq!(steps, [0, 7, 14, 21, 28, 35, 42, 49, 56, 59]);
         assert_eq!((log.records[1].epoch, log.records[1].samples), (2, 24));
         assert!(log.records[9].loss < 0.2 * log.records[0].loss);
+    }
+
+    #[test]
+    fn the_fvu_of_a_record_is_that_of_evaluation_on_the_same_batch() {
+        // Far from zero, where a baseline of zero would give almost nothing.
+        let data = memory(10, |i, k| 50.0 + ((i * 7 + k * 3) as f32).sin());
+        let plan = plan("[train]\nbatch = 4\nsteps = 9\nlog_every = 1", &data);
+        let mock = Mock::new(&plan.spec);
+        let mut log = Log::default();
+        let mut trainer = Trainer::new(&mock, &data, &plan);
+        for step in 0..9 {
+            log.stop_at = Some(step + 1);
+            trainer.look();
+            let mut fit = Fit::new(8, 3);
+            let targets = data.rows(&trainer.indices, Side::Target);
+            let codes = mock.codes_of(&trainer.codes);
+            fit.add(&codes, &targets, &mock.reconstruction_of(&trainer.batch, &trainer.codes));
+            let expected = fit.scores().unwrap().fvu.unwrap();
+            assert_eq!(trainer.run(&mut log), Ok(if step < 8 { End::Stopped } else { End::Completed }));
+            let found = log.records.last().unwrap().fvu.unwrap();
+            // The reconstruction is rounded once more, at 50.
+            assert!((found / expected - 1.0).abs() < 1e-4, "step {step}: {found}, expected {expected}");
+        }
+        let constant = memory(10, |_, _| 50.0);
+        let mut log = Log::default();
+        run(&plan, &constant, &mock, &mut log).0.unwrap();
+        assert!(log.records.iter().all(|record| record.fvu.is_none()));
     }
 
     #[test]

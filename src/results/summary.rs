@@ -143,6 +143,15 @@ mod tests {
     use super::super::record::tests::record;
     use super::*;
 
+    #[test]
+    fn the_stored_summary_is_that_of_the_stored_runs() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/results");
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        let records = RunRecord::parse(&text("full.jsonl"), "full.jsonl").unwrap();
+        let summary = Summary::of(1, &crate::report::exhibits::published_rows(), &records).unwrap();
+        assert_eq!(toml::from_str::<Summary>(&text("table1.toml")).unwrap(), summary);
+    }
+
     fn published(method: &str, anchored: bool) -> PublishedRow {
         PublishedRow { table: 1, method: method.into(), anchored, at: None, recovery: 0.5, mip: 0.75, l0: Some(3.0) }
     }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The complete experiment.
 pub const CONFIG: &str = "config.toml";
@@ -99,6 +100,9 @@ pub struct RunDirectory {
     timings: File,
 }
 
+/// How often a lock is tried.
+const PATIENCE: usize = 25;
+
 /// What a folder held.
 #[derive(Debug)]
 pub enum Found {
@@ -141,10 +145,8 @@ impl RunDirectory {
         }
         fs::create_dir_all(path).map_err(|error| FileError::write(path, error))?;
         let metrics = appendable(&path.join(METRICS))?;
-        match metrics.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(DirectoryError::Busy { path: path.to_owned() }),
-            // A file system without locks is no reason not to train.
-            Err(TryLockError::Error(_)) | Ok(()) => {}
+        if is_locked(&metrics) {
+            return Err(DirectoryError::Busy { path: path.to_owned() });
         }
         remove_temporary(path)?;
         if opening == Opening::Force {
@@ -259,6 +261,19 @@ impl RunDirectory {
         keep_if_there(&self.path.join(TRACE), |point: Point| point.step < step)?;
         keep_if_there(&self.path.join(RESAMPLING), |resampled: Resampled| resampled.step <= step)
     }
+}
+
+/// Locks a file; true if someone else has it locked for more than a moment. A program that is just being started holds copies of all files that were
+/// open, and their locks, until it begins.
+fn is_locked(file: &File) -> bool {
+    for _ in 0..PATIENCE {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            // A file system without locks is no reason not to train.
+            Err(TryLockError::Error(_)) | Ok(()) => return false,
+        }
+    }
+    true
 }
 
 /// The same for a file that only some runs have.

@@ -1,7 +1,7 @@
 //! What a whole training step costs beside the matrix product of its encoder.
 //!
 //! ```text
-//!     cargo bench --bench train_step -- [--quick] [--train STEPS] [--screen float|integer] [METHOD..]
+//!     cargo bench --bench train_step -- [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [METHOD..]
 //! ```
 //!
 //! Each repetition times the bare product X W_Eᵀ (the `gemm` crate, all threads, into a matrix that exists already) and then one step, operation by
@@ -21,14 +21,18 @@ use sdlab::bench::features::{random_unit, stream};
 use sdlab::sdl::{Activation, Init, Objective, Parameter, Shape};
 use std::time::Instant;
 
-const METHODS: [(&str, Activation); 6] = [
-    ("topk", Activation::TopK { k: 64 }),
-    ("topk-relu", Activation::TopKRelu { k: 64 }),
-    ("batch-topk", Activation::BatchTopK { k: 64 }),
-    ("relu", Activation::Relu),
-    ("jump-relu", Activation::JumpRelu { theta: 0.05, bandwidth: 0.01 }),
-    ("gated", Activation::Gated),
-];
+const METHODS: [&str; 6] = ["topk", "topk-relu", "batch-topk", "relu", "jump-relu", "gated"];
+
+fn activation(method: &str, k: usize) -> Activation {
+    match method {
+        "topk" => Activation::TopK { k },
+        "topk-relu" => Activation::TopKRelu { k },
+        "batch-topk" => Activation::BatchTopK { k },
+        "relu" => Activation::Relu,
+        "jump-relu" => Activation::JumpRelu { theta: 0.05, bandwidth: 0.01 },
+        _ => Activation::Gated,
+    }
+}
 
 const OPERATIONS: [&str; 4] = ["encode", "decode", "backward", "update"];
 
@@ -49,23 +53,29 @@ fn main() {
         };
         words.drain(at..at + 2);
     }
-    if words.iter().any(|word| METHODS.iter().all(|(name, _)| name != word)) {
+    let (mut n_p, mut n_q, mut k) = if quick { (96, 2000, 64) } else { (768, 16000, 64) };
+    let mut batches = if quick { vec![256] } else { vec![1024, 4096] };
+    if let Some(numbers) = numbers(&mut words, "--shape") {
+        [n_p, n_q, k] = numbers.try_into().unwrap_or_else(|_| usage());
+    }
+    if let Some(numbers) = numbers(&mut words, "--batch") {
+        batches = numbers;
+    }
+    if k > n_q || words.iter().any(|word| !METHODS.contains(&word.as_str())) {
         usage();
     }
-    let (n_p, n_q) = if quick { (96, 2000) } else { (768, 16000) };
-    let batches: &[usize] = if quick { &[256] } else { &[1024, 4096] };
     println!("machine: {}, {} threads", machine(), rayon::current_num_threads());
     let name = Isa::detect().name();
-    println!("n_p = n_r = {n_p}, n_q = {n_q}, k = 64, {train} steps before; {name}, {screen:?} screen; medians of 5");
+    println!("n_p = n_r = {n_p}, n_q = {n_q}, k = {k}, {train} steps before; {name}, {screen:?} screen; medians of 5");
     let columns = OPERATIONS.map(|name| format!("{name:>9}")).join("");
     println!(
         "{:12} {:>6} {:>9} {:>9} {:>9} {:>7} {columns} {:>11} {:>7}",
         "method", "batch", "f32", "product", "step", "ratio", "samples/s", "L0"
     );
-    for &batch in batches {
-        for (name, activation) in METHODS {
+    for batch in batches {
+        for name in METHODS {
             if words.is_empty() || words.iter().any(|word| word == name) {
-                let measured = measure(activation, screen, Shape { n_p, n_r: n_p, n_q }, batch, train);
+                let measured = measure(activation(name, k), screen, Shape { n_p, n_r: n_p, n_q }, batch, train);
                 let Measured { float, product, step, operations, l0 } = measured;
                 let columns: String = operations.iter().map(|seconds| format!("{:9.1}", seconds * 1e3)).collect();
                 let (rate, ratio) = (batch as f64 / step, step / product);
@@ -76,9 +86,21 @@ fn main() {
     }
 }
 
+/// Takes an option with the numbers behind it, which are positive and have commas between them.
+fn numbers(words: &mut Vec<String>, option: &str) -> Option<Vec<usize>> {
+    let at = words.iter().position(|word| word == option)?;
+    let list = words.get(at + 1).unwrap_or_else(|| usage());
+    let number = |text: &str| text.parse().ok().filter(|number| *number > 0).unwrap_or_else(|| usage());
+    let numbers = list.split(',').map(number).collect();
+    words.drain(at..at + 2);
+    Some(numbers)
+}
+
 fn usage() -> ! {
-    let names = METHODS.map(|(name, _)| name).join(", ");
-    eprintln!("usage: train_step [--quick] [--train STEPS] [--screen float|integer] [METHOD..], methods: {names}");
+    let names = METHODS.join(", ");
+    eprintln!(
+        "usage: train_step [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [METHOD..], methods: {names}"
+    );
     std::process::exit(2);
 }
 

@@ -9,6 +9,19 @@ import venv
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+def interpreter(folder):
+    """Python in the virtual environment of this folder, which is made if it is not there."""
+    python = folder.absolute() / "bin/python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    return python
+
+
+def install(python, packages):
+    """Installs packages from PyPI; `packages` are arguments of pip."""
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+
+
 def main(script, text, default, work, installs):
     """Runs work(FOLDER) in a virtual environment that has the packages; `installs` are arguments of pip, one list for each call."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -18,11 +31,9 @@ def main(script, text, default, work, installs):
     arguments = parser.parse_args()
     if arguments.inside:
         return work(arguments.folder)
-    python = arguments.venv.absolute() / "bin/python"
-    if not python.exists():
-        venv.create(arguments.venv, with_pip=True)
+    python = interpreter(arguments.venv)
     for packages in installs:
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        install(python, packages)
     return subprocess.run([python, script, str(arguments.folder), "--inside"]).returncode
 
 

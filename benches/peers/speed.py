@@ -23,7 +23,7 @@ import time
 import environment
 
 LEARNING_RATE = 3e-4
-# What the encoder keeps at the beginning, of the gradient's norm: as in the packages that clip.
+# Largest norm of a gradient, as in the packages that clip.
 CLIP = 1.0
 
 
@@ -191,6 +191,8 @@ ROWS = {
     "tuned": ("hand-tuned PyTorch, sparse", tuned, "torch"),
 }
 PYTORCH = ("plain", "tuned")
+# What a package needs beside what it says it needs.
+BESIDE = {"overcomplete": ["matplotlib<3.9"]}
 
 
 def inside(arguments):
@@ -248,7 +250,7 @@ def ours(arguments):
     command = [arguments.bench] if arguments.bench else ["cargo", "bench", "--quiet", "--bench", "train_step", "--"]
     command += ["--shape", f"{arguments.n_p},{arguments.n_q},{arguments.k}", "--batch", ",".join(map(str, arguments.batch)), "topk"]
     done = subprocess.run(
-        list(map(str, command)), cwd=environment.ROOT, env=threads_only(arguments.threads), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)), cwd=environment.ROOT, env=threads_only(arguments.threads), capture_output=True, text=True
     )
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("topk ")]
     if done.returncode != 0 or len(lines) != len(arguments.batch):
@@ -279,17 +281,12 @@ def processor():
 def install(arguments):
     """Python with the packages, and what could not be installed."""
     python, errors = environment.interpreter(arguments.venv), {}
-    # PyTorch's own index has packages without GPU code, but is not reachable everywhere.
-    cpu = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "0", "--timeout", "15"]
     for package in dict.fromkeys(["torch", *(package for _, _, package in ROWS.values())]):
         print(f"installing {package}", file=sys.stderr, flush=True)
-        for options in [cpu, []] if package == "torch" else [[]]:
-            try:
-                environment.install(python, [*options, package])
-                errors.pop(package, None)
-                break
-            except subprocess.CalledProcessError as error:
-                errors[package] = f"pip ends with {error.returncode}"
+        try:
+            environment.install(python, [package, *BESIDE.get(package, [])])
+        except subprocess.CalledProcessError as error:
+            errors[package] = f"pip ends with {error.returncode}"
     return python, errors
 
 

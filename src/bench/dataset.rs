@@ -3,7 +3,7 @@
 
 use super::coefficients::{Coefficients, SparseBatch};
 use super::config::{BenchConfig, ConfigError, Task};
-use super::features::{FeatureError, bounded_interference, stream};
+use super::features::{FeatureError, bounded_interference_watched, stream};
 use faer::Mat;
 use rayon::prelude::*;
 
@@ -90,9 +90,18 @@ impl Bench {
     /// # Errors
     /// A parameter out of range, or no matrix within the budget of the descent.
     pub fn generate(config: &BenchConfig) -> Result<Self, BenchError> {
+        Self::generate_watched(config, &mut |_| {})
+    }
+
+    /// The same; `watch` is told the largest interference before each step of the descent.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn generate_watched(config: &BenchConfig, watch: &mut dyn FnMut(f64)) -> Result<Self, BenchError> {
         let coefficients = config.coefficients()?;
-        let matrix = |dimension: usize, purpose: &str| {
-            bounded_interference(dimension, config.n, &config.bound(), &mut stream(config.seed, purpose))
+        let mut matrix = |dimension: usize, purpose: &str| {
+            let rng = &mut stream(config.seed, purpose);
+            bounded_interference_watched(dimension, config.n, &config.bound(), rng, watch)
         };
         let (inputs, targets) = match config.task {
             Task::Sae => (vec![matrix(config.n_p, "bench source 0")?], None),

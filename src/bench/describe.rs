@@ -115,16 +115,17 @@ impl Description {
         let interference = Panel::new("interference", Axis::linear("⟨p_i, p_j⟩"), Axis::linear("density"))
             .layer(Layer::Line { label: "pairs".into(), points: self.products.clone() });
         let shown = |p: &&(f64, f64)| p.1 > 0.0;
-        let counts = Panel::new("active features", Axis::linear("‖x‖_0"), Axis::linear("probability"))
-            .layer(Layer::Reference {
-                label: "law".into(),
-                points: indexed(&self.count_law).iter().filter(|p| p.1 > 1e-6).copied().collect(),
-            })
-            .layer(Layer::Points {
-                label: format!("{} samples", self.samples),
-                points: indexed(&self.counts).iter().filter(shown).copied().collect(),
-                intervals: Vec::new(),
-            });
+        let counts =
+            Panel::new("active features", Axis::linear("active features of a sample"), Axis::linear("probability"))
+                .layer(Layer::Reference {
+                    label: "law".into(),
+                    points: indexed(&self.count_law).iter().filter(|p| p.1 > 1e-6).copied().collect(),
+                })
+                .layer(Layer::Points {
+                    label: format!("{} samples", self.samples),
+                    points: indexed(&self.counts).iter().filter(shown).copied().collect(),
+                    intervals: Vec::new(),
+                });
         let masses = Panel::new("masses", Axis::log("rank of the feature"), Axis::log("M_d"))
             .layer(Layer::Line { label: "M_d".into(), points: ranked(&self.masses) });
         Figure::new("bench", "bench", Width::Page)

@@ -134,14 +134,31 @@ pub fn maximum_interference(P: MatRef<'_, f64>) -> f64 {
     descent(P, f64::INFINITY, 0.0).maximum
 }
 
-/// n unit columns in R^{n_p} with ⟨p_i, p_j⟩ ≤ M for i ≠ j: projected gradient descent from random columns on
-/// Σ_{i≠j} max(0, ⟨p_i,p_j⟩ − (M−ε))² + λ max(0, ⟨p_i,p_j⟩)² (eqs. 26–28). A step costs 4·n²·n_p operations, in panels of columns that are
-/// spread over the threads; the result does not depend on their number.
+/// [`bounded_interference_watched`] without a watcher.
+///
+/// # Errors
+/// The same.
 pub fn bounded_interference(
     n_p: usize,
     n: usize,
     bound: &InterferenceBound,
     rng: &mut ChaCha20Rng,
+) -> Result<Mat<f64>, FeatureError> {
+    bounded_interference_watched(n_p, n, bound, rng, &mut |_| {})
+}
+
+/// n unit columns in R^{n_p} with ⟨p_i, p_j⟩ ≤ M for i ≠ j: projected gradient descent from random columns on
+/// Σ_{i≠j} max(0, ⟨p_i,p_j⟩ − (M−ε))² + λ max(0, ⟨p_i,p_j⟩)² (eqs. 26–28). A step costs 4·n²·n_p operations, in panels of columns that are
+/// spread over the threads; the result does not depend on their number. `watch` is told the largest product before each step.
+///
+/// # Errors
+/// A parameter out of range, an M that is impossible, or one that is not reached within the budget.
+pub fn bounded_interference_watched(
+    n_p: usize,
+    n: usize,
+    bound: &InterferenceBound,
+    rng: &mut ChaCha20Rng,
+    watch: &mut dyn FnMut(f64),
 ) -> Result<Mat<f64>, FeatureError> {
     let InterferenceBound { maximum, margin, regularisation, step, budget } = *bound;
     for (name, expected, found, fits) in [
@@ -167,6 +184,7 @@ pub fn bounded_interference(
         if here.maximum <= maximum {
             return Ok(P);
         }
+        watch(here.maximum);
         let mut next = &P - faer::Scale(length) * &here.gradient;
         normalise_columns(&mut next);
         let there = descent(next.as_ref(), target, regularisation);

@@ -28,7 +28,8 @@ impl Ruler {
                 (low - margin, high + margin)
             }
         };
-        let (low, high) = match (low.is_finite() && high.is_finite(), high > low) {
+        // A spread of the size of rounding is none.
+        let (low, high) = match (low.is_finite() && high.is_finite(), high - low > 1e-12 * (low.abs() + high.abs())) {
             (true, true) => (low, high),
             // A single value stands in the middle.
             (true, false) => (low - 0.5, low + 0.5),
@@ -186,6 +187,8 @@ mod tests {
     #[test]
     fn a_single_value_stands_in_the_middle_and_no_value_breaks_nothing() {
         assert_eq!(Ruler::new(&Axis::linear("x"), [3.0], 4, 0.1).place(3.0), 0.5);
+        let equal = Ruler::new(&Axis::linear("x"), [2.180_366_030_841_306e-6, 2.180_366_030_841_308e-6], 4, 0.1);
+        assert!((equal.place(2.180_366e-6) - 0.5).abs() < 1e-6);
         assert!(Ruler::new(&Axis::log("x"), [], 4, 0.1).place(0.0).is_infinite());
     }
 }

@@ -55,7 +55,8 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
     let devices: Vec<&str> = devices.into_iter().collect();
     let name = |what: &str| format!("{what}-table-{table}-{size}");
     let mut figures = Vec::new();
-    figures.extend(recovery_figure(&ours, &name("recovery-over-tau")));
+    figures.extend(recovery_figure(&ours, &name("recovery-over-tau"), false));
+    figures.extend(recovery_figure(&ours, &name("recovery-over-tau-anchored"), true));
     figures.extend(training_figure(&ours, &name("training")));
     figures.extend(sides_figure(&ours, &name("encoder-decoder")));
     let texts = |of: fn(&RunRecord) -> Option<&str>| ours.iter().filter_map(|r| of(r)).collect::<BTreeSet<_>>();
@@ -101,15 +102,24 @@ fn unvaried<'a>(records: &[&'a RunRecord], anchored: bool) -> (Vec<&'a RunRecord
     (chosen, methods)
 }
 
+/// Size and seeds of runs, for captions.
+fn made_of(runs: &[&RunRecord]) -> String {
+    let seeds: BTreeSet<u64> = runs.iter().map(|run| run.seed).collect();
+    let sizes: BTreeSet<[usize; 3]> = runs.iter().map(|run| run.size).collect();
+    let sizes: Vec<String> = sizes.iter().map(|[n, n_p, n_q]| format!("n = {n}, n_p = {n_p}, n_q = {n_q}")).collect();
+    format!("{}; {} {}.", sizes.join("; "), seeds.len(), if seeds.len() == 1 { "seed" } else { "seeds" })
+}
+
 /// Loss and recovery against steps for each method without anchors, as far as runs have been looked at on the way.
 fn training_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
-    let (runs, methods) = unvaried(records, false);
-    if runs.iter().all(|record| record.trace.is_empty()) {
+    let looked_at: Vec<&RunRecord> = records.iter().filter(|record| !record.trace.is_empty()).copied().collect();
+    let (runs, methods) = unvaried(&looked_at, false);
+    if methods.is_empty() {
         return None;
     }
     let panel = |title: &str, y: Axis, of: fn(&Point) -> f64| {
         methods.iter().fold(Panel::new(title, Axis::linear("steps"), y), |panel, method| {
-            let own = runs.iter().filter(|record| record.published.method == *method && !record.trace.is_empty());
+            let own = runs.iter().filter(|record| record.published.method == *method);
             let curve = |record: &&RunRecord| record.trace.iter().map(|point| (point.step as f64, of(point))).collect();
             let points = mean_curve(&own.map(curve).collect::<Vec<_>>());
             panel.layer(Layer::Line { label: (*method).to_owned(), points })
@@ -119,10 +129,11 @@ fn training_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
     Some(
         Figure::new(name, "experiments", Width::Page)
             .title("Loss and recovery against steps")
-            .caption(
+            .caption(&format!(
                 "Means over seeds, without anchors. (a) Loss of the batch at that step, with its penalties. (b) Share of features that decoder columns have \
-                 recovered at τ = 0.9. (c) The same of encoder rows.",
-            )
+                 recovered at τ = 0.9. (c) The same of encoder rows. {}",
+                made_of(&runs)
+            ))
             .panel(panel("loss", Axis::log("loss"), |point| point.loss))
             .panel(panel("decoder", share(), |point| point.decoder))
             .panel(panel("encoder", share(), |point| point.encoder)),
@@ -133,7 +144,7 @@ fn training_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
 fn sides_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
     let panel = |title: &str, anchored: bool| {
         let (runs, methods) = unvaried(records, anchored);
-        let axes = (Axis::linear("M_GT, decoder").range(0.0, 1.0), Axis::linear("M_GT, encoder").range(0.0, 1.0));
+        let axes = (Axis::linear("M_GT, decoder").range(-0.05, 1.05), Axis::linear("M_GT, encoder").range(-0.05, 1.05));
         let same = Layer::Reference { label: "both sides alike".into(), points: vec![(0.0, 0.0), (1.0, 1.0)] };
         methods.iter().fold(Panel::new(title, axes.0, axes.1).layer(same), |panel, method| {
             let own: Vec<&&RunRecord> = runs.iter().filter(|record| record.published.method == *method).collect();
@@ -153,18 +164,19 @@ fn sides_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
     (!plain.is_empty() && !anchored.is_empty()).then(|| {
         Figure::new(name, "experiments", Width::Page)
             .title("Recovery of the encoder against that of the decoder")
-            .caption(
-                "Shares of features recovered at τ = 0.9, latents scaled to norm 1: means over seeds, with 95 % intervals of the encoder's. (a) Without \
-                 anchors. (b) With feature anchoring, anchored features counted.",
-            )
+            .caption(&format!(
+                "Shares of features recovered at τ = 0.9, latents scaled to norm 1: means over seeds, with 95 % intervals of the encoder's, cut at 0 and \
+                 1. (a) Without anchors. (b) With feature anchoring, anchored features counted. {}",
+                made_of(&plain)
+            ))
             .panel(panel("without anchors", false))
             .panel(panel("with anchors", true))
     })
 }
 
-/// Mean recovery over τ for each method without anchors, decoder and encoder.
-fn recovery_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
-    let (plain, methods) = unvaried(records, false);
+/// Mean recovery over τ for each method, decoder and encoder.
+fn recovery_figure(records: &[&RunRecord], name: &str, anchored: bool) -> Option<Figure> {
+    let (plain, methods) = unvaried(records, anchored);
     if methods.is_empty() {
         return None;
     }
@@ -184,8 +196,12 @@ fn recovery_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
     };
     Some(
         Figure::new(name, "experiments", Width::Page)
-            .title("Recovery over τ")
-            .caption("Mean over seeds, without anchors. (a) Decoder columns. (b) Encoder rows. Both scaled to norm 1.")
+            .title(if anchored { "Recovery over τ, with anchors" } else { "Recovery over τ" })
+            .caption(&format!(
+                "Means over seeds, {}. (a) Decoder columns. (b) Encoder rows. Both scaled to norm 1. {}",
+                if anchored { "with feature anchoring, anchored features counted" } else { "without anchors" },
+                made_of(&plain)
+            ))
             .panel(panel("decoder", |record| &record.decoder.normalised))
             .panel(panel("encoder", |record| &record.encoder.normalised)),
     )

@@ -40,13 +40,14 @@ fn cross(center: Place, arm: f64, half: f64) -> Vec<Place> {
 
 /// Corners of the marker of the k-th series.
 fn series_corners(k: usize, center: Place) -> Vec<Place> {
-    match k % 6 {
+    match k % 7 {
         0 => regular(center, 2.0, 20, 0.0),
         1 => regular(center, 2.5, 4, 0.125),
         2 => regular(center, 2.7, 3, -0.25),
         3 => regular(center, 2.6, 4, 0.0),
         4 => regular(center, 2.7, 3, 0.25),
-        _ => cross(center, 1.5, 0.7),
+        5 => cross(center, 1.5, 0.7),
+        _ => star(center, 3.2),
     }
 }
 

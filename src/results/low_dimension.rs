@@ -1,10 +1,11 @@
-//! The bench in three dimensions, where all of it can be drawn: its features and samples (Figure 8), and two models without loss that have not
+//! The bench in three dimensions, where all of it can be drawn: its features and samples (Figure 8), and models without loss that have not
 //! recovered the features (Figure 4).
 //!
 //! The first model is *constructed*: for a random encoder whose codes Z = σ(W_E P) are nonsingular, W_D = R Z⁻¹ has no loss at all (eq. 16). The
-//! decoder is solved for in exact numbers. The second is *trained* on the isolated features, whose loss is L̃ itself (eq. 11).
+//! decoder is solved for in exact numbers. The others are *trained* on the isolated features, whose loss is L̃ itself (eq. 11). In three dimensions a
+//! random direction is close to a feature with a probability of 1 − τ for each, so that some are met by chance; hence one of them in 48 dimensions.
 
-use crate::backend::reference::Reference;
+use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Mode, Rows, Spec};
 use crate::bench::config::BenchConfig;
 use crate::bench::dataset::{Bench, BenchError, Side};
@@ -28,7 +29,9 @@ pub const FEATURES: usize = 4;
 pub const SAMPLES: usize = 400;
 /// Latents of the trained model.
 pub const LATENTS: usize = 8;
-/// Its steps of Adam.
+/// n, n_p, n_q of the larger one.
+pub const LARGER: [usize; 3] = [62, 48, 200];
+/// Steps of Adam of both.
 pub const STEPS: usize = 4000;
 /// τ of M_GT.
 pub const TAU: f64 = 0.9;
@@ -44,6 +47,8 @@ pub struct View {
     pub constructed: Learned,
     /// What training has found.
     pub trained: Learned,
+    /// What training has found on a bench of [`LARGER`] dimensions; its directions are not kept.
+    pub larger: Learned,
 }
 
 /// A model on the features.
@@ -55,8 +60,12 @@ pub struct Learned {
     pub decoder: Vec<Direction>,
     /// L̃.
     pub loss: f64,
+    /// Σ_d M_d, the loss of a decoder of zeros.
+    pub most: f64,
     /// M_GT of the encoder and of the decoder.
     pub recovered: [f64; 2],
+    /// The same at the random start of training; absent for a model that was not trained.
+    pub start: Option<[f64; 2]>,
 }
 
 /// Why there is nothing to see.
@@ -94,7 +103,13 @@ pub fn view(seed: u64) -> Result<View, ViewError> {
         features,
         samples: x.chunks_exact(3).map(direction).collect(),
         constructed: constructed(&bench, seed)?,
-        trained: trained(&bench, seed)?,
+        trained: trained(&bench, seed, LATENTS)?,
+        larger: {
+            let [n, n_p, n_q] = LARGER;
+            let config = BenchConfig { n, n_p, sparsity: 0.95, interference: 0.1, seed, ..BenchConfig::default() };
+            let learned = trained(&Bench::generate(&config)?, seed, n_q)?;
+            Learned { encoder: Vec::new(), decoder: Vec::new(), ..learned }
+        },
     })
 }
 
@@ -127,23 +142,28 @@ fn constructed(bench: &Bench, seed: u64) -> Result<Learned, ViewError> {
         let point = Point { w_e: rows, w_d: columns };
         if shares == [0.0, 0.0] && zero_loss::matches_every_feature(&problem, &point) {
             // Exactly none, as just decided in rational numbers.
-            return Ok(learned(&model, (0..FEATURES).collect(), 0.0, shares));
+            return Ok(learned(bench, &model, (0..FEATURES).collect(), 0.0, shares));
         }
     }
     Err(ViewError::NoEncoder)
 }
 
 /// A ReLU SAE after some thousand steps on the isolated features.
-fn trained(bench: &Bench, seed: u64) -> Result<Learned, ViewError> {
+fn trained(bench: &Bench, seed: u64, latents: usize) -> Result<Learned, ViewError> {
     let isolated = bench.coefficients().isolated();
-    let shape = Shape { n_p: 3, n_r: 3, n_q: LATENTS };
-    let mut spec = Spec::plain(shape, FEATURES);
+    let (n, n_p) = (isolated.rows(), bench.directions(Side::Input).dimension());
+    let shape = Shape { n_p, n_r: n_p, n_q: latents };
+    let mut spec = Spec::plain(shape, n);
     spec.optimizer.learning_rate = 0.01;
-    let backend = Reference::new(spec);
+    // Without a falling rate Adam ends up going around the minimum.
+    spec.schedule.decay = STEPS as u64 / 2;
+    spec.schedule.steps = STEPS as u64;
+    let backend = Cpu::new(spec);
     let model = Init { tied: false, ..Init::default() }.model(shape, Activation::Relu, seed);
+    let start = recovered(&model, &Known::of(bench), TAU)?;
     let mut params = backend.params(&model);
     let mut opt = backend.opt_state(&params);
-    let mut x = vec![0.0; FEATURES * 3];
+    let mut x = vec![0.0; n * n_p];
     bench.synthesize(&isolated, Side::Input, &mut x);
     let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
     backend.load(Rows { inputs: &x, targets: &[], weights: isolated.weights.as_deref() }, &mut batch);
@@ -161,10 +181,12 @@ fn trained(bench: &Bench, seed: u64) -> Result<Learned, ViewError> {
         backend.codes_of(&codes).latents.iter().map(|i| *i as usize).collect::<std::collections::BTreeSet<_>>();
     let model = backend.model(&params);
     let shares = recovered(&model, &Known::of(bench), TAU)?;
-    Ok(learned(&model, active.into_iter().collect(), loss, shares))
+    let learned = learned(bench, &model, active.into_iter().collect(), loss, shares);
+    Ok(Learned { start: Some(start), ..learned })
 }
 
-fn learned(model: &Model, active: Vec<usize>, loss: f64, recovered: [f64; 2]) -> Learned {
+fn learned(bench: &Bench, model: &Model, active: Vec<usize>, loss: f64, recovered: [f64; 2]) -> Learned {
+    // Only of three dimensions, as is what is drawn.
     let unit = |x: &[f32]| {
         let v = direction(x);
         let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -174,7 +196,9 @@ fn learned(model: &Model, active: Vec<usize>, loss: f64, recovered: [f64; 2]) ->
         encoder: active.iter().map(|i| unit(model.w_e(*i))).collect(),
         decoder: active.iter().map(|i| unit(model.w_d(*i))).collect(),
         loss,
+        most: bench.coefficients().masses().iter().sum(),
         recovered,
+        start: None,
     }
 }
 
@@ -193,8 +217,10 @@ mod tests {
             assert_eq!((view.features.len(), view.samples.len()), (FEATURES, SAMPLES));
             assert_eq!((view.constructed.loss, view.constructed.recovered), (0.0, [0.0, 0.0]));
             assert_eq!(view.constructed.encoder.len(), FEATURES);
-            // The loss of a feature that is not reconstructed at all is its mass, about 0.4·5/4.
-            assert!(view.trained.loss < 1e-6, "{}", view.trained.loss);
+            for trained in [&view.trained, &view.larger] {
+                assert!(trained.loss < 1e-6 * trained.most, "{}", trained.loss);
+            }
+            assert_eq!(view.larger.recovered, [0.0, 0.0]);
             for learned in [&view.constructed, &view.trained] {
                 for (side, share) in
                     [(&learned.encoder, learned.recovered[0]), (&learned.decoder, learned.recovered[1])]

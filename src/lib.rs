@@ -32,6 +32,7 @@
 //! | every claim, with its verdict | [`claims`] |
 //! | Def. 2.5, eqs. 5–9, §4: the family of methods, anchoring | [`sdl`] |
 //! | §5.1: recovery | [`metrics`] |
+//! | Future work: alternating convex search and other optimizers | [`optim`] |
 //! | Tables 1 and 4–7 repeated | [`results`] |
 //! | App. C: the Linear Representation Bench | [`bench`](mod@bench) |
 //!
@@ -48,6 +49,7 @@ pub mod exact;
 mod fault;
 pub mod io;
 pub mod metrics;
+pub mod optim;
 pub mod report;
 pub mod results;
 pub mod sdl;

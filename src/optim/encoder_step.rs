@@ -1,0 +1,397 @@
+//! The block steps of the approximate loss within the closure of a cell.
+//!
+//! Within a cell L̃ is the quadratic Q_A(V, W) = Σ_d M_d ‖r_d − Σ_{i: d∈F_i} v_i ⟨w_i, p_d⟩‖² of either block. If no feature fires two neurons,
+//! both blocks split by neuron and are solved in closed form or by one small quadratic program ([`super::row`]). Else
+//! * the V-step is the least-squares decoder of least norm ([`RankRule::rounding`]);
+//! * the W-step is tried without inequalities by conjugate gradients from the point's own encoder, whose result is the best encoder if it
+//!   lies in the closure of the cell; if it does not, exact steps over single rows are repeated until they gain nothing, which
+//!   converges to the minimum because every inequality concerns one row (Tseng 2001), with conjugate gradients in between among the rows that
+//!   stay on the inequalities which hold them back.
+//!
+//! A decoder column without weight, or a dead neuron, leaves its row as it is: that is the tie-break, as is the nearest row elsewhere.
+
+use super::cell::{Cell, column, dot};
+use super::row::RowProblem;
+use super::{Biconvex, DecoderMove, Prices};
+use crate::theory::loss::{ApproximateLoss, LossError, Weights};
+use faer::linalg::matmul::matmul;
+use faer::prelude::SolveLstsq;
+use faer::{Accum, Mat, MatRef};
+
+/// Passes over the rows of overlapping cells, at most.
+const PASSES: usize = 2000;
+/// A W-step over rows ends when a pass gains less than this fraction of what the whole step has gained, or than [`ROUNDING`] of the loss.
+const GAIN: f64 = 1e-10;
+/// Relative gains below this are rounding.
+const ROUNDING: f64 = 1e-15;
+/// Conjugate gradients end when the residual has fallen by this factor.
+const FALL: f64 = 1e-12;
+
+/// The result of a W-step.
+#[derive(Debug, Clone)]
+pub struct EncoderStep {
+    /// W, n_q×n_p.
+    pub W: Mat<f64>,
+    /// Loss of the cell's quadratic at the point minus that with this encoder ≥ 0 up to rounding: r_W, if `converged`.
+    pub decrease: f64,
+    /// (i, d, λ > 0): the inequalities that hold the encoder back, in the scale of the loss.
+    pub multipliers: Vec<(usize, usize, f64)>,
+    /// Passes over the rows that it has cost.
+    pub passes: u64,
+    /// False if a budget ended first, so that a better encoder may exist.
+    pub converged: bool,
+}
+
+impl Biconvex for ApproximateLoss {
+    fn loss(&self, at: &Weights) -> Result<f64, LossError> {
+        self.value(at)
+    }
+
+    fn gradient(&self, at: &Weights) -> Result<(f64, Weights), LossError> {
+        self.value_and_gradients(at)
+    }
+
+    fn cell(&self, W: MatRef<'_, f64>) -> Result<Cell, LossError> {
+        Ok(Cell::of_codes(self.codes(W)?.as_ref()))
+    }
+
+    fn cell_loss(&self, cell: &Cell, at: &Weights) -> Result<f64, LossError> {
+        cell.check(at.n_q(), self.n())?;
+        let E = cell_residuals(self, at, &cell.codes(at.W.as_ref(), self.P()));
+        Ok((0..self.n()).map(|d| self.masses()[d] * dot(column(E.as_ref(), d), column(E.as_ref(), d))).sum())
+    }
+
+    fn v_step(&self, cell: &Cell, at: &Weights, proximal: f64) -> Result<DecoderMove, LossError> {
+        cell.check(at.n_q(), self.n())?;
+        let Z = cell.codes(at.W.as_ref(), self.P());
+        let V = if proximal > 0.0 {
+            proximal_decoder(self, cell, at, proximal)?
+        } else if cell.is_disjoint() {
+            single_columns(self, cell, &Z)
+        } else {
+            least_squares(self, &Z)?
+        };
+        let difference = &V - &at.V;
+        let mut missed = Mat::zeros(self.n_r(), self.n());
+        matmul(&mut missed, Accum::Replace, &difference, &Z, 1.0, self.par());
+        let decrease =
+            (0..self.n()).map(|d| self.masses()[d] * dot(column(missed.as_ref(), d), column(missed.as_ref(), d))).sum();
+        Ok(DecoderMove { V, decrease })
+    }
+
+    fn w_step(&self, cell: &Cell, at: &Weights, proximal: f64) -> Result<EncoderStep, LossError> {
+        cell.check(at.n_q(), self.n())?;
+        if proximal == 0.0
+            && !cell.is_disjoint()
+            && let Some(step) = unconstrained(self, cell, at)
+        {
+            return Ok(step);
+        }
+        Ok(by_rows(self, cell, at, proximal))
+    }
+
+    fn total(&self) -> f64 {
+        (0..self.n()).map(|d| self.masses()[d] * dot(column(self.R(), d), column(self.R(), d))).sum()
+    }
+
+    fn prices(&self, n_q: usize) -> Prices {
+        // Multiplications of a loss with its gradient: five products of n·n_q·(n_p or n_r).
+        let [n, n_p, n_r, q] = [self.n(), self.n_p(), self.n_r(), n_q].map(|x| x as f64);
+        let gradient = n * q * (2.0 * n_p + 3.0 * n_r);
+        let small = q.min(n);
+        Prices {
+            v_step: (n * q * (n_p + 2.0 * n_r) + 4.0 * q.max(n) * small * small) / gradient,
+            w_pass: (n * q * (2.0 * n_p + 2.0 * n_r)) / gradient,
+            line_search: (n * q * (2.0 * n_p + 3.0 * n_r) + n * q * n_r) / gradient,
+        }
+    }
+}
+
+/// R − V Z.
+fn cell_residuals(loss: &ApproximateLoss, at: &Weights, Z: &Mat<f64>) -> Mat<f64> {
+    let mut E = loss.R().to_owned();
+    matmul(&mut E, Accum::Add, &at.V, Z, -1.0, loss.par());
+    E
+}
+
+/// v_i = Σ_{d∈F_i} M_d z_id r_d / Σ M_d z_id², 0 for a dead neuron: the V-step where no feature fires two neurons.
+fn single_columns(loss: &ApproximateLoss, cell: &Cell, Z: &Mat<f64>) -> Mat<f64> {
+    let mut V = Mat::zeros(loss.n_r(), cell.on.len());
+    for (i, on) in cell.on.iter().enumerate() {
+        let weight: f64 = on.iter().map(|&d| loss.masses()[d] * Z[(i, d)] * Z[(i, d)]).sum();
+        if weight > 0.0 {
+            let v = V.col_as_slice_mut(i);
+            for &d in on {
+                let factor = loss.masses()[d] * Z[(i, d)] / weight;
+                v.iter_mut().zip(column(loss.R(), d)).for_each(|(x, r)| *x += factor * r);
+            }
+        }
+    }
+    V
+}
+
+/// R D^½ (Z D^½)⁺, with the singular values that are rounding of the codes left out.
+fn least_squares(loss: &ApproximateLoss, Z: &Mat<f64>) -> Result<Mat<f64>, LossError> {
+    let roots: Vec<f64> = loss.masses().iter().map(|m| m.sqrt()).collect();
+    let Y = Mat::from_fn(Z.nrows(), Z.ncols(), |i, d| Z[(i, d)] * roots[d]);
+    if !Y.is_all_finite() {
+        return Err(LossError::NotFinite("W"));
+    }
+    let svd = Y.thin_svd().map_err(|_| LossError::Decomposition)?;
+    let s = svd.S().column_vector();
+    let cut = Y.nrows().max(Y.ncols()) as f64 * f64::EPSILON * s.iter().copied().fold(0.0, f64::max);
+    let scaled = Mat::from_fn(loss.n_r(), loss.n(), |k, d| loss.R()[(k, d)] * roots[d]);
+    let mut filtered = Mat::zeros(loss.n_r(), s.nrows());
+    matmul(&mut filtered, Accum::Replace, &scaled, svd.V(), 1.0, loss.par());
+    for k in 0..filtered.ncols() {
+        let factor = if s[k] > cut { 1.0 / s[k] } else { 0.0 };
+        filtered.col_as_slice_mut(k).iter_mut().for_each(|x| *x *= factor);
+    }
+    let mut V = Mat::zeros(loss.n_r(), Z.nrows());
+    matmul(&mut V, Accum::Replace, &filtered, svd.U().transpose(), 1.0, loss.par());
+    Ok(V)
+}
+
+/// (R D Zᵀ + ρ V₀)(Z D Zᵀ + ρ I)⁻¹, as least squares of (Z D^½, √ρ I).
+fn proximal_decoder(loss: &ApproximateLoss, cell: &Cell, at: &Weights, rho: f64) -> Result<Mat<f64>, LossError> {
+    let Z = cell.codes(at.W.as_ref(), loss.P());
+    let (n, q, root) = (loss.n(), at.n_q(), rho.sqrt());
+    let masses: Vec<f64> = loss.masses().iter().map(|m| m.sqrt()).collect();
+    let of = |d: usize, i: usize| {
+        if d < n {
+            Z[(i, d)] * masses[d]
+        } else if d - n == i {
+            root
+        } else {
+            0.0
+        }
+    };
+    let A = Mat::from_fn(n + q, q, of);
+    let B = Mat::from_fn(
+        n + q,
+        loss.n_r(),
+        |d, k| {
+            if d < n { loss.R()[(k, d)] * masses[d] } else { root * at.V[(k, d - n)] }
+        },
+    );
+    if !A.is_all_finite() || !B.is_all_finite() {
+        return Err(LossError::NotFinite("W"));
+    }
+    // √ρ I keeps the columns independent.
+    Ok(A.qr().solve_lstsq(&B).transpose().to_owned())
+}
+
+/// The minimiser of Q_A(V, ·) without inequalities that conjugate gradients reach from the point's encoder, if it lies in the closure of
+/// the cell. Every iterate stays in W₀ + the range of the Hessian, so that the result is the minimiser nearest to W₀.
+fn unconstrained(loss: &ApproximateLoss, cell: &Cell, at: &Weights) -> Option<EncoderStep> {
+    let none = vec![Vec::new(); cell.on.len()];
+    let E = cell_residuals(loss, at, &cell.codes(at.W.as_ref(), loss.P()));
+    let found = conjugate_gradients(loss, cell, &at.V, &E, &none)?;
+    let W = &at.W + &found.direction;
+    let codes = pre_activations(loss, &W);
+    let c = loss.c();
+    let inside = |i: usize, d: usize, on: bool| if on { codes[(i, d)] >= c } else { codes[(i, d)] <= c };
+    let kept =
+        cell.on.iter().enumerate().all(|(i, on)| (0..loss.n()).all(|d| inside(i, d, on.binary_search(&d).is_ok())));
+    kept.then_some(EncoderStep {
+        W,
+        decrease: found.decrease,
+        multipliers: Vec::new(),
+        passes: found.products,
+        converged: found.converged,
+    })
+}
+
+struct SubspaceMinimum {
+    direction: Mat<f64>,
+    decrease: f64,
+    products: u64,
+    converged: bool,
+}
+
+/// W P.
+fn pre_activations(loss: &ApproximateLoss, W: &Mat<f64>) -> Mat<f64> {
+    let mut codes = Mat::zeros(W.nrows(), loss.n());
+    matmul(&mut codes, Accum::Replace, W, loss.P(), 1.0, loss.par());
+    codes
+}
+
+/// The change of W that minimises Q_A(V, ·) among those whose row i is orthogonal to p_d for every d of `held[i]`, from residuals E, by
+/// conjugate gradients; `None` if held features of a row are dependent.
+fn conjugate_gradients(
+    loss: &ApproximateLoss,
+    cell: &Cell,
+    V: &Mat<f64>,
+    E: &Mat<f64>,
+    held: &[Vec<usize>],
+) -> Option<SubspaceMinimum> {
+    let (par, masses, n_q) = (loss.par(), loss.masses(), cell.on.len());
+    let bases: Vec<Option<Mat<f64>>> = held
+        .iter()
+        .map(|held| {
+            let columns = Mat::from_fn(loss.n_p(), held.len(), |k, b| loss.P()[(k, held[b])]);
+            if held.is_empty() { None } else { Some(columns.qr().compute_thin_Q()) }
+        })
+        .collect();
+    if held.iter().any(|held| held.len() > loss.n_p()) {
+        return None;
+    }
+    let project = |G: &mut Mat<f64>| {
+        for (i, basis) in bases.iter().enumerate() {
+            if let Some(Q) = basis {
+                let row = G.row(i).transpose().to_owned();
+                let kept = &row - Q * (Q.transpose() * &row);
+                (0..G.ncols()).for_each(|k| G[(i, k)] = kept[k]);
+            }
+        }
+    };
+    // −∇/2 = [B∘(Vᵀ E D)] Pᵀ, projected.
+    let descent = |E: &Mat<f64>| {
+        let mut S = Mat::zeros(n_q, loss.n());
+        let weighted = Mat::from_fn(E.nrows(), E.ncols(), |k, d| E[(k, d)] * masses[d]);
+        matmul(&mut S, Accum::Replace, V.transpose(), &weighted, 1.0, par);
+        let mut masked = Mat::zeros(n_q, loss.n());
+        for (i, on) in cell.on.iter().enumerate() {
+            for &d in on {
+                masked[(i, d)] = S[(i, d)];
+            }
+        }
+        let mut G = Mat::zeros(n_q, loss.n_p());
+        matmul(&mut G, Accum::Replace, &masked, loss.P().transpose(), 1.0, par);
+        project(&mut G);
+        G
+    };
+    let mut E = E.clone();
+    let mut change = Mat::<f64>::zeros(n_q, loss.n_p());
+    let mut residual = descent(&E);
+    let mut direction = residual.clone();
+    let mut size = residual.squared_norm_l2();
+    let goal = FALL * FALL * size;
+    let (mut decrease, mut products) = (0.0, 1);
+    for _ in 0..4 * (n_q * loss.n_p()).min(500) {
+        if size <= goal {
+            break;
+        }
+        let rates = cell.codes(direction.as_ref(), loss.P());
+        let mut image = Mat::zeros(loss.n_r(), loss.n());
+        matmul(&mut image, Accum::Replace, V, &rates, 1.0, par);
+        let curvature =
+            (0..loss.n()).map(|d| masses[d] * dot(column(image.as_ref(), d), column(image.as_ref(), d))).sum::<f64>();
+        if curvature.is_nan() || curvature <= 0.0 {
+            break;
+        }
+        let t = size / curvature;
+        decrease += t * size;
+        change += faer::Scale(t) * &direction;
+        E -= faer::Scale(t) * &image;
+        residual = descent(&E);
+        let next = residual.squared_norm_l2();
+        direction = &residual + faer::Scale(next / size) * &direction;
+        size = next;
+        products += 1;
+    }
+    Some(SubspaceMinimum { direction: change, decrease, products, converged: size <= goal.max(f64::MIN_POSITIVE) })
+}
+
+/// The longest step t ≤ 1 along a change of W that keeps every inequality of the cell, from pre-activations `codes`.
+fn longest_step(loss: &ApproximateLoss, cell: &Cell, codes: &Mat<f64>, change: &Mat<f64>) -> f64 {
+    let rates = pre_activations(loss, change);
+    let mut t = 1.0_f64;
+    for (i, on) in cell.on.iter().enumerate() {
+        for d in 0..loss.n() {
+            let (slack, rate) = if on.binary_search(&d).is_ok() {
+                (codes[(i, d)] - loss.c(), -rates[(i, d)])
+            } else {
+                (loss.c() - codes[(i, d)], rates[(i, d)])
+            };
+            // What is held moves by rounding only.
+            if rate > 1e-13 * (1.0 + codes[(i, d)].abs()) {
+                t = t.min((slack / rate).max(0.0));
+            }
+        }
+    }
+    t
+}
+
+/// Exact steps over single rows, repeated where rows share features.
+fn by_rows(loss: &ApproximateLoss, cell: &Cell, at: &Weights, proximal: f64) -> EncoderStep {
+    let (P, masses) = (loss.P(), loss.masses());
+    let disjoint = cell.is_disjoint();
+    let mut Z = cell.codes(at.W.as_ref(), P);
+    let mut E = cell_residuals(loss, at, &Z);
+    let mut W = at.W.clone();
+    let mut active: Vec<Vec<(usize, f64)>> = vec![Vec::new(); cell.on.len()];
+    let (mut decrease, mut passes, mut converged) = (0.0, 0, false);
+    // A proximal step is one pass; its rows are coupled too, but it need not be the minimum to be a descent.
+    let most = if disjoint || proximal > 0.0 { 1 } else { PASSES };
+    let mut row = vec![0.0; loss.n_p()];
+    for _ in 0..most {
+        let (mut gained, mut exact) = (0.0, true);
+        for (i, on) in cell.on.iter().enumerate() {
+            let v = at.V.col_as_slice(i);
+            let s = dot(v, v);
+            if on.is_empty() || s == 0.0 {
+                continue;
+            }
+            row.iter_mut().enumerate().for_each(|(k, x)| *x = W[(i, k)]);
+            let weights: Vec<f64> = on.iter().map(|&d| masses[d] * s).collect();
+            let targets: Vec<f64> = on.iter().map(|&d| dot(column(E.as_ref(), d), v) / s + Z[(i, d)]).collect();
+            let seen = weights.iter().all(|h| *h > 0.0);
+            if !seen {
+                // A feature without mass asks for nothing, and its constraint alone would need a weight of its own.
+                exact = false;
+                continue;
+            }
+            let warm: Vec<usize> = active[i].iter().map(|(d, _)| *d).collect();
+            let step =
+                RowProblem { P, on, weights: &weights, targets: &targets, c: loss.c(), proximal }.solve(&row, &warm);
+            exact &= step.converged;
+            let mut gain = 0.0;
+            for (k, &d) in on.iter().enumerate() {
+                let (old, new, t) = (Z[(i, d)], step.codes[k], targets[k]);
+                gain += weights[k] * (old - new) * (old + new - 2.0 * t);
+            }
+            // A step that is no improvement beyond rounding is not taken, so that the loss never rises.
+            if gain <= 0.0 {
+                if active[i].is_empty() {
+                    active[i] = step.multipliers;
+                }
+                continue;
+            }
+            gained += gain;
+            for (k, &d) in on.iter().enumerate() {
+                let change = step.codes[k] - Z[(i, d)];
+                Z[(i, d)] = step.codes[k];
+                E.col_as_slice_mut(d).iter_mut().zip(v).for_each(|(e, v)| *e -= change * v);
+            }
+            step.w.iter().enumerate().for_each(|(k, x)| W[(i, k)] = *x);
+            active[i] = step.multipliers;
+        }
+        passes += 1;
+        decrease += gained;
+        let value: f64 = (0..loss.n()).map(|d| masses[d] * dot(column(E.as_ref(), d), column(E.as_ref(), d))).sum();
+        converged = exact;
+        if gained <= (GAIN * decrease).max(ROUNDING * value) {
+            break;
+        }
+        converged &= disjoint;
+        if !disjoint && proximal == 0.0 && passes % 4 == 0 {
+            let held: Vec<Vec<usize>> = active.iter().map(|list| list.iter().map(|(d, _)| *d).collect()).collect();
+            if let Some(found) = conjugate_gradients(loss, cell, &at.V, &E, &held) {
+                passes += found.products;
+                let t = longest_step(loss, cell, &pre_activations(loss, &W), &found.direction);
+                if t > 0.0 && found.decrease > 0.0 {
+                    // A quadratic along the way to its minimum: 1 − (1 − t)² of the decrease.
+                    decrease += (2.0 - t) * t * found.decrease;
+                    W += faer::Scale(t) * &found.direction;
+                    let moved = Weights { V: at.V.clone(), W: W.clone() };
+                    Z = cell.codes(W.as_ref(), P);
+                    E = cell_residuals(loss, &moved, &Z);
+                }
+            }
+        }
+    }
+    let multipliers =
+        active.iter().enumerate().flat_map(|(i, list)| list.iter().map(move |&(d, l)| (i, d, l))).collect();
+    EncoderStep { W, decrease, multipliers, passes, converged }
+}

@@ -1,0 +1,141 @@
+//! What the end of a run is: dead neurons, polysemantic neurons, and its place among partial optima, saddles and minima, in f64.
+//!
+//! The pattern is read again from the encoder, since the limit of a search within a cell may sit on its boundary.
+//!
+//! | class | when |
+//! |---|---|
+//! | no loss | the loss is rounding of Σ_d M_d ‖r_d‖² |
+//! | local minimum | stationary, and no eigenvalue of the Hessian is negative beyond rounding |
+//! | strict saddle | stationary, and one is |
+//! | stationary | stationary, and the Hessian is too large to be decomposed |
+//! | boundary optimum | both residuals vanish, but an inequality of the cell holds the encoder back |
+//! | partial optimum | both residuals vanish, but the gradient does not, without a multiplier that would explain it |
+//! | unfinished | none of these |
+//!
+//! At c = 0 an iterate with pre-activations of exactly zero sits on a kink, where the Hessian is that of the cell in which it lies, so that a
+//! local minimum is one *of the cell's quartic*. Certificates for small problems come from [`crate::theory::partial_optimum`].
+
+use super::{Biconvex, Cell, Residuals};
+use crate::theory::loss::{ApproximateLoss, LossError, Weights};
+use faer::Side;
+use serde::{Deserialize, Serialize};
+
+/// Largest number of parameters whose Hessian is decomposed.
+pub const HESSIAN_LIMIT: usize = 400;
+/// ‖∇‖ below this times √(Σ_d M_d ‖r_d‖²)·(1 + size of the iterate) is zero.
+pub const STATIONARY: f64 = 1e-6;
+/// Residuals below this times the loss vanish.
+pub const PARTIAL: f64 = 1e-8;
+/// Eigenvalues below minus this times the largest are negative.
+pub const NEGATIVE: f64 = 1e-6;
+
+/// The class of an end point; the module's table defines them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// No loss is left.
+    NoLoss,
+    /// A local minimum of the cell's quartic.
+    LocalMinimum,
+    /// Stationary with a direction of negative curvature.
+    StrictSaddle,
+    /// Stationary, of unknown second order.
+    Stationary,
+    /// A partial optimum on the boundary of its cell.
+    BoundaryOptimum,
+    /// A partial optimum that is not stationary in f64.
+    PartialOptimum,
+    /// Neither stationary nor a partial optimum.
+    Unfinished,
+}
+
+impl Class {
+    /// All of them, in the order of the table.
+    pub const ALL: [Class; 7] = [
+        Class::NoLoss,
+        Class::LocalMinimum,
+        Class::StrictSaddle,
+        Class::Stationary,
+        Class::BoundaryOptimum,
+        Class::PartialOptimum,
+        Class::Unfinished,
+    ];
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::NoLoss => "no loss",
+            Class::LocalMinimum => "local minimum",
+            Class::StrictSaddle => "strict saddle",
+            Class::Stationary => "stationary",
+            Class::BoundaryOptimum => "boundary optimum",
+            Class::PartialOptimum => "partial optimum",
+            Class::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndPoint {
+    /// L̃.
+    pub loss: f64,
+    /// ‖∇‖.
+    pub gradient: f64,
+    /// r_V and r_W.
+    pub residuals: Residuals,
+    /// Its class.
+    pub class: Class,
+    /// The least eigenvalue of the Hessian relative to the largest, where it was computed.
+    pub curvature: Option<f64>,
+    /// Neurons that fire on nothing, or whose column is zero.
+    pub dead: usize,
+    /// Neurons that fire on two features or more.
+    pub polysemantic: usize,
+    /// Features that fire no neuron.
+    pub uncovered: usize,
+}
+
+/// Classifies a point.
+pub fn classify(problem: &ApproximateLoss, at: &Weights) -> Result<EndPoint, LossError> {
+    let cell: Cell = Biconvex::cell(problem, at.W.as_ref())?;
+    let (loss, slope) = problem.value_and_gradients(at)?;
+    let gradient = slope.dot(&slope).sqrt();
+    let total = Biconvex::total(problem);
+    let r_v = problem.v_step(&cell, at, 0.0)?.decrease;
+    let encoder = problem.w_step(&cell, at, 0.0)?;
+    let residuals = Residuals { r_v, r_w: encoder.decrease.max(0.0) };
+    let still = gradient <= STATIONARY * total.sqrt() * (1.0 + at.dot(at).sqrt());
+    let partial = encoder.converged && residuals.largest() <= PARTIAL * loss;
+    let parameters = at.n_q() * (problem.n_p() + problem.n_r());
+    let curvature = if still && parameters <= HESSIAN_LIMIT { least_curvature(problem, at)? } else { None };
+    let class = if loss <= 1e-14 * total {
+        Class::NoLoss
+    } else if still {
+        match curvature {
+            Some(least) if least < -NEGATIVE => Class::StrictSaddle,
+            Some(_) => Class::LocalMinimum,
+            None => Class::Stationary,
+        }
+    } else if partial && !encoder.multipliers.is_empty() {
+        Class::BoundaryOptimum
+    } else if partial {
+        Class::PartialOptimum
+    } else {
+        Class::Unfinished
+    };
+    let silent = |i: usize| at.V.col(i).iter().all(|v| *v == 0.0);
+    let dead = cell.on.iter().enumerate().filter(|(i, on)| on.is_empty() || silent(*i)).count();
+    let (polysemantic, uncovered) = (cell.polysemantic(), cell.uncovered(problem.n()));
+    Ok(EndPoint { loss, gradient, residuals, class, curvature, dead, polysemantic, uncovered })
+}
+
+/// λ_min/λ_max of the Hessian.
+fn least_curvature(problem: &ApproximateLoss, at: &Weights) -> Result<Option<f64>, LossError> {
+    let H = problem.hessian(at)?;
+    let Ok(values) = H.self_adjoint_eigenvalues(Side::Lower) else { return Ok(None) };
+    let largest = values.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    Ok((largest > 0.0).then(|| least / largest))
+}

@@ -1,14 +1,10 @@
 //! `sdlab evaluate`: how well a trained model does, and what it has recovered.
 
+use super::trained::Trained;
 use super::{Answer, CliError, Session};
 use crate::backend::cpu::Cpu;
-use crate::io::saelens;
 use crate::report::figure::{Drawing, FigureError};
-use crate::sdl::{Anchors, Objective, Shape};
-use crate::train::config::Experiment;
-use crate::train::directory::CONFIG;
 use crate::train::scoring::{SCORED, score};
-use crate::train::session::Prepared;
 use clap::{Args, value_parser};
 use serde_json::json;
 use std::path::PathBuf;
@@ -46,35 +42,12 @@ or the means of the classes of labelled files.";
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
-    let path = arguments.run.join(CONFIG);
-    let (name, text) = session.inputs.configuration(&path.to_string_lossy())?;
+    let Trained { name, folder, data, plan, model } =
+        Trained::read(session, &arguments.run, arguments.model.as_deref(), |_| Ok(()))?;
     let request = |error: String| CliError::Request(format!("{name}: {error}"));
-    let experiment = Experiment::from_toml(&text).map_err(request)?;
-    let checked = experiment.check().map_err(|error| request(error.to_string()))?;
-    let folder = arguments.model.as_ref().unwrap_or(&arguments.run);
-    if !folder.join(saelens::CONFIG).exists() {
-        let message = format!("{}: expected a trained model, found no {}", folder.display(), saelens::CONFIG);
-        return Err(CliError::Request(format!("{message}; `sdlab train CONFIG --resume` finishes a run")));
-    }
-    let model = saelens::read(folder).map_err(|error| CliError::Request(error.to_string()))?.model;
-    let prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
-    let mut plan = prepared.plan;
-    let Shape { n_p, n_r, n_q } = model.shape();
-    let expected = plan.spec.shape;
-    if (n_p, n_r) != (expected.n_p, expected.n_r) {
-        let Shape { n_p: p, n_r: r, .. } = expected;
-        let message = format!("a model with n_p = {p} and n_r = {r}, as the data of {name}, found {n_p} and {n_r}");
-        return Err(CliError::Request(format!("{}: expected {message}", folder.display())));
-    }
-    if n_q != expected.n_q || arguments.model.is_some() {
-        // Penalties, scales and anchors of this training are not those of another model.
-        plan.spec.shape = model.shape();
-        plan.spec.objective = Objective::default();
-        plan.spec.anchors = Anchors::none();
-    }
     let backend = Cpu::new(plan.spec.clone());
-    let (samples, scores) = score(&backend, &prepared.data, &plan, &model, arguments.samples)
-        .map_err(|error| CliError::Request(format!("{}: {error}", folder.display())))?;
+    let (samples, scores) = score(&backend, &data, &plan, &model, arguments.samples)
+        .map_err(|error| CliError::Request(format!("{folder}: {error}")))?;
     let output = &session.output;
     let tables: Vec<_> = [Some(scores.table()), scores.recovery_table()].into_iter().flatten().collect();
     for (k, table) in tables.iter().enumerate() {
@@ -95,7 +68,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     output.json(&json!({
         "run": arguments.run.display().to_string(),
         "samples": samples,
-        "held_out": prepared.data.bench().is_some(),
+        "held_out": data.bench().is_some(),
         "scores": scores,
         "tables": tables,
         "figure": figure,

@@ -6,6 +6,7 @@
 mod bench;
 mod certify;
 mod claims;
+mod diagnose;
 mod evaluate;
 mod input;
 mod interrupt;
@@ -18,6 +19,7 @@ mod report;
 mod results;
 mod shown;
 mod train;
+mod trained;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -60,6 +62,7 @@ enum Command {
     Bench(bench::Arguments),
     Train(train::Arguments),
     Evaluate(evaluate::Arguments),
+    Diagnose(diagnose::Arguments),
     Report(report::Arguments),
 }
 
@@ -148,6 +151,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments, &mut session),
         Command::Train(arguments) => train::run(arguments, &mut session),
         Command::Evaluate(arguments) => evaluate::run(arguments, &mut session),
+        Command::Diagnose(arguments) => diagnose::run(arguments, &mut session),
         Command::Report(arguments) => report::run(arguments, &mut session),
     };
     match answer {

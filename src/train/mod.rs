@@ -12,6 +12,7 @@
 //! | going on bit for bit | [`checkpoint`] |
 //! | scores of a model on the data of an experiment | [`scoring`] |
 //! | recovery while training goes on | [`trace`] |
+//! | is a trained model at a spurious minimum? | [`diagnose`] |
 //! | the folder of a run, and a whole training in it | [`directory`], [`session`] |
 
 pub mod anchors;
@@ -19,6 +20,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod diagnose;
 pub mod directory;
 pub mod divergence;
 #[cfg(test)]

@@ -16,10 +16,12 @@
 use super::bricken::Lottery;
 use super::{Constraints, Moved, Samples, log_threshold, mean_norm_of_living_rows};
 use crate::backend::score;
+use crate::bench::features::stream;
 use crate::sdl::activation::Activation;
 use crate::sdl::model::{Model, Parameter};
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
+use serde::Serialize;
 
 /// Samples whose directions are tried for a latent.
 const CANDIDATES: usize = 16;
@@ -56,6 +58,29 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 fn round(a: &[f64]) -> Vec<f32> {
     a.iter().map(|x| *x as f32).collect()
+}
+
+/// A latent that could be added.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Addition {
+    /// Its encoder row, n_p numbers.
+    pub row: Vec<f64>,
+    /// The best decoder column for it, n_r numbers.
+    pub column: Vec<f64>,
+    /// By how much it lowers Σ_b w_b ‖x_r − x̂_r‖² over the samples.
+    pub decrease: f64,
+}
+
+/// The best latent that could stand beside those of the model, as resampling looks for it; its row has the mean length of the rows of latents that are not
+/// `dead`. None if nothing is missing. The same for the same seed.
+///
+/// # Panics
+/// If the samples are not rows of the model's sizes.
+pub fn best_addition(model: &Model, samples: &Samples<'_>, dead: &[usize], seed: u64) -> Option<Addition> {
+    samples.check(model);
+    let fit = Fit::new(model, samples);
+    let row = fit.best_row(mean_norm_of_living_rows(model, dead), &mut stream(seed, "best addition"))?;
+    fit.worth(&row).map(|Worth { column, decrease }| Addition { row, column, decrease })
 }
 
 pub(super) fn replace(

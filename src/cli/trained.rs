@@ -1,0 +1,63 @@
+//! A trained model with the experiment that it is of, for the commands that look at one.
+
+use super::{CliError, Session};
+use crate::io::saelens;
+use crate::sdl::{Anchors, Model, Objective, Shape};
+use crate::train::check::Plan;
+use crate::train::config::Experiment;
+use crate::train::data::Data;
+use crate::train::directory::CONFIG;
+use crate::train::session::Prepared;
+use std::path::Path;
+
+/// A model, the data of its run, and what its backend is to be made for.
+pub struct Trained {
+    /// Name of the configuration, for errors.
+    pub name: String,
+    /// Folder of the model, for errors.
+    pub folder: String,
+    /// The data of the run.
+    pub data: Data,
+    /// The plan of the run, for the shape of the model.
+    pub plan: Plan,
+    /// The model.
+    pub model: Model,
+}
+
+impl Trained {
+    /// Reads a run, and the model of another folder where one is named. `change` may change the experiment before its data are opened.
+    pub fn read(
+        session: &mut Session,
+        run: &Path,
+        model: Option<&Path>,
+        change: impl FnOnce(&mut Experiment) -> Result<(), CliError>,
+    ) -> Result<Self, CliError> {
+        let (name, text) = session.inputs.configuration(&run.join(CONFIG).to_string_lossy())?;
+        let request = |error: String| CliError::Request(format!("{name}: {error}"));
+        let mut experiment = Experiment::from_toml(&text).map_err(request)?;
+        change(&mut experiment)?;
+        let checked = experiment.check().map_err(|error| request(error.to_string()))?;
+        let folder = model.unwrap_or(run);
+        if !folder.join(saelens::CONFIG).exists() {
+            let message = format!("{}: expected a trained model, found no {}", folder.display(), saelens::CONFIG);
+            return Err(CliError::Request(format!("{message}; `sdlab train CONFIG --resume` finishes a run")));
+        }
+        let read = saelens::read(folder).map_err(|error| CliError::Request(error.to_string()))?.model;
+        let Prepared { data, mut plan, .. } = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+        let folder = folder.display().to_string();
+        let Shape { n_p, n_r, n_q } = read.shape();
+        let expected = plan.spec.shape;
+        if (n_p, n_r) != (expected.n_p, expected.n_r) {
+            let Shape { n_p: p, n_r: r, .. } = expected;
+            let message = format!("a model with n_p = {p} and n_r = {r}, as the data of {name}, found {n_p} and {n_r}");
+            return Err(CliError::Request(format!("{folder}: expected {message}")));
+        }
+        if n_q != expected.n_q || model.is_some() {
+            // Penalties, scales and anchors of this training are not those of another model.
+            plan.spec.shape = read.shape();
+            plan.spec.objective = Objective::default();
+            plan.spec.anchors = Anchors::none();
+        }
+        Ok(Self { name, folder, data, plan, model: read })
+    }
+}

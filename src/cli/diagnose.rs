@@ -37,8 +37,8 @@ pub struct Arguments {
     /// Train small models, follow their diagnosis, and compare with models that are only trained on
     #[arg(long, conflicts_with_all = ["run", "model", "problem", "labels"])]
     demonstrate: bool,
-    /// Number of seeds of the demonstration
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "demonstrate", value_parser = value_parser!(u64).range(2..=1000))]
+    /// Number of seeds of the demonstration: with 10 the least p-value that sixteen comparisons leave is .03
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "demonstrate", value_parser = value_parser!(u64).range(2..=1000))]
     seeds: u64,
 }
 

@@ -304,13 +304,14 @@ pub fn demonstrate(trials: &[Trial], seeds: &[u64]) -> Result<Table, TrialError>
 
 fn compared(trial: &Trial, seen: &[Seen]) -> Vec<Compared> {
     type Of = fn(&Reached) -> Option<f64>;
+    type Arm = fn(&Seen) -> &Reached;
     let measures: [(&'static str, Of); 4] = [
         ("loss L on held-out samples", |reached| Some(reached.loss)),
         ("L̃", |reached| Some(reached.isolated)),
         ("decoder recovery", |reached| Some(reached.recovery)),
         ("decoder recovery, features not anchored", |reached| reached.free),
     ];
-    let arms: [(&'static str, fn(&Seen) -> &Reached); 2] = [("resample", |s| &s.resample), ("anchor", |s| &s.anchor)];
+    let arms: [(&'static str, Arm); 2] = [("resample", |s| &s.resample), ("anchor", |s| &s.anchor)];
     let mut rows = Vec::new();
     for (what, of) in measures {
         for (arm, treated) in arms {

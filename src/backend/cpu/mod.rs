@@ -26,7 +26,7 @@ mod penalty;
 mod screen;
 mod select;
 mod shared;
-mod simd;
+pub(crate) mod simd;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -54,7 +54,10 @@ fn main() {
             save(&folder, &format!("features-{seed}.npy"), bench.directions(Side::Input).data(), n_r);
         }
     }
-    println!("{:8} {:>4} {:>4} {:>9} {:>9} {:>6} {:>6} {:>7}", "method", "K", "seed", "seconds", "floor", ".9", ".95", "passes");
+    println!(
+        "{:8} {:>4} {:>4} {:>9} {:>9} {:>6} {:>6} {:>7}",
+        "method", "K", "seed", "seconds", "floor", ".9", ".95", "passes"
+    );
     for method in METHODS.iter().filter(|method| words.is_empty() || words.iter().any(|word| word == *method)) {
         for atoms in [2 * n, n] {
             for (seed, (bench, x)) in benches.iter().enumerate() {
@@ -116,7 +119,8 @@ fn products(samples: Samples<'_>, atoms: usize, passes: usize) -> f64 {
     let (batch, n_r) = (512.min(samples.count()), samples.dimension());
     let D = Mat::from_fn(n_r, atoms, |i, k| ((i * 31 + k * 17) % 97) as f32);
     let X = samples.matrix().subcols(0, batch);
-    let (mut gram, mut codes, mut update) = (Mat::zeros(atoms, atoms), Mat::zeros(atoms, batch), Mat::zeros(n_r, atoms));
+    let (mut gram, mut codes, mut update) =
+        (Mat::zeros(atoms, atoms), Mat::zeros(atoms, batch), Mat::zeros(n_r, atoms));
     let mut once = || {
         let start = Instant::now();
         let par = Par::rayon(0);

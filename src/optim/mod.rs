@@ -12,12 +12,14 @@
 //! | accelerated gradient descent | [`nesterov`] |
 //! | Adam | [`adam`] |
 //! | L-BFGS and a trust region | [`quasi_newton`] |
+//! | dictionary learning from samples, without an encoder: online, K-SVD, MOD | [`dictionary`] |
 //!
 //! What an iterate is in the end, [`end_point`] says: dead neurons, polysemantic blocks, partial optimum, saddle, local minimum.
 
 pub mod acs;
 pub mod adam;
 pub mod cell;
+pub mod dictionary;
 pub mod encoder_step;
 pub mod end_point;
 pub mod gradient_descent;

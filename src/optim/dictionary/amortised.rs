@@ -217,9 +217,11 @@ impl Point {
             true => Activation::JumpRelu { theta: self.threshold, bandwidth: self.threshold },
             false => Activation::Relu,
         };
-        let parameters = [Parameter::Encoder, Parameter::Decoder].into_iter().chain(jump.then_some(Parameter::LogThreshold));
+        let parameters =
+            [Parameter::Encoder, Parameter::Decoder].into_iter().chain(jump.then_some(Parameter::LogThreshold));
         let mut tensors = Tensors::zeros(shape, parameters);
-        for (parameter, values) in [(Parameter::Encoder, &self.encoder[..]), (Parameter::Decoder, self.decoder.data())] {
+        for (parameter, values) in [(Parameter::Encoder, &self.encoder[..]), (Parameter::Decoder, self.decoder.data())]
+        {
             if let Some(block) = tensors.get_mut(parameter) {
                 block.copy_from_slice(values);
             }

@@ -128,7 +128,7 @@ impl DictionaryError {
 
 /// Rows of finite numbers whose squares have a finite sum; at least one.
 fn check_rows(what: &'static str, data: &[f32], dimension: usize) -> Result<(), DictionaryError> {
-    if dimension == 0 || data.is_empty() || data.len() % dimension != 0 {
+    if dimension == 0 || data.is_empty() || !data.len().is_multiple_of(dimension) {
         return Err(DictionaryError::Shape { what, dimension, found: data.len() });
     }
     let finite = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().is_finite();
@@ -231,12 +231,14 @@ impl Dictionary {
     pub fn gram(&self) -> Vec<f32> {
         let atoms = self.atoms();
         let mut gram = vec![0.0; atoms * atoms];
-        gram.par_chunks_mut(atoms * PANEL).zip(self.data.par_chunks(self.dimension * PANEL)).for_each(|(out, columns)| {
-            let width = columns.len() / self.dimension;
-            let columns = MatRef::from_column_major_slice(columns, self.dimension, width);
-            let out = MatMut::from_column_major_slice_mut(out, atoms, width);
-            matmul(out, Accum::Replace, self.matrix().transpose(), columns, 1.0, Par::Seq);
-        });
+        gram.par_chunks_mut(atoms * PANEL).zip(self.data.par_chunks(self.dimension * PANEL)).for_each(
+            |(out, columns)| {
+                let width = columns.len() / self.dimension;
+                let columns = MatRef::from_column_major_slice(columns, self.dimension, width);
+                let out = MatMut::from_column_major_slice_mut(out, atoms, width);
+                matmul(out, Accum::Replace, self.matrix().transpose(), columns, 1.0, Par::Seq);
+            },
+        );
         gram
     }
 
@@ -335,14 +337,10 @@ impl Course {
             false => 0.0,
         });
         match (before, decrease) {
-            (Some(before), Some(decrease))
-                if replaced == 0 && before.replaced == 0 && decrease <= self.tolerance =>
-            {
+            (Some(before), Some(decrease)) if replaced == 0 && before.replaced == 0 && decrease <= self.tolerance => {
                 Some(Termination::Converged { decrease, tolerance: self.tolerance })
             }
-            _ if self.trace.len() >= self.passes => {
-                Some(Termination::Passes { passes: self.trace.len(), decrease })
-            }
+            _ if self.trace.len() >= self.passes => Some(Termination::Passes { passes: self.trace.len(), decrease }),
             _ => None,
         }
     }

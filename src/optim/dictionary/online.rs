@@ -152,7 +152,13 @@ impl Online {
         }
     }
 
-    fn replace(&self, dictionary: &mut Dictionary, statistics: &mut Statistics, residuals: &[f32], lambda: f64) -> usize {
+    fn replace(
+        &self,
+        dictionary: &mut Dictionary,
+        statistics: &mut Statistics,
+        residuals: &[f32],
+        lambda: f64,
+    ) -> usize {
         let replaced = self.replacement.apply(dictionary, &statistics.energies(), residuals, lambda, false);
         replaced.iter().for_each(|k| statistics.clear(*k));
         replaced.len()
@@ -248,7 +254,7 @@ impl Statistics {
             for i in 0..width {
                 let k = from + i;
                 let row = &self.second[k * atoms..(k + 1) * atoms];
-                if !(row[k] > 0.0) {
+                if row[k] <= 0.0 {
                     continue;
                 }
                 let (own, later) = block[i * n_r..].split_at_mut(n_r);

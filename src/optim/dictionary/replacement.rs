@@ -92,7 +92,10 @@ impl Replacement {
         signed: bool,
     ) -> Vec<usize> {
         let (n_r, atoms) = (dictionary.dimension(), dictionary.atoms());
-        assert!(energies.len() == atoms && residuals.len() % n_r == 0, "an energy for each atom, and whole residuals");
+        assert!(
+            energies.len() == atoms && residuals.len().is_multiple_of(n_r),
+            "an energy for each atom, and whole residuals"
+        );
         let rows = (residuals.len() / n_r).min(self.samples);
         if !self.enabled || rows == 0 {
             return Vec::new();
@@ -106,7 +109,7 @@ impl Replacement {
             let Some((gain, direction)) = best_direction(&E, penalty as f32, signed) else { break };
             let first = |a: &usize, b: &usize| losses[*a].total_cmp(&losses[*b]);
             let Some(k) = (0..atoms).min_by(first) else { break };
-            if !(gain > losses[k] + least) {
+            if gain <= losses[k] + least {
                 break;
             }
             dictionary.atom_mut(k).copy_from_slice(&direction);

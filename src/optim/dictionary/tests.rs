@@ -7,8 +7,15 @@ use faer::Mat;
 
 /// A bench and its samples.
 fn bench(n: usize, n_r: usize, samples: usize, seed: u64) -> (Bench, Vec<f32>) {
-    let config =
-        BenchConfig { n, n_p: n_r, samples: samples as u64, sparsity: 0.94, interference: 0.3, seed, ..BenchConfig::default() };
+    let config = BenchConfig {
+        n,
+        n_p: n_r,
+        samples: samples as u64,
+        sparsity: 0.94,
+        interference: 0.3,
+        seed,
+        ..BenchConfig::default()
+    };
     let bench = Bench::generate(&config).unwrap();
     let batch = bench.coefficients().batch(&(0..samples as u64).collect::<Vec<_>>());
     let mut x = vec![0.0; samples * n_r];
@@ -292,7 +299,11 @@ fn wrong_input_is_refused_with_what_is_wrong_and_nothing_panics() {
     let huge = [1.0, 3e30, 0.0, 0.0];
     for (data, dimension, starts) in [
         (&[1.0, f32::NAN, 0.0, 0.0][..], 2, "samples: expected finite numbers"),
-        (&[1.0, 1.0, 0.0, f32::INFINITY][..], 2, "samples: expected finite numbers with a finite sum of squares, found others in row 1"),
+        (
+            &[1.0, 1.0, 0.0, f32::INFINITY][..],
+            2,
+            "samples: expected finite numbers with a finite sum of squares, found others in row 1",
+        ),
         (&huge[..], 2, "samples: expected finite numbers"),
         (&[][..], 2, "samples: expected whole rows"),
         (&[1.0, 2.0, 3.0][..], 2, "samples: expected whole rows of 2 numbers, found 3"),
@@ -300,14 +311,20 @@ fn wrong_input_is_refused_with_what_is_wrong_and_nothing_panics() {
     ] {
         assert!(message(Samples::new(data, dimension).unwrap_err()).starts_with(starts));
     }
-    assert_eq!(message(Dictionary::new(vec![1.0, 0.0, 0.0, 0.0], 2).unwrap_err()), "dictionary: expected vectors that are not 0, found one in row 1");
+    assert_eq!(
+        message(Dictionary::new(vec![1.0, 0.0, 0.0, 0.0], 2).unwrap_err()),
+        "dictionary: expected vectors that are not 0, found one in row 1"
+    );
     let (_, x) = bench(12, 8, 60, 9);
     let samples = Samples::new(&x, 8).unwrap();
     let zeros = vec![0.0; 160];
     let zeros = Samples::new(&zeros, 8).unwrap();
     let few: Vec<f32> = x[..8].iter().copied().chain([0.0; 80]).collect();
     for learn in LEARNERS {
-        assert!(message(learn(samples, 61, 0).unwrap_err()).starts_with("atoms: expected an integer from 1 to the number of samples, 60"));
+        assert!(
+            message(learn(samples, 61, 0).unwrap_err())
+                .starts_with("atoms: expected an integer from 1 to the number of samples, 60")
+        );
         assert!(message(learn(samples, 0, 0).unwrap_err()).starts_with("atoms"));
         assert_eq!(message(learn(zeros, 3, 0).unwrap_err()), "samples: expected at least 3 that are not 0, found 0");
         assert!(learn(samples, 20, 0).is_ok() && learn(samples, 1, 0).is_ok());
@@ -326,7 +343,8 @@ fn wrong_input_is_refused_with_what_is_wrong_and_nothing_panics() {
     assert!(message(ksvd.fit(samples, 0).unwrap_err()).starts_with("tolerance"));
     let dictionary = start(samples, 5, 0).unwrap();
     let codes = Coder::Nnls { atoms: None }.encode(&dictionary, samples).unwrap();
-    let amortise = |amortised: Amortised, inputs| message(amortised.fit(&dictionary, &codes, inputs, samples).unwrap_err());
+    let amortise =
+        |amortised: Amortised, inputs| message(amortised.fit(&dictionary, &codes, inputs, samples).unwrap_err());
     assert_eq!(amortise(Amortised::default(), zeros), "inputs: expected 60 rows, found 20");
     assert!(amortise(Amortised { ridge: -1.0, ..Amortised::default() }, samples).starts_with("ridge"));
     let blank = vec![0.0; 480];

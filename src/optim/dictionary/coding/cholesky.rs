@@ -15,11 +15,6 @@ impl<T: Scalar> Factor<T> {
         Self { size: 0, rows: Vec::new() }
     }
 
-    /// Number of atoms.
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
     fn row(&self, i: usize) -> &[T] {
         &self.rows[i * (i + 1) / 2..(i + 1) * (i + 2) / 2]
     }

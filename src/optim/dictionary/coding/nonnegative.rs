@@ -42,8 +42,8 @@ pub fn nonnegative<T: Scalar>(
             break;
         }
         let Some((k, largest)) = first_largest(&solver.residual) else { break };
-        // Nothing is left to gain: also if NaN.
-        if !(largest > enters) {
+        // Nothing is left to gain.
+        if largest <= enters {
             break;
         }
         let mut value = T::ZERO;
@@ -108,7 +108,7 @@ fn descend<T: Scalar>(gram: Gram<'_, T>, products: &[T], penalty: T, solver: &mu
         solver.solution.extend(solver.support.iter().map(|k| products[*k as usize] - penalty));
         solver.factor.solve(&mut solver.solution);
         let entering = first && solver.values.last().is_some_and(|v| *v == T::ZERO);
-        if entering && solver.solution.last().is_some_and(|s| !(*s > T::ZERO)) {
+        if entering && solver.solution.last().is_some_and(|s| *s <= T::ZERO) {
             solver.support.pop();
             solver.values.pop();
             solver.factor.truncate(solver.support.len());
@@ -119,9 +119,9 @@ fn descend<T: Scalar>(gram: Gram<'_, T>, products: &[T], penalty: T, solver: &mu
         let mut step = T::of(1.0);
         let mut last = None;
         for (i, (&value, &solution)) in solver.values.iter().zip(&solver.solution).enumerate() {
-            if !(solution > T::ZERO) {
+            if solution <= T::ZERO {
                 let t = value / (value - solution);
-                if !(t >= step) {
+                if t < step {
                     (step, last) = (t, Some(i));
                 }
             }
@@ -140,9 +140,15 @@ fn descend<T: Scalar>(gram: Gram<'_, T>, products: &[T], penalty: T, solver: &mu
 
 /// Takes atoms without a code out of the active set.
 fn drop_zeros<T: Scalar>(gram: Gram<'_, T>, solver: &mut Solver<T>) {
-    let first = solver.values.iter().position(|v| !(*v > T::ZERO)).unwrap_or(solver.values.len());
-    let tail: Vec<(u32, T)> =
-        solver.support.iter().copied().zip(solver.values.iter().copied()).skip(first).filter(|(_, v)| *v > T::ZERO).collect();
+    let first = solver.values.iter().position(|v| *v <= T::ZERO).unwrap_or(solver.values.len());
+    let tail: Vec<(u32, T)> = solver
+        .support
+        .iter()
+        .copied()
+        .zip(solver.values.iter().copied())
+        .skip(first)
+        .filter(|(_, v)| *v > T::ZERO)
+        .collect();
     solver.support.truncate(first);
     solver.values.truncate(first);
     solver.factor.truncate(first);

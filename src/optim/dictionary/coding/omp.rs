@@ -19,14 +19,7 @@ use super::{Gram, Solver, rounding};
 /// # Panics
 /// If `products` is not as long as the dictionary, which is a mistake of the program.
 #[inline(always)]
-pub fn omp<T: Scalar>(
-    gram: Gram<'_, T>,
-    products: &[T],
-    energy: T,
-    atoms: usize,
-    target: T,
-    solver: &mut Solver<T>,
-) {
+pub fn omp<T: Scalar>(gram: Gram<'_, T>, products: &[T], energy: T, atoms: usize, target: T, solver: &mut Solver<T>) {
     solver.start(products);
     let mut error = energy;
     while solver.support.len() < atoms && error > target {
@@ -38,7 +31,7 @@ pub fn omp<T: Scalar>(
         }
         let Some((k, largest)) = first_largest(&solver.magnitudes) else { break };
         // A residual of mere rounding has no direction.
-        if !(largest > rounding(energy)) {
+        if largest <= rounding(energy) {
             break;
         }
         if !solver.take(gram, k) {

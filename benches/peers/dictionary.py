@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Times dictionary learning with SPAMS and scikit-learn beside sdlab on the same samples, and says how many features each recovers.
 
-    python3 benches/peers/dictionary.py [--seeds 5] [--repeats 3] [--threads 2] [--venv DIR] [--installed] [--bench PROGRAM]
+    python3 benches/peers/dictionary.py [--seeds 5] [--repeats 3] [--threads 1] [--venv DIR] [--installed] [--bench PROGRAM]
 
 Installs `spams-bin` and `scikit-learn` from PyPI into the virtual environment; not part of CI. `cargo bench --bench dictionary` writes the samples of
 the bench (n = 200 features in R^128, S = 0.98, N = 20,000; other features, samples and starts for every seed) and times sdlab; then each package
-learns K = 400 and K = 200 atoms from them. All of them use the lasso with non-negative codes, mini-batches of 512 in f32, and λ = 1.2 times the root mean
+learns K = 400 and K = 200 atoms from them. All of them use the lasso (with non-negative codes, but for scikit-learn, whose LARS has none), mini-batches of 512 in f32, and λ = 1.2 times the root mean
 square of ‖x‖/√128. SPAMS is given several budgets, in multiples of the passes of sdlab, since it does not stop by itself. Seconds are
 medians of the repeats; a ratio is that of the median over the seeds to that of sdlab. A feature is recovered at τ if some atom has a cosine above τ
-with it. Other work on the machine moves all figures, so ratios are what counts.
+with it. One thread each is the default: the threads of OpenMP and OpenBLAS wait by spinning, so that with more of them other work on the machine slows SPAMS
+down by far more than its share.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def sklearn(x, atoms, penalty, passes, threads, seed):
     from sklearn.decomposition import MiniBatchDictionaryLearning
 
     learner = MiniBatchDictionaryLearning(
-        n_components=atoms, alpha=penalty, batch_size=BATCH, max_iter=passes, fit_algorithm="cd", positive_code=True, n_jobs=threads, random_state=seed, tol=0.0, max_no_improvement=None
+        n_components=atoms, alpha=penalty, batch_size=BATCH, max_iter=passes, random_state=seed, tol=0.0, max_no_improvement=None
     )
     return learner.fit(x).components_.T
 
@@ -80,7 +81,7 @@ def inside(arguments):
 
 
 def threads_only(count):
-    """The environment in which everything runs by so many threads; the packages' own BLAS has one for each of them."""
+    """The environment in which everything runs by so many threads."""
     return os.environ | {name: str(count) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")}
 
 
@@ -159,7 +160,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--budgets", type=lambda text: [int(number) for number in text.split(",")], default=[1, 4, 10], help="of SPAMS, with commas between them")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--venv", type=pathlib.Path, default=environment.ROOT / "target/peers-venv")
     parser.add_argument("--installed", action="store_true", help="take the virtual environment as it is")
     parser.add_argument("--bench", type=pathlib.Path, help="the program of the bench dictionary, if it is built already")

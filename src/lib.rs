@@ -33,6 +33,7 @@
 //! | Def. 2.5, eqs. 5–9, §4: the family of methods, anchoring | [`sdl`] |
 //! | §5.1: recovery | [`metrics`] |
 //! | Future work: alternating convex search and other optimizers | [`optim`] |
+//! | Optimizers against certified optima | [`compare`] |
 //! | Tables 1 and 4–7 repeated | [`results`] |
 //! | App. C: the Linear Representation Bench | [`bench`](mod@bench) |
 //!
@@ -45,6 +46,7 @@ pub mod backend;
 pub mod bench;
 pub mod claims;
 pub mod cli;
+pub mod compare;
 pub mod exact;
 mod fault;
 pub mod io;

@@ -6,6 +6,7 @@
 mod bench;
 mod certify;
 mod claims;
+mod compare;
 mod diagnose;
 mod evaluate;
 mod input;
@@ -63,6 +64,7 @@ enum Command {
     Train(train::Arguments),
     Evaluate(evaluate::Arguments),
     Diagnose(diagnose::Arguments),
+    Compare(compare::Arguments),
     Report(report::Arguments),
 }
 
@@ -150,6 +152,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Certify(arguments) => certify::run(arguments, &mut session),
         Command::Bench(arguments) => bench::run(arguments, &mut session),
         Command::Train(arguments) => train::run(arguments, &mut session),
+        Command::Compare(arguments) => compare::run(arguments, &mut session),
         Command::Evaluate(arguments) => evaluate::run(arguments, &mut session),
         Command::Diagnose(arguments) => diagnose::run(arguments, &mut session),
         Command::Report(arguments) => report::run(arguments, &mut session),

@@ -2,7 +2,7 @@
 
 use super::names::choose;
 use super::output::Progress;
-use super::results::{full, refresh, stored};
+use super::results::{compared, full, refresh, stored};
 use super::verify::{answer, machine, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::Context;
@@ -10,7 +10,7 @@ use crate::io::origin::Checkout;
 use crate::report::macros::Facts;
 use crate::report::page::Exhibit;
 use crate::report::provenance::{Provenance, checkout};
-use crate::report::{claims, exhibits, page, trainings};
+use crate::report::{claims, comparison, exhibits, page, trainings};
 use crate::results::{live, low_dimension};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -128,6 +128,7 @@ fn exhibits(arguments: &Arguments, source: Option<&Checkout>, session: &Session)
         progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     }
     all.extend(results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size, false)));
+    all.extend(comparison::exhibit(&compared(&arguments.results)?));
     Ok(all)
 }
 

@@ -153,7 +153,7 @@ pub enum Termination {
         /// ‖∇‖, or the last decrease.
         measure: f64,
     },
-    /// The loss is no finite number any more.
+    /// The loss is no finite number any more, or absurdly large.
     Diverged {
         /// The step at which it was seen.
         step: u64,
@@ -169,6 +169,9 @@ pub enum Termination {
 
 /// Fraction of Σ_d M_d ‖r_d‖² below which a loss is rounding.
 pub const NO_LOSS: f64 = 1e-20;
+
+/// Multiple of Σ_d M_d ‖r_d‖² beyond which a loss is absurd.
+const DIVERGED: f64 = 1e9;
 
 /// What an optimizer may spend; whichever ends first.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -226,7 +229,7 @@ pub fn run(
     let floor = NO_LOSS * problem.total();
     loop {
         observer.observe(&state, seconds);
-        let termination = if !state.loss.is_finite() {
+        let termination = if !state.loss.is_finite() || state.loss > DIVERGED * problem.total() {
             Some(Termination::Diverged { step: state.steps })
         } else if state.loss <= floor {
             Some(Termination::NoLoss { loss: state.loss, floor })

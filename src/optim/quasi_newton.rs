@@ -16,6 +16,8 @@ use argmin::solver::quasinewton::LBFGS;
 use argmin::solver::trustregion::{Steihaug, TrustRegion};
 use argmin_math::ArgminDot;
 use faer::Mat;
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// Pairs that L-BFGS remembers.
 const MEMORY: usize = 10;
@@ -26,10 +28,12 @@ type SecondOrder<'a> = IterState<Vector, Vector, (), HessianAt<'a>, (), f64>;
 type LineSearch = MoreThuenteLineSearch<Vector, Vector, f64>;
 
 /// The problem as a function of (V, W) in one vector: the columns of V, then those of W.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Flat<'a> {
     problem: &'a ApproximateLoss,
     n_q: usize,
+    /// Products with a Hessian so far.
+    products: Rc<Cell<u64>>,
 }
 
 impl Flat<'_> {
@@ -74,6 +78,7 @@ pub struct HessianAt<'a> {
 
 impl ArgminDot<Vector, Vector> for HessianAt<'_> {
     fn dot(&self, direction: &Vector) -> Vector {
+        self.flat.products.set(self.flat.products.get() + 1);
         let image = self.flat.problem.hessian_product(&self.at, &self.flat.weights(direction));
         image.map_or_else(|_| vec![f64::NAN; direction.len()], |image| flatten(&image))
     }
@@ -84,7 +89,7 @@ impl<'a> Hessian for Flat<'a> {
     type Hessian = HessianAt<'a>;
 
     fn hessian(&self, x: &Vector) -> Result<HessianAt<'a>, Error> {
-        Ok(HessianAt { flat: *self, at: self.weights(x) })
+        Ok(HessianAt { flat: self.clone(), at: self.weights(x) })
     }
 }
 
@@ -121,7 +126,7 @@ impl<'a> QuasiNewton<'a> {
     }
 
     fn begin(&self, start: &Weights) -> Result<Inner<'a>, Error> {
-        let flat = Flat { problem: self.problem, n_q: start.n_q() };
+        let flat = Flat { problem: self.problem, n_q: start.n_q(), products: Rc::default() };
         let mut problem = Problem::new(flat);
         let x = flatten(start);
         Ok(match self.kind {
@@ -164,7 +169,8 @@ impl Inner<'_> {
 /// Evaluations so far: a loss is half of a loss with gradient, a product with the Hessian about two of them.
 fn spent(problem: &Problem<Flat<'_>>) -> f64 {
     let count = |name: &str| problem.counts.get(name).copied().unwrap_or(0) as f64;
-    0.5 * count("cost_count") + count("gradient_count") + 2.0 * count("hessian_count")
+    let products = problem.problem.as_ref().map_or(0, |flat| flat.products.get()) as f64;
+    0.5 * count("cost_count") + count("gradient_count") + 2.0 * products
 }
 
 impl Optimizer for QuasiNewton<'_> {
@@ -187,7 +193,7 @@ impl Optimizer for QuasiNewton<'_> {
     fn step(&mut self, problem: &dyn Biconvex, state: &mut State) -> Result<(), LossError> {
         state.steps += 1;
         state.gradients += 1.0;
-        let flat = Flat { problem: self.problem, n_q: state.at.n_q() };
+        let flat = Flat { problem: self.problem, n_q: state.at.n_q(), products: Rc::default() };
         let next = self.inner.as_mut().and_then(Inner::next).map(|(x, cost)| (flat.weights(&x), cost));
         let Some((at, cost)) = next else {
             self.stuck = true;

@@ -24,6 +24,7 @@ mod typeface;
 pub mod bibliography;
 pub mod choices;
 pub mod claims;
+pub mod comparison;
 pub mod csv;
 pub mod exhibits;
 pub mod figure;

@@ -1,0 +1,97 @@
+//! `sdlab compare`: optimizers on instances whose optima are known with certificates.
+
+use super::interrupt::Deferred;
+use super::output::Progress;
+use super::{Answer, CliError, Session};
+use crate::compare::Comparison;
+use crate::compare::config::OPTIMIZERS;
+use crate::compare::measure::Folder;
+use crate::compare::summary::{Summary, summarise};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Compare optimizers on instances whose optima are known with certificates, resumable
+#[derive(Debug, Args)]
+#[command(after_help = examples())]
+pub struct Arguments {
+    /// The comparison as a TOML file, or `-`
+    #[arg(value_name = "CONFIG")]
+    config: String,
+    /// The folder of the comparison [default: runs/compare/<name of the configuration>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Remove the results that the folder holds, and begin anew
+    #[arg(long)]
+    force: bool,
+    /// Stop after so many instances of the whole comparison
+    #[arg(long, value_name = "N")]
+    max_instances: Option<usize>,
+}
+
+fn examples() -> String {
+    let names: String = OPTIMIZERS.iter().map(|(name, what)| format!("  {name:18}  {what}\n")).collect();
+    format!(
+        "Examples:
+  sdlab compare configs/compare/default.toml
+  sdlab compare configs/compare/default.toml --out runs/mine --seed 1
+  sdlab certify runs/compare/default/certificates
+
+Optimizers:
+{names}
+The folder holds config.toml (complete, with the tuned steps), results.jsonl, the problems in instances, and the certificates of
+their bounds and optima. The same comparison writes the same bytes, but for timings.jsonl. A comparison that was stopped goes on where
+it was when the command is given again."
+    )
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
+    let (name, text) = session.inputs.configuration(&arguments.config)?;
+    let request = |error: String| CliError::Request(error);
+    let mut comparison = Comparison::from_toml(&text).map_err(|error| request(format!("{name}: {error}")))?;
+    if let Some(seed) = session.given_seed {
+        comparison.seed = seed;
+    }
+    let path = arguments.out.clone().unwrap_or_else(|| default_folder(&arguments.config));
+    let deferred = Deferred::begin();
+    let mut folder = Folder::open(&path, comparison, arguments.force).map_err(request)?;
+    let (all, done) = folder.progress();
+    if done > 0 && done < all {
+        session.output.text(&format!("going on after {done} of {all} instances"))?;
+    }
+    let until = arguments.max_instances.unwrap_or(all).min(all);
+    let mut progress = Progress::new(all);
+    let mut interrupted = false;
+    for k in done..until {
+        progress.set(k, "instances");
+        folder.next().map_err(request)?;
+        interrupted = deferred.asked();
+        if interrupted {
+            break;
+        }
+    }
+    progress.finish();
+    let (_, done) = folder.progress();
+    if let Some(Summary { answers, tables, .. }) = summarise(&folder.records) {
+        for table in &tables {
+            session.output.table(table)?;
+        }
+        for (question, answer) in &answers {
+            session.output.text(&format!("\n{question}\n  {answer}"))?;
+        }
+        let answers: Vec<_> = answers.iter().map(|(q, a)| json!({"question": q, "answer": a})).collect();
+        session.output.json(&json!({
+            "folder": path.display().to_string(), "instances": all, "done": done,
+            "runs": folder.records.len(), "answers": answers,
+        }))?;
+    }
+    session.output.text(&format!("\n{done} of {all} instances in {}", path.display()))?;
+    Ok(if interrupted { Answer::Interrupted } else { Answer::Yes })
+}
+
+/// `runs/compare/` and the name of the configuration.
+fn default_folder(config: &str) -> PathBuf {
+    let stem = Path::new(config).file_stem().filter(|stem| *stem != "-");
+    Path::new("runs/compare").join(stem.unwrap_or_else(|| "comparison".as_ref()))
+}

@@ -1,0 +1,203 @@
+//! What is compared, as TOML.
+
+use crate::optim::Budget;
+use crate::optim::Optimizer;
+use crate::optim::acs::{AlternatingSearch, Variant};
+use crate::optim::adam::Adam;
+use crate::optim::gradient_descent::{GradientDescent, Perturbation, StepRule};
+use crate::optim::nesterov::Nesterov;
+use crate::optim::quasi_newton::{Kind, QuasiNewton};
+use crate::theory::families::Family;
+use crate::theory::loss::ApproximateLoss;
+use serde::{Deserialize, Serialize};
+
+/// Instances, optimizers and budget of one comparison.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// Seed of instances and starts.
+    #[serde(default)]
+    pub seed: u64,
+    /// Starts of every instance, the same for all optimizers.
+    pub starts: u64,
+    /// What every run may spend.
+    pub budget: Budget,
+    /// By name; [`OPTIMIZERS`] lists them.
+    pub optimizers: Vec<String>,
+    /// Whose instances.
+    pub families: Vec<FamilyConfig>,
+}
+
+/// Instances of one family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FamilyConfig {
+    /// Its name, as in [`crate::theory::families`].
+    pub family: String,
+    /// n.
+    pub n: usize,
+    /// n_p.
+    pub n_p: usize,
+    /// n_r of a transcoder; absent for an autoencoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_r: Option<usize>,
+    /// n_q.
+    pub latents: usize,
+    /// The threshold c, as an exact number.
+    #[serde(default = "zero")]
+    pub threshold: String,
+    /// Number of instances.
+    pub instances: u64,
+}
+
+fn zero() -> String {
+    "0".into()
+}
+
+/// Every optimizer that a comparison can name, with what it is.
+pub const OPTIMIZERS: [(&str, &str); 12] = [
+    ("acs", "alternating convex search in the start's cell"),
+    ("acs-proximal", "the same with proximal steps, ρ = 1/100 of the mean mass"),
+    ("acs-piecewise", "alternating search across cells, by the event sweep"),
+    ("acs-insertion", "the same, moving neurons to where they gain most"),
+    ("descent-fixed", "gradient descent with a tuned step"),
+    ("descent-lipschitz", "gradient descent with backtracking"),
+    ("descent-exact", "gradient descent with exact line search across cells"),
+    ("perturbed-descent", "gradient descent with backtracking and perturbations"),
+    ("nesterov", "accelerated gradient descent with restarts"),
+    ("adam", "Adam with a tuned step"),
+    ("lbfgs", "L-BFGS, line search of Moré and Thuente"),
+    ("trust-region", "trust region, Steihaug's conjugate gradients"),
+];
+
+/// Relative residuals at which alternating methods end.
+const RESIDUALS: f64 = 1e-10;
+/// Relative gradient at which gradient methods end.
+const GRADIENT: f64 = 1e-9;
+
+/// Steps of the methods that need one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Steps {
+    /// Of `descent-fixed`.
+    pub descent: f64,
+    /// Of `adam`.
+    pub adam: f64,
+}
+
+/// The optimizer of this name for a problem; `None` if there is none.
+pub fn optimizer<'a>(
+    name: &str,
+    problem: &'a ApproximateLoss,
+    steps: Steps,
+    seed: u64,
+) -> Option<Box<dyn Optimizer + 'a>> {
+    let alternating =
+        |variant| Box::new(AlternatingSearch::new(problem, variant, RESIDUALS)) as Box<dyn Optimizer + 'a>;
+    let descent = |rule| GradientDescent::new(problem, rule, GRADIENT);
+    let perturbation = Perturbation { radius: 1e-2, patience: 200, fall: 1e-9, seed };
+    Some(match name {
+        "acs" => alternating(Variant::Cell),
+        "acs-proximal" => alternating(Variant::Proximal(0.01)),
+        "acs-piecewise" => alternating(Variant::Piecewise),
+        "acs-insertion" => alternating(Variant::Insertion),
+        "descent-fixed" => Box::new(descent(StepRule::Fixed(steps.descent))),
+        "descent-lipschitz" => Box::new(descent(StepRule::Lipschitz)),
+        "descent-exact" => Box::new(descent(StepRule::Exact)),
+        "perturbed-descent" => Box::new(descent(StepRule::Lipschitz).perturbed(perturbation)),
+        "nesterov" => Box::new(Nesterov::new(GRADIENT)),
+        "adam" => Box::new(Adam::new(steps.adam, 1e-3, GRADIENT)),
+        "lbfgs" => Box::new(QuasiNewton::new(problem, Kind::Lbfgs, GRADIENT)),
+        "trust-region" => Box::new(QuasiNewton::new(problem, Kind::TrustRegion, GRADIENT)),
+        _ => return None,
+    })
+}
+
+impl Comparison {
+    /// From TOML; the error names the field and what was expected.
+    pub fn from_toml(text: &str) -> Result<Self, String> {
+        let comparison: Self = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+        comparison.check()?;
+        Ok(comparison)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { starts, budget, optimizers, families, .. } = self;
+        let positive = |name: &str, value: f64| {
+            if value >= 1.0 { Ok(()) } else { Err(format!("{name}: expected a number >= 1, found {value}")) }
+        };
+        positive("starts", *starts as f64)?;
+        positive("budget.steps", budget.steps as f64)?;
+        positive("budget.gradients", budget.gradients)?;
+        if optimizers.is_empty() || families.is_empty() {
+            return Err("optimizers, families: expected at least one of each".into());
+        }
+        for (k, name) in optimizers.iter().enumerate() {
+            if !OPTIMIZERS.iter().any(|(known, _)| known == name) {
+                let known: Vec<_> = OPTIMIZERS.iter().map(|(name, _)| *name).collect();
+                return Err(format!("optimizers[{k}]: expected one of {}, found \"{name}\"", known.join(", ")));
+            }
+            if optimizers[..k].contains(name) {
+                return Err(format!("optimizers[{k}]: \"{name}\" stands there twice"));
+            }
+        }
+        for (k, family) in families.iter().enumerate() {
+            let at = |field: &str| format!("families[{k}].{field}");
+            if Family::by_name(&family.family).is_none() {
+                let known: Vec<_> = Family::ALL.iter().map(Family::name).collect();
+                return Err(format!(
+                    "{}: expected one of {}, found \"{}\"",
+                    at("family"),
+                    known.join(", "),
+                    family.family
+                ));
+            }
+            for (field, value) in [("n", family.n), ("n_p", family.n_p), ("latents", family.latents)] {
+                if !(1..=512).contains(&value) {
+                    return Err(format!("{}: expected an integer from 1 to 512, found {value}", at(field)));
+                }
+            }
+            positive(&at("instances"), family.instances as f64)?;
+            let c =
+                crate::exact::rational::parse(&family.threshold).map_err(|e| format!("{}: {e}", at("threshold")))?;
+            if crate::exact::rational::sign(&c) < 0 {
+                return Err(format!("{}: expected a number >= 0, found {c}", at("threshold")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "starts = 2\noptimizers = [\"acs\"]\n[budget]\nsteps = 10\ngradients = 100\n[[families]]\nfamily = \"orthonormal\"\nn = 3\nn_p = 3\nlatents = 2\ninstances = 1\n";
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(Comparison::from_toml(TEXT).is_ok());
+        for (from, to, named) in [
+            ("starts = 2", "starts = 0", "starts"),
+            ("\"acs\"", "\"magic\"", "optimizers[0]"),
+            ("\"acs\"", "\"acs\", \"acs\"", "optimizers[1]"),
+            ("orthonormal", "orthogonal", "families[0].family"),
+            ("latents = 2", "latents = 0", "families[0].latents"),
+            ("instances = 1", "instances = 1\nthreshold = \"-1\"", "families[0].threshold"),
+            ("steps = 10", "steps = 10\nstep = 1", "step"),
+            ("gradients = 100", "gradients = nan", "budget.gradients"),
+        ] {
+            let error = Comparison::from_toml(&TEXT.replace(from, to)).unwrap_err();
+            assert!(error.contains(named), "{named}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_listed_optimizer_exists() {
+        let P = faer::Mat::identity(2, 2);
+        let problem = ApproximateLoss::new(P.clone(), P, vec![1.0, 1.0], 0.0).unwrap();
+        let steps = Steps { descent: 0.1, adam: 0.1 };
+        assert!(OPTIMIZERS.iter().all(|(name, _)| optimizer(name, &problem, steps, 0).is_some()));
+        assert!(optimizer("magic", &problem, steps, 0).is_none());
+    }
+}

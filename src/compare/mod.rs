@@ -1,0 +1,22 @@
+//! Optimizers compared on instances whose optima are known: one suite, one set of starts, one budget for all.
+//!
+//! | part | module |
+//! |---|---|
+//! | what is compared: families, sizes, optimizers, budget | [`config`] |
+//! | the instances, each with a certified lower bound and, where it is attained, a certified optimum | [`suite`] |
+//! | how the tuned steps were chosen, on instances that are not compared | [`tuning`] |
+//! | one run in numbers, a line of `results.jsonl` | [`record`] |
+//! | all runs of an instance; the folder of a comparison, resumable | [`measure`] |
+//! | profiles, success rates, expected cost, classes of end points, paired tests, answers | [`summary`] |
+//!
+//! Nothing in a summary is measured by it: all of it follows from `results.jsonl`.
+
+pub mod config;
+pub mod measure;
+pub mod record;
+pub mod suite;
+pub mod summary;
+pub mod tuning;
+
+pub use config::Comparison;
+pub use record::Record;

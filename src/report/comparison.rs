@@ -1,0 +1,25 @@
+//! A comparison of optimizers as a part of the page.
+
+use super::page::Exhibit;
+use crate::compare::Record;
+use crate::compare::summary::{Summary, summarise};
+
+/// The part of the page for the records of one comparison; nothing if there are none.
+pub fn exhibit(records: &[Record]) -> Option<Exhibit> {
+    let Summary { answers, figures, tables } = summarise(records)?;
+    let mut paragraphs = vec![
+        "Every optimizer begins at the same random points of the same instances, with the same budget. The lower bounds and the optima without loss \
+         carry certificates, which `sdlab compare` writes beside the results. A class is decided by the residuals of both blocks, the gradient and the \
+         Hessian in f64. What is called the best known loss is certified only where the first table says so. Every number here follows from the stored \
+         results of `sdlab compare configs/compare/default.toml`."
+            .to_owned(),
+    ];
+    paragraphs.extend(answers.into_iter().map(|(question, answer)| format!("{question} {answer}")));
+    Some(Exhibit {
+        id: "compare".into(),
+        title: "Optimizers against certified optima".into(),
+        paragraphs,
+        figures,
+        tables,
+    })
+}

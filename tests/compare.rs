@@ -1,0 +1,110 @@
+//! `sdlab compare`: results, resumption, certificates, and what wrong input is told.
+
+mod common;
+
+use common::sdlab;
+use std::fs;
+use std::path::Path;
+
+const CONFIG: &str = r#"
+starts = 2
+optimizers = ["acs", "descent-lipschitz", "lbfgs"]
+[budget]
+steps = 200
+gradients = 400
+[[families]]
+family = "orthonormal"
+n = 3
+n_p = 3
+latents = 2
+instances = 2
+[[families]]
+family = "random-unit"
+n = 3
+n_p = 3
+latents = 3
+instances = 1
+"#;
+
+fn compare(config: &Path, out: &Path, more: &[&str]) -> std::process::Output {
+    let mut arguments = vec!["compare", config.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    arguments.extend(more);
+    sdlab(&arguments)
+}
+
+fn error(output: &std::process::Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_comparison_goes_on_where_it_was_stopped_and_ends_in_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("one.toml");
+    fs::write(&config, CONFIG).unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    assert!(compare(&config, &whole, &[]).status.success());
+    let expected = fs::read_to_string(whole.join("results.jsonl")).unwrap();
+    assert_eq!(expected.lines().count(), 3 * 2 * 3);
+
+    assert!(compare(&config, &parts, &["--max-instances", "1"]).status.success());
+    // A kill in the middle of writing: half of an instance, and half of a line.
+    let lines: Vec<&str> = expected.lines().collect();
+    let torn = lines[..8].join("\n") + "\n" + &lines[8][..40];
+    fs::write(parts.join("results.jsonl"), torn).unwrap();
+    let output = compare(&config, &parts, &[]);
+    assert!(output.status.success(), "{}", error(&output));
+    assert_eq!(fs::read_to_string(parts.join("results.jsonl")).unwrap(), expected);
+    for line in fs::read_to_string(parts.join("timings.jsonl")).unwrap().lines() {
+        assert!(line.contains("seconds"));
+    }
+
+    // What is proved of every instance replays, and a changed bound is refused.
+    let proofs = whole.join("certificates");
+    let certify = |path: &Path| sdlab(&["certify", path.to_str().unwrap()]).status.code().unwrap();
+    assert_eq!(certify(&proofs), 0);
+    assert_eq!(fs::read_dir(&proofs).unwrap().count(), 3);
+    let bound = proofs.join("orthonormal-n3-p3-q2-0-lower-bound.json");
+    let mut proof: serde_json::Value = serde_json::from_str(&fs::read_to_string(&bound).unwrap()).unwrap();
+    proof["body"]["bound"] = "1000".into();
+    fs::write(&bound, proof.to_string()).unwrap();
+    assert_eq!(certify(&bound), 1);
+}
+
+#[test]
+fn a_loss_below_a_certified_bound_is_never_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("one.toml");
+    fs::write(&config, CONFIG).unwrap();
+    let out = folder.path().join("out");
+    assert!(compare(&config, &out, &["--seed", "3"]).status.success());
+    let mut met = 0;
+    for line in fs::read_to_string(out.join("results.jsonl")).unwrap().lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let (lower, loss, total) = (number(&record["lower"]), number(&record["end"]["loss"]), number(&record["total"]));
+        assert!(loss >= lower - 1e-12 * total, "{line}");
+        met += usize::from(loss <= lower + 1e-6 * total);
+    }
+    assert!(met > 0, "no run has met its bound");
+}
+
+#[test]
+fn wrong_input_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("one.toml");
+    let out = folder.path().join("out");
+    fs::write(&config, CONFIG.replace("lbfgs", "newton")).unwrap();
+    let output = compare(&config, &out, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("optimizers[2]") && error(&output).contains("newton"), "{}", error(&output));
+
+    fs::write(&config, CONFIG).unwrap();
+    assert!(compare(&config, &out, &["--max-instances", "1"]).status.success());
+    let output = compare(&config, &out, &["--seed", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("another comparison"), "{}", error(&output));
+    fs::write(out.join("results.jsonl"), "{}\n").unwrap();
+    let output = compare(&config, &out, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("results.jsonl: line 1"), "{}", error(&output));
+}

@@ -18,8 +18,10 @@ use faer::linalg::matmul::matmul;
 use faer::prelude::SolveLstsq;
 use faer::{Accum, Mat, MatRef};
 
-/// Passes over the rows of overlapping cells, at most.
-const PASSES: usize = 2000;
+/// Passes over the rows of overlapping cells, products of conjugate gradients included, at most.
+const PASSES: u64 = 1000;
+/// Products of one run of conjugate gradients, at most.
+const PRODUCTS: usize = 100;
 /// A W-step over rows ends when a pass gains less than this fraction of what the whole step has gained, or than [`ROUNDING`] of the loss.
 const GAIN: f64 = 1e-10;
 /// Relative gains below this are rounding.
@@ -268,7 +270,7 @@ fn conjugate_gradients(
     let mut size = residual.squared_norm_l2();
     let goal = FALL * FALL * size;
     let (mut decrease, mut products) = (0.0, 1);
-    for _ in 0..4 * (n_q * loss.n_p()).min(500) {
+    for _ in 0..(2 * n_q * loss.n_p()).min(PRODUCTS) {
         if size <= goal {
             break;
         }
@@ -325,7 +327,7 @@ fn by_rows(loss: &ApproximateLoss, cell: &Cell, at: &Weights, proximal: f64) -> 
     // A proximal step is one pass; its rows are coupled too, but it need not be the minimum to be a descent.
     let most = if disjoint || proximal > 0.0 { 1 } else { PASSES };
     let mut row = vec![0.0; loss.n_p()];
-    for _ in 0..most {
+    while passes < most {
         let (mut gained, mut exact) = (0.0, true);
         for (i, on) in cell.on.iter().enumerate() {
             let v = at.V.col_as_slice(i);

@@ -323,7 +323,7 @@ fn by_rows(loss: &ApproximateLoss, cell: &Cell, at: &Weights, proximal: f64) -> 
     let mut E = cell_residuals(loss, at, &Z);
     let mut W = at.W.clone();
     let mut active: Vec<Vec<(usize, f64)>> = vec![Vec::new(); cell.on.len()];
-    let (mut decrease, mut passes, mut converged) = (0.0, 0, false);
+    let (mut decrease, mut passes, mut rounds, mut converged) = (0.0, 0, 0, false);
     // A proximal step is one pass; its rows are coupled too, but it need not be the minimum to be a descent.
     let most = if disjoint || proximal > 0.0 { 1 } else { PASSES };
     let mut row = vec![0.0; loss.n_p()];
@@ -370,6 +370,7 @@ fn by_rows(loss: &ApproximateLoss, cell: &Cell, at: &Weights, proximal: f64) -> 
             active[i] = step.multipliers;
         }
         passes += 1;
+        rounds += 1;
         decrease += gained;
         let value: f64 = (0..loss.n()).map(|d| masses[d] * dot(column(E.as_ref(), d), column(E.as_ref(), d))).sum();
         converged = exact;
@@ -377,7 +378,7 @@ fn by_rows(loss: &ApproximateLoss, cell: &Cell, at: &Weights, proximal: f64) -> 
             break;
         }
         converged &= disjoint;
-        if !disjoint && proximal == 0.0 && passes % 4 == 0 {
+        if !disjoint && proximal == 0.0 && rounds % 4 == 0 {
             let held: Vec<Vec<usize>> = active.iter().map(|list| list.iter().map(|(d, _)| *d).collect()).collect();
             if let Some(found) = conjugate_gradients(loss, cell, &at.V, &E, &held) {
                 passes += found.products;

@@ -141,7 +141,13 @@ impl Block {
             (Simplex { bound, vertices }, simplices)
         };
         if self.rays.is_empty() {
-            return Bounds { lower: self.total, upper: self.total, codes: best.1, simplices: 0, reason: Reason::Converged };
+            return Bounds {
+                lower: self.total,
+                upper: self.total,
+                codes: best.1,
+                simplices: 0,
+                reason: Reason::Converged,
+            };
         }
         self.rays.iter().for_each(|ray| self.improve(ray, &mut best));
         heap.push(bound(self.rays.clone(), &mut best).0);
@@ -246,8 +252,8 @@ fn bisect(vertices: Vec<Vec<f64>>) -> Vec<Vec<Vec<f64>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::theory::families::{Family, Parameters};
     use crate::exact::Rational;
+    use crate::theory::families::{Family, Parameters};
 
     /// Blocks of all n features: independent ones (n_p = n), or with a cone of their own (n_p < n, one more feature stays silent).
     fn instance(n: usize, n_p: usize, seed: u64) -> ApproximateLoss {

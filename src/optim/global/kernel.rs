@@ -2,8 +2,10 @@
 //!
 //! If the codes Z of a group g satisfy Zx = 0, the group loses at least ‖R_g x‖² / Σ x_d²/M_d. With fewer neurons than features there is
 //! such an x. A neuron with the cone C of codes leaves x only where some non-zero z ∈ C has z·x = 0, that is unless z·x has one strict sign on
-//! all extreme rays of C: x is *cut* by the cone. The least quotient over the x that every cone cuts is a lower bound, and it is the infimum
-//! of the loss where the neurons can be chosen to span the rest (always with one feature more than neurons, save for coincidences).
+//! all extreme rays of C: x is *cut* by the cone. The least quotient over the x that every cone cuts is a lower bound. With one feature more
+//! than neurons it is the infimum of the loss if codes of the closed cells can be chosen that are orthogonal to x and independent, or
+//! nearly so. That fails where the cells of two neurons share a ray and both cut x in this ray alone: their codes are then parallel, and
+//! the bound is too low. Independent features under the orthant do not have this; dependent ones often do.
 //!
 //! Neurons whose codes are all taken up by x (F_i ∩ g with P_{F_i ∩ g} x = 0) need no equation. A class of neurons with one pattern is taken
 //! up where that costs no more dimensions than it has neurons, for then it costs nothing.
@@ -52,8 +54,11 @@ impl Cones {
     /// A cone for the codes of a neuron on `features`: exact if all is decided and the cone is simplicial, else the orthant of the features
     /// on which it may fire.
     pub fn of(&mut self, problem: &Problem, known: &Known, features: &[usize]) -> CodeCone {
-        let decided: Option<BTreeSet<usize>> =
-            if known.contains(&None) { None } else { Some((0..known.len()).filter(|&d| known[d] == Some(true)).collect()) };
+        let decided: Option<BTreeSet<usize>> = if known.contains(&None) {
+            None
+        } else {
+            Some((0..known.len()).filter(|&d| known[d] == Some(true)).collect())
+        };
         if let Some(set) = decided {
             let cone = self.0.entry((set.clone(), features.to_vec()));
             if let Some(cone) = cone.or_insert_with(|| simplicial(problem, &set, features).ok().flatten()) {
@@ -93,7 +98,12 @@ fn simplicial(problem: &Problem, set: &BTreeSet<usize>, features: &[usize]) -> R
 }
 
 /// λ_j with Σ_j ρ_jd λ_j = p_d for the features that fire, each a combination of the inequalities of the cell.
-fn weights(problem: &Problem, set: &BTreeSet<usize>, features: &[usize], rays: &[Vec<Rational>]) -> Option<Vec<Weight>> {
+fn weights(
+    problem: &Problem,
+    set: &BTreeSet<usize>,
+    features: &[usize],
+    rays: &[Vec<Rational>],
+) -> Option<Vec<Weight>> {
     let (n, n_p) = (problem.n(), problem.n_p());
     let variables = rays.len() * n;
     let p = |d: usize, k: usize| problem.features()[d].w_p[k].clone();
@@ -107,7 +117,11 @@ fn weights(problem: &Problem, set: &BTreeSet<usize>, features: &[usize], rays: &
         }
     }
     for v in 0..variables {
-        row((0..variables).map(|u| if u == v { Rational::ONE } else { Rational::ZERO }).collect(), Relation::Ge, Rational::ZERO);
+        row(
+            (0..variables).map(|u| if u == v { Rational::ONE } else { Rational::ZERO }).collect(),
+            Relation::Ge,
+            Rational::ZERO,
+        );
     }
     let positive = problem.threshold().is_some_and(|c| sign(c) > 0);
     for j in 0..rays.len() {
@@ -169,7 +183,9 @@ impl KernelGroup {
                 let count = unmet.iter().filter(|&&i| firing(&known[i], features).as_ref() == Some(&class)).count();
                 let mut more = equations.clone();
                 more.extend((0..problem.n_p()).map(|k| {
-                    let entry = |(&d, &on): (&usize, &bool)| if on { problem.features()[d].w_p[k].clone() } else { Rational::ZERO };
+                    let entry = |(&d, &on): (&usize, &bool)| {
+                        if on { problem.features()[d].w_p[k].clone() } else { Rational::ZERO }
+                    };
                     features.iter().zip(&class).map(entry).collect::<Vec<_>>()
                 }));
                 let more = rref(&Rationals, &more).0;
@@ -215,8 +231,7 @@ impl KernelGroup {
             columns.iter().map(|a| columns.iter().map(|b| entry(a, b)).collect()).collect()
         };
         let gram = product(&|d, e| dot(r(d), r(e)));
-        let weight =
-            product(&|d, e| if d == e { Rational::ONE / &problem.features()[d].mass } else { Rational::ZERO });
+        let weight = product(&|d, e| if d == e { Rational::ONE / &problem.features()[d].mass } else { Rational::ZERO });
         Self { features: features.to_vec(), basis, cuts: Vec::new(), gram, weight }
     }
 
@@ -227,7 +242,9 @@ impl KernelGroup {
 
     /// ρ as a form of ξ: Tᵀρ.
     fn form(&self, ray: &[Rational]) -> Vec<Rational> {
-        (0..self.dimension()).map(|l| ray.iter().zip(&self.basis).fold(Rational::ZERO, |sum, (x, t)| sum + x * &t[l])).collect()
+        (0..self.dimension())
+            .map(|l| ray.iter().zip(&self.basis).fold(Rational::ZERO, |sum, (x, t)| sum + x * &t[l]))
+            .collect()
     }
 
     /// T times the `count` costliest eigenvectors of the quotient, rounded to 20 bits.
@@ -265,12 +282,9 @@ impl KernelGroup {
         let mut best: Option<(f64, Vec<f64>)> = None;
         let mut faces: Vec<Vec<usize>> = vec![Vec::new()];
         while let Some(face) = faces.pop() {
-            if face.len() + 1 < self.dimension() {
-                let first = face.last().map_or(0, |last| last + 1);
-                faces.extend((first..forms.len()).map(|next| face.iter().copied().chain([next]).collect()));
-            }
             let equations: Vec<Vec<f64>> = face.iter().map(|&k| forms[k].clone()).collect();
             let Some((value, xi)) = super::dense::least_on(&gram, &weight, &equations) else { continue };
+            // Smaller faces have larger values.
             if best.as_ref().is_some_and(|(best, _)| value >= *best) {
                 continue;
             }
@@ -283,6 +297,9 @@ impl KernelGroup {
             };
             if cuts.iter().all(cut) {
                 best = Some((value, xi));
+            } else if face.len() + 1 < self.dimension() {
+                let first = face.last().map_or(0, |last| last + 1);
+                faces.extend((first..forms.len()).map(|next| face.iter().copied().chain([next]).collect()));
             }
         }
         best
@@ -295,8 +312,12 @@ impl KernelGroup {
 
     /// The proof that every x that the cones cut pays at least s, if it is found.
     pub fn prove(&self, s: &Rational) -> Option<SignNode> {
-        let Q: Vec<Vec<Rational>> =
-            self.gram.iter().zip(&self.weight).map(|(g, w)| g.iter().zip(w).map(|(g, w)| g - s * w).collect()).collect();
+        let Q: Vec<Vec<Rational>> = self
+            .gram
+            .iter()
+            .zip(&self.weight)
+            .map(|(g, w)| g.iter().zip(w).map(|(g, w)| g - s * w).collect())
+            .collect();
         let mut proof = Proof::new(Q, Vec::new());
         // Cones with the same rays cut the same x.
         let mut cuts: Vec<&Cut> = Vec::new();
@@ -330,12 +351,28 @@ pub(super) struct Proof {
     Q64: Vec<Vec<f64>>,
     /// The forms on the path, each ≥ 0.
     forms: Vec<Vec<Rational>>,
+    /// Which of them are > 0.
+    strict: Vec<bool>,
+}
+
+/// A form on the path that is a positive multiple of a cone's form, taken with its sign.
+#[derive(Debug, Clone)]
+struct Place {
+    at: usize,
+    ratio: Rational,
+}
+
+/// c with a = c·b, if there is one; b is not 0.
+fn ratio(a: &[Rational], b: &[Rational]) -> Option<Rational> {
+    let k = b.iter().position(|x| !x.is_zero())?;
+    let ratio = &a[k] / &b[k];
+    a.iter().zip(b).all(|(x, y)| *x == &ratio * y).then_some(ratio)
 }
 
 impl Proof {
     /// That the form Q is non-negative where the given forms are, and more are to come.
     pub(super) fn new(Q: Vec<Vec<Rational>>, forms: Vec<Vec<Rational>>) -> Self {
-        Self { Q64: floats(&Q), Q, forms }
+        Self { Q64: floats(&Q), Q, strict: vec![false; forms.len()], forms }
     }
 
     /// A leaf, or the cases of the next cone.
@@ -346,37 +383,60 @@ impl Proof {
         let (cut, rest) = cuts.split_first()?;
         let form = cut.forms.first()?.clone();
         let negative: Vec<Rational> = form.iter().map(|x| -x).collect();
-        let place = self.forms.len();
-        let positive = self.with(&form, |proof| proof.chain(cut, rest, &mut vec![place], false))?;
-        let other = self.with(&negative, |proof| {
-            if root {
-                return proof.with(&form, |proof| proof.cases(rest, false));
+        for (turned, below) in [(&form, false), (&negative, true)] {
+            if let Some(place) = self.known(turned) {
+                return self.chain(cut, rest, vec![place], below);
             }
-            let below = proof.with(&negative, |proof| proof.chain(cut, rest, &mut vec![place + 1], true))?;
-            let zero = proof.with(&form, |proof| proof.cases(rest, false))?;
+        }
+        let at = self.forms.len();
+        let place = |at| Place { at, ratio: Rational::ONE };
+        let positive = self.with(&form, true, |proof| proof.chain(cut, rest, vec![place(at)], false))?;
+        let other = self.with(&negative, false, |proof| {
+            if root {
+                return proof.with(&form, false, |proof| proof.cases(rest, false));
+            }
+            let below = proof.with(&negative, true, |proof| proof.chain(cut, rest, vec![place(at + 1)], true))?;
+            let zero = proof.with(&form, false, |proof| proof.cases(rest, false))?;
             Some(split(&negative, below, zero))
         })?;
         Some(split(&form, positive, other))
     }
 
-    /// What follows once the first forms of a cone have one strict sign; `strict` are their places on the path.
-    fn chain(&mut self, cut: &Cut, rest: &[&Cut], strict: &mut Vec<usize>, below: bool) -> Option<SignNode> {
+    /// What follows once the first forms of a cone have one strict sign, as the forms at `strict` say.
+    fn chain(&mut self, cut: &Cut, rest: &[&Cut], mut strict: Vec<Place>, below: bool) -> Option<SignNode> {
         if let Some(leaf) = self.bounded() {
             return Some(leaf);
         }
-        let Some(next) = cut.forms.get(strict.len()) else { return Some(missed(cut, strict, below)) };
+        let Some(next) = cut.forms.get(strict.len()) else { return Some(missed(cut, &strict, below)) };
         let opposite: Vec<Rational> = next.iter().map(|x| -x).collect();
         let (next, opposite) = if below { (&opposite, next) } else { (next, &opposite) };
-        let other = self.with(opposite, |proof| proof.cases(rest, false))?;
-        strict.push(self.forms.len());
-        let positive = self.with(next, |proof| proof.chain(cut, rest, strict, below))?;
+        if self.known(opposite).is_some() {
+            return self.cases(rest, false);
+        }
+        if let Some(place) = self.known(next) {
+            strict.push(place);
+            return self.chain(cut, rest, strict, below);
+        }
+        let other = self.with(opposite, false, |proof| proof.cases(rest, false))?;
+        strict.push(Place { at: self.forms.len(), ratio: Rational::ONE });
+        let positive = self.with(next, true, |proof| proof.chain(cut, rest, strict, below))?;
         Some(split(next, positive, other))
     }
 
-    fn with<R>(&mut self, form: &[Rational], build: impl FnOnce(&mut Self) -> R) -> R {
+    /// Where the path says that the form is positive.
+    fn known(&self, form: &[Rational]) -> Option<Place> {
+        (0..self.forms.len()).filter(|&at| self.strict[at]).find_map(|at| {
+            let ratio = ratio(&self.forms[at], form).filter(|ratio| sign(ratio) > 0)?;
+            Some(Place { at, ratio })
+        })
+    }
+
+    fn with<R>(&mut self, form: &[Rational], strict: bool, build: impl FnOnce(&mut Self) -> R) -> R {
         self.forms.push(form.to_vec());
+        self.strict.push(strict);
         let built = build(self);
         self.forms.pop();
+        self.strict.pop();
         built
     }
 
@@ -393,7 +453,7 @@ impl Proof {
         let mut zeros: Vec<(usize, usize)> = Vec::new();
         for l in 0..self.forms.len() {
             for k in 0..l {
-                if self.forms[k].iter().zip(&self.forms[l]).all(|(a, b)| *a == -b) {
+                if ratio(&self.forms[k], &self.forms[l]).is_some_and(|ratio| sign(&ratio) < 0) {
                     zeros.push((k, l));
                 }
             }
@@ -436,7 +496,7 @@ impl Proof {
             list.push((k, l, from_f64(v).ok()?));
         }
         let mut gap = self.Q.clone();
-        let mut subtract = |gap: &mut Vec<Vec<Rational>>, k: usize, l: usize, v: &Rational| {
+        let subtract = |gap: &mut Vec<Vec<Rational>>, k: usize, l: usize, v: &Rational| {
             for a in 0..gap.len() {
                 for b in 0..gap.len() {
                     let product = &self.forms[k][a] * &self.forms[l][b] + &self.forms[l][a] * &self.forms[k][b];
@@ -485,14 +545,15 @@ fn rats(v: &[Rational]) -> Vec<Rat> {
 }
 
 /// The leaf where all forms of a cone are strict, ±Σ z_d x_d = Σ_j λ_j (±h_j).
-fn missed(cut: &Cut, places: &[usize], below: bool) -> SignNode {
+fn missed(cut: &Cut, places: &[Place], below: bool) -> SignNode {
     let mut missed = Missed { neuron: cut.neuron, on: Vec::new(), off: Vec::new(), free: Vec::new() };
-    for (weight, &k) in cut.weights.iter().zip(places) {
+    for (weight, Place { at, ratio }) in cut.weights.iter().zip(places) {
+        let scaled = |(d, y): &(usize, Rational)| (*d, *at, Rat(y / ratio));
         match weight {
-            Weight::Free(d) => missed.free.push((*d, k, Rat(Rational::ONE))),
+            Weight::Free(d) => missed.free.push((*d, *at, Rat(Rational::ONE / ratio))),
             Weight::Row { on, off } => {
-                missed.on.extend(on.iter().map(|(d, y)| (*d, k, Rat(y.clone()))));
-                missed.off.extend(off.iter().map(|(e, y)| (*e, k, Rat(y.clone()))));
+                missed.on.extend(on.iter().map(scaled));
+                missed.off.extend(off.iter().map(scaled));
             }
         }
     }

@@ -8,7 +8,10 @@
 pub type Multipliers = Vec<(usize, usize, f64)>;
 
 /// Newton steps in all, far more than a problem of this size takes.
-const STEPS: usize = 160;
+const STEPS: usize = 200;
+
+/// Largest multiplier, relative to the norm of Q and for forms of unit length. Where the cone is thin multipliers could grow without end.
+const LARGEST: f64 = 1e6;
 
 /// Multipliers ν with Q − Σ ν_kl (h_k h_lᵀ + h_l h_kᵀ) positive definite, its least eigenvalue above `margin` times the norm of Q, or `None` if
 /// there are none within rounding. Q is symmetric, the forms have its dimension and unit length.
@@ -37,7 +40,8 @@ pub fn multipliers(Q: &[Vec<f64>], forms: &[Vec<f64>], margin: f64) -> Option<Mu
         let mut t = 1.0;
         while t > 1e-12 {
             let moved: Vec<f64> = x.iter().zip(&step).map(|(x, s)| x - t * s).collect();
-            let inside = moved[1..].iter().all(|&v| v > 0.0) && factor(&matrix(&Q, forms, &pairs, &moved)).is_some();
+            let inside = moved[1..].iter().all(|&v| v > 0.0 && v < LARGEST)
+                && factor(&matrix(&Q, forms, &pairs, &moved)).is_some();
             // Self-concordance: the damped step decreases the barrier without a test.
             if inside {
                 x = moved;
@@ -73,7 +77,7 @@ fn matrix(Q: &[Vec<f64>], forms: &[Vec<f64>], pairs: &[(usize, usize)], x: &[f64
     M
 }
 
-/// Gradient and Hessian of −weight·τ − log det M − Σ log ν.
+/// Gradient and Hessian of −weight·τ − log det M − Σ log ν − Σ log (largest − ν).
 fn derivatives(
     inverse: &[Vec<f64>],
     forms: &[Vec<f64>],
@@ -91,13 +95,13 @@ fn derivatives(
     gradient[0] = -weight + (0..inverse.len()).map(|a| inverse[a][a]).sum::<f64>();
     hessian[0][0] = inverse.iter().map(|row| dot(row, row)).sum();
     for (at, &(k, l)) in pairs.iter().enumerate() {
-        gradient[at + 1] = 2.0 * Y[k][l] - 1.0 / x[at + 1];
+        gradient[at + 1] = 2.0 * Y[k][l] - 1.0 / x[at + 1] + 1.0 / (LARGEST - x[at + 1]);
         hessian[0][at + 1] = 2.0 * squares[k][l];
         hessian[at + 1][0] = hessian[0][at + 1];
         for (other, &(i, j)) in pairs.iter().enumerate() {
             hessian[at + 1][other + 1] = 2.0 * (Y[k][i] * Y[l][j] + Y[k][j] * Y[l][i]);
         }
-        hessian[at + 1][at + 1] += 1.0 / (x[at + 1] * x[at + 1]);
+        hessian[at + 1][at + 1] += 1.0 / (x[at + 1] * x[at + 1]) + 1.0 / (LARGEST - x[at + 1]).powi(2);
     }
     (gradient, hessian)
 }

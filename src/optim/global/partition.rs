@@ -15,8 +15,8 @@
 use super::GlobalError;
 use super::rayleigh::{MAX, Maximum, Proof, Small, on_orthant, on_rays};
 use super::rays::row_cone;
-use crate::exact::rational::{from_f64, to_f64};
 use crate::exact::Rational;
+use crate::exact::rational::{from_f64, to_f64};
 use crate::theory::loss::{ApproximateLoss, LossError};
 use crate::theory::problem::{Activation, Feature, Problem};
 use faer::linalg::solvers::Solve;
@@ -171,7 +171,11 @@ impl<'a> Partition<'a> {
     }
 
     #[allow(clippy::type_complexity, reason = "the parts of one record")]
-    fn on_cone(&self, problem: &Problem, features: &[usize]) -> Result<(f64, Vec<f64>, Option<Vec<f64>>, Proof), GlobalError> {
+    fn on_cone(
+        &self,
+        problem: &Problem,
+        features: &[usize],
+    ) -> Result<(f64, Vec<f64>, Option<Vec<f64>>, Proof), GlobalError> {
         let cone = row_cone(problem, &features.iter().copied().collect())?;
         let count = cone.codes.len();
         if count > MAX {
@@ -213,7 +217,11 @@ impl<'a> Partition<'a> {
         let sign = top.iter().sum::<f64>().signum();
         let b: Vec<f64> = top.iter().map(|x| sign * x).collect();
         if b.iter().any(|&x| x < 0.0) {
-            return Err(GlobalError::TooLarge { what: "features of a block with a face optimum", limit: MAX, found: m });
+            return Err(GlobalError::TooLarge {
+                what: "features of a block with a face optimum",
+                limit: MAX,
+                found: m,
+            });
         }
         Ok((eigen.S()[m - 1], self.unscaled(features, &b), None, Proof::Eigenvector))
     }

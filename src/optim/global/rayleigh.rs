@@ -185,7 +185,13 @@ fn is_copositive(A: &Small, n: usize, at: &Maximum) -> bool {
                 (true, true) => 0.0,
                 (false, true) => (-slope[d]).max(0.0) * y[e],
                 (true, false) => (-slope[e]).max(0.0) * y[d],
-                (false, false) => if d == e { 0.0 } else { (-A[d][e]).max(0.0) },
+                (false, false) => {
+                    if d == e {
+                        0.0
+                    } else {
+                        (-A[d][e]).max(0.0)
+                    }
+                }
             };
             M[d][e] = -(identity - A[d][e] - lowered);
         }
@@ -226,7 +232,8 @@ pub fn on_rays(A: &Small, B: &Small, n: usize, rank: usize) -> Option<Maximum> {
     let mut best: Option<Maximum> = None;
     for mask in (1usize..1 << n).filter(|mask| mask.count_ones() as usize <= rank) {
         let support: Vec<usize> = (0..n).filter(|k| mask >> k & 1 == 1).collect();
-        let Some((value, vector)) = top_of_pencil(&principal(A, &support), &principal(B, &support), support.len()) else {
+        let Some((value, vector)) = top_of_pencil(&principal(A, &support), &principal(B, &support), support.len())
+        else {
             continue;
         };
         if best.is_some_and(|best| value <= best.value) {

@@ -166,7 +166,13 @@ mod tests {
                     for (d, feature) in problem.features().iter().enumerate() {
                         let lowest = cone.set.iter().map(|&d| dot(w, &problem.features()[d].w_p)).min().unwrap();
                         let a = dot(w, &feature.w_p);
-                        assert!(if cone.set.contains(&d) { sign(&a) >= 0 } else if c > 0 { a <= lowest } else { sign(&a) <= 0 });
+                        assert!(if cone.set.contains(&d) {
+                            sign(&a) >= 0
+                        } else if c > 0 {
+                            a <= lowest
+                        } else {
+                            sign(&a) <= 0
+                        });
                     }
                 }
                 if row.set.is_empty() {

@@ -115,7 +115,11 @@ fn across(rays: &[Vec<f64>], values: &[f64], repeat: usize, inside: &[f64]) -> V
     let Some(last) = rays.len().checked_sub(1) else { return inside.to_vec() };
     if size <= 1e-9 * scale {
         let ray = &rays[repeat % (last + 1)];
-        return inside.iter().zip(ray).map(|(a, b)| a / length(&inside.to_vec()).max(1e-300) + b / length(ray)).collect();
+        return inside
+            .iter()
+            .zip(ray)
+            .map(|(a, b)| a / length(&inside.to_vec()).max(1e-300) + b / length(ray))
+            .collect();
     }
     let pairs: Vec<(usize, usize)> = (0..=last)
         .flat_map(|j| (0..=last).map(move |k| (j, k)))
@@ -144,7 +148,7 @@ pub fn descend(loss: &ApproximateLoss, start: &Candidate, steps: usize) -> Resul
         let minimum = loss.line_minimum(&at, &direction, 0.0, f64::INFINITY)?;
         let W = at.plus(minimum.t, &direction).W;
         let moved = value(loss, &W)?;
-        if !(moved < best.value * (1.0 - 1e-12)) {
+        if moved.is_nan() || moved >= best.value * (1.0 - 1e-12) {
             break;
         }
         best = Candidate { value: moved, W };

@@ -444,7 +444,7 @@ impl Proof {
     pub(super) fn bounded(&self) -> Option<SignNode> {
         let unit: Vec<Vec<f64>> = self.forms.iter().map(|h| h.iter().map(to_f64).collect()).collect();
         let lengths: Vec<f64> = unit.iter().map(|h| h.iter().map(|x| x * x).sum::<f64>().sqrt()).collect();
-        if lengths.iter().any(|length| *length == 0.0) {
+        if lengths.contains(&0.0) {
             // A form that vanishes says nothing; where it had to be positive there is no case at all, but such trees are not built.
             return None;
         }

@@ -976,32 +976,152 @@ def lower_bound(problem, body):
             contradiction(problem, on, off)
         else:
             groups = arr(obj(node, "groups")[0])
-            used = [d for group in groups for d in arr(obj(group, "features t y")[0])]
+            need(all(type(group) is dict and "features" in group for group in groups), "the key features is missing")
+            used = [d for group in groups for d in arr(group["features"])]
             need(len({index(d, problem.n) for d in used}) == len(used), "the groups repeat a feature")
-            reached = total(group_bound(problem, group, latents, fires) for group in groups)
+            reached = total(group_bound(problem, group, latents, fires, nodes) for group in groups)
             need(sign(reached - bound) >= 0, "the groups do not reach the bound")
 
     visit(tree)
 
 
-def group_bound(problem, group, latents, fires):
+def group_bound(problem, group, latents, fires, nodes):
     """The contribution of one group of a `lower-bound` leaf (§5)."""
-    features, t, y = obj(group, "features t y")
+    features = group["features"]
     need(features, "an empty group")
+    spend(latents * len(features) * 100)
+    if "conic" in group:
+        value = conic_bound(problem, features, obj(group, "features conic")[1], latents, fires)
+    elif "kernel" in group:
+        value = kernel_bound(problem, features, obj(group, "features kernel")[1], latents, fires, nodes)
+    else:
+        value = rank_bound(problem, features, *obj(group, "features t y")[1:], latents, fires)
+    return value if sign(value) > 0 else ZERO
+
+
+def reaching(features, latents, fires):
+    """The neurons that are not decided off on all features of a group."""
+    return [i for i in range(latents) if any(fires(i, d) is not False for d in features)]
+
+
+def conic_bound(problem, features, conic, latents, fires):
+    """tr S - t for one neuron with codes ≥ 0."""
+    t, n = obj(conic, "t n")
+    t, n = rat(t), positive_entries(n, (problem.n, problem.n))
+    need(sign(t) >= 0, "t is negative")
+    need(len(reaching(features, latents, fires)) <= 1, "several neurons reach the group")
+    need(all(d < e and d in features and e in features for d, e in n), "no two features of the group in order")
+
+    def entry(d, e):
+        value = -problem.M[d] * problem.M[e] * dot(problem.r[d], problem.r[e])
+        if d == e:
+            value = value + t * problem.M[d]
+        return value - n.get((min(d, e), max(d, e)), ZERO)
+
+    gap = [[entry(d, e) for e in features] for d in features]
+    need(positive_semidefinite(gap), "tD - DGD - N is not positive semidefinite")
+    return total(problem.M[d] * norm2(problem.r[d]) for d in features) - t
+
+
+def kernel_bound(problem, features, kernel, latents, fires, nodes):
+    """s, which every x = Tξ in the kernel of the group's codes pays."""
+    s, basis, tree = obj(kernel, "s basis tree")
+    s, size = rat(s), len(arr(arr(basis, len(features))[0]))
+    basis = mat(basis, len(features), size)
+    need(size >= 1, "the basis is empty")
+    need(rank(integral_rational(basis)) == size, "the columns of the basis are dependent")
+
+    def annihilated(i):
+        if any(fires(i, d) is None for d in features):
+            return False
+        weights = [(t, problem.p[d]) for d, t in zip(features, basis) if fires(i, d)]
+        return all(zero(dot([t[l] for t, _ in weights], [p[j] for _, p in weights]))
+                   for l in range(size) for j in range(problem.n_p))
+
+    unmet = [i for i in range(latents) if not annihilated(i)]
+    need(len(unmet) < size, "too many neurons may meet every x")
+    images = [[dot([t[l] for t in basis], [problem.r[d][j] for d in features]) for j in range(problem.n_r)]
+              for l in range(size)]
+    scaled = [[s * inverse(problem.M[d]) * t[l] for d, t in zip(features, basis)] for l in range(size)]
+    form = [[dot(images[a], images[b]) - dot([t[a] for t in basis], scaled[b]) for b in range(size)] for a in range(size)]
+
+    def visit(node, forms, root=False):
+        nodes[0] += 1
+        need(nodes[0] <= MAX_NODES, "over 200,000 nodes")
+        need(type(node) is dict, "a node is not an object")
+        if "sign" in node:
+            h, positive, other = obj(node, "sign positive other")
+            h, opposite = vec(h, size), [-x for x in vec(h, size)]
+            need(len(forms) < 60, "over 60 forms")
+            visit(positive, [*forms, (h, True)])
+            visit(other, [*forms, (opposite, False), *([(h, False)] if root else [])])
+        elif "above" in node or "below" in node:
+            side = "above" if "above" in node else "below"
+            missed(obj(node, side)[0], forms, ONE if side == "above" else -ONE)
+        else:
+            n = positive_entries(obj(node, "n")[0], (len(forms), len(forms)))
+            need(all(k < l for k, l in n), "two forms are not in order")
+
+            def entry(a, b):
+                taken = total(x * (forms[k][0][a] * forms[l][0][b] + forms[l][0][a] * forms[k][0][b])
+                              for (k, l), x in n.items())
+                return form[a][b] - taken
+
+            gap = [[entry(a, b) for b in range(size)] for a in range(size)]
+            need(positive_semidefinite(gap), "the form is not positive semidefinite")
+
+    def missed(value, forms, side):
+        i, on, off, free = obj(value, "neuron on off free")
+        i, bounds = index(i, latents), (problem.n, len(forms))
+        on, off, free = (positive_entries(listed, bounds) for listed in (on, off, free))
+        need(i in unmet, "x need not meet this neuron")
+        need(all(fires(i, d) is True for d, _ in on), "on at a feature that is not decided on")
+        need(all(fires(i, d) is False for d, _ in off), "off at a feature that is not decided off")
+        need(all(d in features and fires(i, d) is None for d, _ in free), "free at a feature that is decided")
+        for l in range(size):
+            left = {d: side * t[l] for d, t in zip(features, basis) if fires(i, d)}
+            for (d, k), x in on.items():
+                left[d] = left.get(d, ZERO) - x * forms[k][0][l]
+            for (e, k), x in off.items():
+                left[e] = left.get(e, ZERO) + x * forms[k][0][l]
+            need(is_zero(combine(left, problem.p, problem.n_p)), "a column is not balanced")
+            for d, t in zip(features, basis):
+                if fires(i, d) is None:
+                    given = total(x * forms[k][0][l] for (e, k), x in free.items() if e == d)
+                    need(zero(side * t[l] - given), "a column is not balanced at a feature")
+        for k in range(len(forms)):
+            held = total(x for (_, f), x in on.items() if f == k) - total(x for (_, f), x in off.items() if f == k)
+            need(sign(problem.c * held) >= 0, "the threshold outweighs a form")
+        strict = {d for (d, k) in [*on, *free] if forms[k][1]}
+        if any(fires(i, d) for d in features):
+            proved = any(forms[k][1] for _, k in on)
+        else:
+            proved = all(d in strict for d in features if fires(i, d) is None)
+        need(proved, "nothing is strictly positive")
+
+    visit(tree, [], True)
+    return s
+
+
+def integral_rational(rows):
+    """A rational matrix as the integer matrix of a multiple."""
+    return [[c[0] for c in row] for row in integral(rows)[0]]
+
+
+def rank_bound(problem, features, t, y, latents, fires):
+    """tr S - m t - tr y."""
     size, t = problem.n_r, rat(t)
     y = mat(y, size, size)
     need(sign(t) >= 0, "t is negative")
     need(all(zero(y[i][j] - y[j][i]) for i in range(size) for j in range(i)), "y is not symmetric")
     need(positive_semidefinite(y), "y is not positive semidefinite")
-    spend(latents * len(features) * 100)
-    m = sum(any(fires(i, d) is not False for d in features) for i in range(latents))
+    m = len(reaching(features, latents, fires))
     right = [[problem.r[d][j] for d in features] for j in range(size)]
     left = [[problem.M[d] * problem.r[d][j] for d in features] for j in range(size)]
     S = [[dot(u, v) for v in right] for u in left]
     gap = [[y[i][j] - S[i][j] + (t if i == j else ZERO) for j in range(size)] for i in range(size)]
     need(positive_semidefinite(gap), "tI + y - S is not positive semidefinite")
-    value = total(S[j][j] - y[j][j] for j in range(size)) - Num((m,)) * t
-    return value if sign(value) > 0 else ZERO
+    return total(S[j][j] - y[j][j] for j in range(size)) - Num((m,)) * t
 
 
 def not_convex(problem, body):

@@ -221,6 +221,27 @@ def accepted():
               "on": {"branch": [0, 0], "on": all_on, "off": {
                   "branch": [0, 2], "on": {"groups": [{"features": [0], "t": "1", "y": zero2}]},
                   "off": {"empty": {"neuron": 0, "on": [[1, "1"]], "off": [[0, "6/5"], [2, "1"]]}}}}})
+    # One neuron and targets that point away from each other: the codes are ≥ 0, so that one feature alone is best.
+    c["bound by a cone"] = certificate(
+        "lower-bound", problem(I2, [q("1 0"), q("-1 1")], ["1", "1"], threshold("0")), latents=1, bound="1",
+        tree={"groups": [{"features": [0, 1], "conic": {"t": "2", "n": [[0, 1, "1"]]}}]})
+    # Two neurons and targets that span the plane positively: x with Zx = 0 has mixed signs or zeros.
+    unit = [q("1 0 0"), q("0 1 0"), q("0 0 1")]
+    positive = {"neuron": 1, "on": [], "off": [], "free": [[0, 0, "1"], [1, 1, "1"], [2, 2, "1"]]}
+    signs = {"sign": unit[0], "other": {"n": [[0, 1, "20"]]}, "positive": {
+        "sign": unit[1], "other": {"n": [[0, 1, "5/8"]]}, "positive": {
+            "sign": unit[2], "other": {"n": [[0, 2, "1"], [1, 2, "1"]]}, "positive": {"above": positive}}}}
+    c["bound by a kernel"] = certificate(
+        "lower-bound", problem(unit, [q("1 0"), q("0 1"), q("-1 -1")], ["1"] * 3, threshold("0")), latents=2, bound="3/8",
+        tree={"groups": [{"features": [0, 1, 2], "kernel": {"s": "3/8", "basis": unit, "tree": signs}}]})
+    # The row (3, 4) is the best one, on the face of feature 2; the codes are combinations of (1, 0) and (3, 4).
+    c["bound by the kernel of a row"] = certificate(
+        "lower-bound", problem([*I2, q("-4/5 3/5")], [*I2, q("-4/5 3/5")], ["1", "2", "1"], threshold("0")), latents=1,
+        pattern=[[0, 1]], bound="11/5", tree={"groups": [{"features": [2], "t": "1", "y": zero2}, {
+            "features": [0, 1], "kernel": {"s": "6/5", "basis": I2, "tree": {
+                "sign": q("1 0"), "other": {"n": [[0, 1, "1/10"]]}, "positive": {
+                    "sign": q("3 4"), "other": {"n": [[0, 1, "3/40"]]},
+                    "positive": {"above": {"neuron": 0, "on": [[1, 1, "1/4"]], "off": [[2, 0, "5/4"]], "free": []}}}}}}]})
     one = problem([["1"]], [["1"]], ["1"], {"k": 1, "kind": "top-k"})
     c["not convex"] = certificate(
         "not-convex", one, t="1/2", cell={"pattern": [[0], [0]], "threshold": "0"},
@@ -287,6 +308,7 @@ B, P0 = "body", ("body", "parts", 0)
 ORDER = ("body", "order", 0)
 LINK, NODE0, NODE1 = ("body", "chain", 0), ("body", "chain", 0, "tree"), ("body", "chain", 1, "tree")
 GROUP = ("body", "tree", "groups", 0)
+CONE, KERNEL = (*GROUP, "conic"), (*GROUP, "kernel")
 STEP = ("body", "steps", 0)
 FAR = ("body", "farkas")
 RELU = {"k": 1, "kind": "top-k-relu"}
@@ -515,6 +537,34 @@ MUTATIONS = [
     ("bound by branching", ("body", "tree", "on", "off", "off", "empty", "on"), [[0, "1"]], "not decided on"),
     ("bound by branching", ("body", "tree", "on", "off", "off", "empty", "off"), [[0, "6/5"]], "differ"),
     ("bound by branching", ("body", "tree", "on"), {"groups": []}, "do not reach"),
+    ("bound by a cone", (*CONE, "t"), "199/100", "tD - DGD - N"),
+    ("bound by a cone", (*CONE, "t"), "-1", "t is negative"),
+    ("bound by a cone", (*CONE, "n"), [], "tD - DGD - N"),
+    ("bound by a cone", (*CONE, "n"), [[0, 1, "-1"]], "not positive"),
+    ("bound by a cone", (*CONE, "n"), [[1, 0, "1"]], "in order"),
+    ("bound by a cone", (B, "latents"), 2, "several neurons"),
+    ("bound by a cone", (B, "bound"), "11/10", "do not reach"),
+    ("bound by a kernel", (*KERNEL, "s"), "2/5", "the form is not positive"),
+    ("bound by a kernel", (B, "latents"), 3, "too many neurons"),
+    ("bound by a kernel", (*KERNEL, "basis"), [q("1 0 1"), q("0 1 0"), q("0 0 0")], "dependent"),
+    ("bound by a kernel", (*KERNEL, "basis"), [q("1 0"), q("0 1"), q("0 0")], "too many neurons"),
+    ("bound by a kernel", (*KERNEL, "tree", "positive", "other", "n"), [[0, 1, "-5/8"]], "not positive"),
+    ("bound by a kernel", (*KERNEL, "tree", "positive", "other", "n"), [[1, 0, "5/8"]], "not in order"),
+    ("bound by a kernel", (*KERNEL, "tree", "positive", "other", "n"), [[0, 2, "5/8"]], "out of range"),
+    ("bound by a kernel", (*KERNEL, "tree", "positive", "other", "n"), [], "the form is not positive"),
+    ("bound by a kernel", (*KERNEL, "tree", "positive", "positive", "positive", "above", "free"), [[0, 0, "1"], [1, 1, "1"]],
+     "not balanced at a feature"),
+    ("bound by a kernel", (*KERNEL, "tree", "positive", "positive", "positive", "above", "on"), [[0, 0, "1"]],
+     "not decided on"),
+    ("bound by a kernel", (*KERNEL, "tree", "positive", "positive", "positive", "above", "neuron"), 2, "out of range"),
+    ("bound by a kernel", (*KERNEL, "tree", "other"),
+     {"sign": q("0 1 0"), "other": {"n": [[0, 1, "20"]]}, "positive": {"sign": q("0 0 1"), "other": {"n": [[0, 1, "20"]]},
+      "positive": {"above": {"neuron": 0, "on": [], "off": [], "free": [[0, 1, "1"], [1, 2, "1"], [2, 3, "1"]]}}}},
+     "nothing is strictly positive"),
+    ("bound by the kernel of a row", (B, "pattern"), [[0]], "not decided on"),
+    ("bound by the kernel of a row", (B, "tree", "groups", 1, "kernel", "tree", "positive", "positive", "above", "on"),
+     [[1, 1, "1/3"]], "a column is not balanced"),
+    ("bound by the kernel of a row", ("instance", "activation", "c"), "1", "threshold outweighs a form"),
     ("not convex", (B, "t"), "0", "between 0 and 1"),
     ("not convex", (B, "t"), "1", "between 0 and 1"),
     ("not convex", (B, "t"), "1/9", "above the chord"),

@@ -3,6 +3,7 @@
 //! A subcommand is a `clap` struct with its arguments and a function `run` that returns an `Answer`. To add one, copy a
 //! file, and add its line to `Command` and to the match in [`run`].
 
+mod atlas;
 mod bench;
 mod certify;
 mod claims;
@@ -59,6 +60,7 @@ enum Command {
     Loss(loss::Arguments),
     Region(region::Arguments),
     PartialOptima(partial_optima::Arguments),
+    Atlas(atlas::Arguments),
     Certify(certify::Arguments),
     Bench(bench::Arguments),
     Train(train::Arguments),
@@ -149,6 +151,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Loss(arguments) => loss::run(arguments, &mut session),
         Command::Region(arguments) => region::run(arguments, &mut session),
         Command::PartialOptima(arguments) => partial_optima::run(arguments, &mut session),
+        Command::Atlas(arguments) => atlas::run(arguments, &mut session),
         Command::Certify(arguments) => certify::run(arguments, &mut session),
         Command::Bench(arguments) => bench::run(arguments, &mut session),
         Command::Train(arguments) => train::run(arguments, &mut session),

@@ -14,6 +14,8 @@
 //! | L-BFGS and a trust region | [`quasi_newton`] |
 //! | dictionary learning from samples, without an encoder: online, K-SVD, MOD | [`dictionary`] |
 //!
+//! Global optima, within a cell and over all patterns, are in [`global`].
+//!
 //! What an iterate is in the end, [`end_point`] says: dead neurons, polysemantic blocks, partial optimum, saddle, local minimum.
 
 pub mod acs;
@@ -22,6 +24,7 @@ pub mod cell;
 pub mod dictionary;
 pub mod encoder_step;
 pub mod end_point;
+pub mod global;
 pub mod gradient_descent;
 pub mod nesterov;
 pub mod quasi_newton;

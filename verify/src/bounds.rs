@@ -2,8 +2,9 @@
 
 use crate::Refusal;
 use crate::claim::{Claim, Value};
-use crate::format::{BoundNode, EpsilonPartialOptimum, Group, LowerBound, Rat};
+use crate::format::{BoundNode, Conic, EpsilonPartialOptimum, Group, GroupBound, LowerBound, RankBound, Rat};
 use crate::instance::{Instance, distinct, limit_size, require};
+use crate::kernel::kernel_bound;
 use crate::matrix::{Matrix, is_semidefinite};
 use crate::nonexistence::MAX_NODES;
 use crate::number::Num;
@@ -152,7 +153,7 @@ impl Tree<'_, '_> {
         }
     }
 
-    fn groups(&self, groups: &[Group]) -> Result<(), Refusal> {
+    fn groups(&mut self, groups: &[Group]) -> Result<(), Refusal> {
         let one = Num::from(1);
         distinct(groups.iter().flat_map(|group| &group.features), "the features of the groups")?;
         let mut total = Num::zero();
@@ -166,11 +167,61 @@ impl Tree<'_, '_> {
         require(reached, || "the contributions do not reach the bound".to_owned())
     }
 
-    /// tr S − m t − tr y, a lower bound of what the group loses.
-    fn contribution(&self, group: &Group) -> Result<Num, Refusal> {
+    /// A lower bound of what the group loses.
+    fn contribution(&mut self, group: &Group) -> Result<Num, Refusal> {
+        require(!group.features.is_empty(), || "the group is empty".to_owned())?;
+        self.instance.spend((self.known.len() * group.features.len()) as u64)?;
+        match &group.bound {
+            GroupBound::Rank(rank) => self.rank_bound(&group.features, rank),
+            GroupBound::Conic(conic) => self.conic_bound(&group.features, conic).map_err(|r| r.within("conic")),
+            GroupBound::Kernel(kernel) => {
+                let bound = kernel_bound(self.instance, &group.features, &self.known, kernel, &mut self.nodes);
+                bound.map_err(|refusal| refusal.within("kernel"))
+            }
+        }
+    }
+
+    /// How many neurons may fire on a feature of the group.
+    fn reaching(&self, features: &[usize]) -> usize {
+        let may_fire = |row: &&Vec<Option<bool>>| features.iter().any(|&d| row.get(d) != Some(&Some(false)));
+        self.known.iter().filter(may_fire).count()
+    }
+
+    /// tr S − t.
+    fn conic_bound(&self, features: &[usize], conic: &Conic) -> Result<Num, Refusal> {
+        let instance = self.instance;
+        require(self.reaching(features) <= 1, || "several neurons reach the group".to_owned())?;
+        let t = Num::from(&conic.t);
+        require(instance.sign(&t)? >= 0, || "t is negative".to_owned())?;
+        let n = conic.n.iter().map(|(d, e, coefficient)| ((*d, *e), coefficient));
+        let n = instance.positive(instance, n).map_err(|refusal| refusal.within("n"))?;
+        for ((d, e), _) in &n {
+            let inside = d < e && features.contains(d) && features.contains(e);
+            require(inside, || format!("n: ({d}, {e}) are not two features of the group in order"))?;
+        }
+        // tD − DGD − N
+        let (one, mut gap): (Num, Matrix<Num>) = (Num::from(1), Vec::new());
+        for &d in features {
+            let (_, r_d, mass_d) = instance.feature(d)?;
+            let mut row = Vec::new();
+            for &e in features {
+                let (_, r_e, mass_e) = instance.feature(e)?;
+                let product = instance.product(&instance.product(mass_d, mass_e)?, &instance.dot(r_d, r_e)?)?.neg();
+                let lifted = n.iter().filter(|(pair, _)| *pair == (d.min(e), d.max(e))).map(|(_, x)| x.neg());
+                let lifted: Vec<Num> = lifted.collect();
+                let terms = lifted.iter().map(|x| (x, &one)).chain([(&product, &one)]);
+                row.push(instance.sum(terms.chain((d == e).then_some((&t, mass_d))))?);
+            }
+            gap.push(row);
+        }
+        require(is_semidefinite(instance, &gap)?, || "tD − DGD − N is not positive semidefinite".to_owned())?;
+        instance.difference(&instance.total(features.iter().copied())?, &t)
+    }
+
+    /// tr S − m t − tr y.
+    fn rank_bound(&self, features: &[usize], rank: &RankBound) -> Result<Num, Refusal> {
         let (instance, n_r) = (self.instance, self.instance.n_r);
-        let Group { features, t, y } = group;
-        require(!features.is_empty(), || "the group is empty".to_owned())?;
+        let RankBound { t, y } = rank;
         let (t, y) = (Num::from(t), instance.vectors(y, n_r).map_err(|refusal| refusal.within("y"))?);
         if y.len() != n_r {
             return Err(Refusal::format("y is not a square matrix"));
@@ -198,9 +249,7 @@ impl Tree<'_, '_> {
             gap.push(row.iter().enumerate().map(|(b, y)| entry(a, b, y)).collect::<Result<_, _>>()?);
         }
         require(is_semidefinite(instance, &gap)?, || "tI + y − S is not positive semidefinite".to_owned())?;
-        instance.spend((self.known.len() * features.len()) as u64)?;
-        let may_fire = |row: &&Vec<Option<bool>>| features.iter().any(|&d| row.get(d) != Some(&Some(false)));
-        let m = Num::from(self.known.iter().filter(may_fire).count() as i64);
+        let m = Num::from(self.reaching(features) as i64);
         let mut trace = instance.product(&m, &t)?;
         for (a, row) in y.iter().enumerate() {
             trace = instance.sum([(&trace, &one)].into_iter().chain(row.get(a).map(|entry| (entry, &one))))?;

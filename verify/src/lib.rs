@@ -11,7 +11,7 @@
 //! | `number`, `field`, `matrix` | numbers of Q(α) under a work budget, their signs (§3), definiteness and rank |
 //! | `instance` | the problem in such numbers: firing, losses, blocks (§2) |
 //! | `point` | `partial-optimum`, `strict-saddle`, `local-min` (§4) |
-//! | `region`, `nonexistence`, `bounds`, `losses`, `arithmetic` | the other kinds (§5) |
+//! | `region`, `nonexistence`, `bounds`, `kernel`, `losses`, `arithmetic` | the other kinds (§5) |
 //! | [`files`] | files and directories of certificates |
 
 mod arithmetic;
@@ -22,6 +22,7 @@ pub mod files;
 pub mod format;
 mod instance;
 mod json;
+mod kernel;
 mod losses;
 mod matrix;
 mod nonexistence;

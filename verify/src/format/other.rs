@@ -279,17 +279,141 @@ impl Record for BoundNode {
     }
 }
 
-/// tI + y − S and y are positive semidefinite, S = Σ M_d r_d r_dᵀ: the group contributes max(0, tr S − m t − tr y).
+/// Some features and a lower bound of what they lose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The features, not empty.
     pub features: Vec<usize>,
+    /// Why they lose so much.
+    pub bound: GroupBound,
+}
+
+/// Why a group of features loses so much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupBound {
+    /// The rank is at most the number of neurons.
+    Rank(RankBound),
+    /// One neuron has non-negative codes.
+    Conic(Conic),
+    /// A vector that all codes annihilate.
+    Kernel(Kernel),
+}
+
+/// tI + y − S and y are positive semidefinite, S = Σ M_d r_d r_dᵀ: the group contributes max(0, tr S − m t − tr y).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RankBound {
     /// t ≥ 0.
     pub t: Rat,
     /// A symmetric n_r × n_r matrix.
     pub y: Vec<Vec<Rat>>,
 }
-record!(Group { features, t, y });
+record!(RankBound { t, y });
+
+/// tD − DGD − Σ ν_de (E_de + E_ed) is positive semidefinite: the group contributes max(0, tr S − t).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conic {
+    /// t ≥ 0.
+    pub t: Rat,
+    /// (d, e, ν_de > 0), d < e.
+    pub n: Vec<(usize, usize, Rat)>,
+}
+record!(Conic { t, n });
+
+/// Every encoder has an x = Tξ ≠ 0 with Zx = 0, and ‖Rx‖² ≥ s Σ x_d²/M_d for each such x: the group contributes max(0, s).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// s.
+    pub s: Rat,
+    /// T, one row for each feature of the group.
+    pub basis: Vec<Vec<Rat>>,
+    /// The cases by signs of linear forms of ξ.
+    pub tree: SignNode,
+}
+record!(Kernel { s, basis, tree });
+
+/// A tree over the signs of linear forms of ξ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignNode {
+    /// The form is positive or not.
+    Sign {
+        /// Its coefficients.
+        form: Vec<Rat>,
+        /// It is positive.
+        positive: Box<SignNode>,
+        /// It is not.
+        other: Box<SignNode>,
+    },
+    /// Σ z_id x_d > 0, so that x is not annihilated.
+    Above(Missed),
+    /// Σ z_id x_d < 0.
+    Below(Missed),
+    /// (k, l, ν_kl > 0), k < l: Tᵀ(G − s D⁻¹)T − Σ ν_kl (h_k h_lᵀ + h_l h_kᵀ) is positive semidefinite.
+    Bounded(Vec<(usize, usize, Rat)>),
+}
+
+/// Products of non-negative quantities that add up to ±Σ z_id x_d.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// i.
+    pub neuron: usize,
+    /// (d, k, coefficient > 0): of ⟨w_i, p_d⟩ h_k, d decided on.
+    pub on: Vec<(usize, usize, Rat)>,
+    /// (e, k, coefficient > 0): of −⟨w_i, p_e⟩ h_k, e decided off.
+    pub off: Vec<(usize, usize, Rat)>,
+    /// (d, k, coefficient > 0): of z_id h_k, d undecided.
+    pub free: Vec<(usize, usize, Rat)>,
+}
+record!(Missed { neuron, on, off, free });
+
+impl Record for Group {
+    fn take(fields: &mut Fields) -> Result<Self, Refusal> {
+        let features = fields.take("features")?;
+        let bound = if fields.has("conic") {
+            GroupBound::Conic(fields.take("conic")?)
+        } else if fields.has("kernel") {
+            GroupBound::Kernel(fields.take("kernel")?)
+        } else {
+            GroupBound::Rank(Record::take(fields)?)
+        };
+        Ok(Self { features, bound })
+    }
+
+    fn put(&self) -> Vec<(&'static str, Json)> {
+        let mut fields = vec![("features", self.features.write())];
+        match &self.bound {
+            GroupBound::Rank(rank) => fields.extend(rank.put()),
+            GroupBound::Conic(conic) => fields.push(("conic", conic.write())),
+            GroupBound::Kernel(kernel) => fields.push(("kernel", kernel.write())),
+        }
+        fields
+    }
+}
+
+impl Record for SignNode {
+    fn take(fields: &mut Fields) -> Result<Self, Refusal> {
+        if fields.has("sign") {
+            let (form, positive) = (fields.take("sign")?, fields.take("positive")?);
+            Ok(Self::Sign { form, positive, other: fields.take("other")? })
+        } else if fields.has("above") {
+            fields.take("above").map(Self::Above)
+        } else if fields.has("below") {
+            fields.take("below").map(Self::Below)
+        } else {
+            fields.take("n").map(Self::Bounded)
+        }
+    }
+
+    fn put(&self) -> Vec<(&'static str, Json)> {
+        match self {
+            Self::Sign { form, positive, other } => {
+                vec![("sign", form.write()), ("positive", positive.write()), ("other", other.write())]
+            }
+            Self::Above(missed) => vec![("above", missed.write())],
+            Self::Below(missed) => vec![("below", missed.write())],
+            Self::Bounded(n) => vec![("n", n.write())],
+        }
+    }
+}
 
 /// `not-convex`: L̃ lies above a chord.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -436,4 +560,4 @@ pub struct EmptySplit {
 }
 record!(EmptySplit { feature, farkas });
 
-form_of_record!(FaceNode, BoundNode);
+form_of_record!(FaceNode, BoundNode, Group, SignNode);

@@ -1,0 +1,333 @@
+//! Every realizable pattern of a small problem with its best value, its partial optima and its basin, and the global optimum.
+//!
+//! The cell of a pattern is a product over neurons, so that the realizable patterns are the multisets of realizable rows, up to the order of
+//! the neurons. For each of them
+//!
+//! * the best value over the closed cell: where no feature fires two neurons it is the closed form of [`super::partition`], and exact if a
+//!   partial optimum of the cell has it; where neurons share features it is the lowest value that several starts reach, an upper value;
+//! * its partial optima with their classes, by [`crate::theory::partial_optimum::decide`], which leaves shared features undecided;
+//! * its basin: how many of the seeded starts of a piecewise alternating search end in it.
+
+use super::GlobalError;
+use super::kernel::Cones;
+use super::partition::Partition;
+use super::patterns::{self, GlobalOptimum};
+use super::upper::{self, count_multisets, multisets};
+use crate::optim::acs::{AlternatingSearch, Variant};
+use crate::optim::{Budget, Unobserved, run, start};
+use crate::stats::{Axis, Figure, Layer, Mark, Panel, Width};
+use crate::theory::loss::{ApproximateLoss, LossError, Weights};
+use crate::theory::partial_optimum::{Class, LossValue, decide};
+use crate::theory::pattern::Pattern;
+use crate::theory::problem::Problem;
+use crate::theory::region::{RealizableRow, enumerate_rows};
+use faer::Mat;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What an atlas may spend.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Starts that measure the basins.
+    pub starts: usize,
+    /// Sweeps of each.
+    pub sweeps: u64,
+    /// Seed of the starts.
+    pub seed: u64,
+    /// Most patterns up to the order of the neurons.
+    pub patterns: usize,
+    /// Limits of the search for the global optimum.
+    pub global: patterns::Options,
+}
+
+impl Default for Options {
+    /// 200 starts of at most 500 sweeps, 2,000 patterns.
+    fn default() -> Self {
+        Self { starts: 200, sweeps: 500, seed: 0, patterns: 2_000, global: patterns::Options::default() }
+    }
+}
+
+/// The best value over the closure of a cell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Best {
+    /// Exact: a partial optimum of the cell has it.
+    Exact(LossValue),
+    /// The closed form in f64; it belongs to the boundary of the cell.
+    ClosedForm(f64),
+    /// The lowest value found, in f64.
+    Upper(f64),
+}
+
+impl Best {
+    /// The value.
+    pub fn to_f64(&self) -> f64 {
+        match self {
+            Self::Exact(value) => value.to_f64(),
+            Self::ClosedForm(value) | Self::Upper(value) => *value,
+        }
+    }
+
+    /// Its name in tables and files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Exact(_) => "exact",
+            Self::ClosedForm(_) => "closed-form",
+            Self::Upper(_) => "upper",
+        }
+    }
+}
+
+/// One pattern.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The pattern, its neurons in lexicographic order of their features.
+    pub pattern: Pattern,
+    /// The best value over its closed cell.
+    pub best: Best,
+    /// Loss and class of its partial optima, lowest loss first; empty also where they are undecided.
+    pub optima: Vec<(LossValue, Class)>,
+    /// Whether it has a partial optimum, if that is decided.
+    pub exists: Option<bool>,
+    /// Starts that end in it.
+    pub basin: usize,
+}
+
+/// The atlas of a problem.
+#[derive(Debug, Clone)]
+pub struct Atlas {
+    /// All patterns, the lowest best value first.
+    pub entries: Vec<Entry>,
+    /// The global optimum between two certified values.
+    pub global: GlobalOptimum,
+    /// Starts.
+    pub starts: usize,
+}
+
+/// Computes the atlas of a problem (threshold activations). `progress` is told how many of how many steps are done.
+///
+/// # Errors
+/// If the activation is no threshold, or a limit does not suffice.
+pub fn atlas(
+    problem: &Problem,
+    latents: usize,
+    options: Options,
+    mut progress: impl FnMut(usize, usize, &str),
+) -> Result<Atlas, GlobalError> {
+    let rows = enumerate_rows(problem, options.patterns as u64 * problem.n() as u64)?;
+    let count = count_multisets(rows.len(), latents);
+    if count > options.patterns {
+        return Err(GlobalError::TooLarge {
+            what: "patterns up to the order of neurons",
+            limit: options.patterns,
+            found: count,
+        });
+    }
+    let steps = count + options.starts + 1;
+    let loss = upper::sequential(problem)?;
+    let partition = Partition::new(&loss)?;
+    let mut cones = Cones::default();
+    let mut entries = Vec::with_capacity(count);
+    let mut places = BTreeMap::new();
+    for (at, chosen) in multisets(rows.len(), latents).into_iter().enumerate() {
+        progress(at, steps, "the best value of each pattern");
+        let chosen: Vec<&RealizableRow> = chosen.iter().map(|&k| &rows[k]).collect();
+        let entry = entry(problem, &loss, &partition, &mut cones, &chosen)?;
+        places.insert(entry.pattern.lists(), at);
+        entries.push(entry);
+    }
+    for k in 0..options.starts {
+        progress(count + k, steps, "the basins");
+        let end = end_of(&loss, latents, options, k as u64)?;
+        if let Some(&at) = places.get(&end) {
+            entries[at].basin += 1;
+        }
+    }
+    progress(steps - 1, steps, "the global optimum");
+    let global = patterns::solve(problem, latents, options.global)?;
+    entries.sort_by(|a, b| a.best.to_f64().total_cmp(&b.best.to_f64()).then_with(|| a.pattern.cmp(&b.pattern)));
+    Ok(Atlas { entries, global, starts: options.starts })
+}
+
+fn entry(
+    problem: &Problem,
+    loss: &ApproximateLoss,
+    partition: &Partition,
+    cones: &mut Cones,
+    rows: &[&RealizableRow],
+) -> Result<Entry, GlobalError> {
+    let mut lists: Vec<Vec<usize>> = rows.iter().map(|row| row.set.iter().copied().collect()).collect();
+    lists.sort();
+    let pattern = Pattern::from_sets(lists.iter().map(|list| list.iter().copied().collect()).collect());
+    if !pattern.is_disjoint() {
+        let best = Best::Upper(in_closed_cell(problem, loss, cones, rows)?);
+        return Ok(Entry { pattern, best, optima: Vec::new(), exists: None, basin: 0 });
+    }
+    let value = partition.optimum(&lists)?.loss;
+    let decision = decide(problem, &pattern).map_err(|_| LossError::NotThreshold)?;
+    let optima: Vec<(LossValue, Class)> = decision.optima.into_iter().map(|o| (o.loss, o.class)).collect();
+    // The closed form rounds at about 1e-15 of the sum of all M_d‖r_d‖².
+    let total: f64 = loss.value(&Weights::zeros(loss, 1))?;
+    let lowest = optima.first().filter(|(exact, _)| (exact.to_f64() - value).abs() <= 1e-12 * total);
+    let best = lowest.map_or(Best::ClosedForm(value), |(exact, _)| Best::Exact(exact.clone()));
+    Ok(Entry { pattern, best, optima, exists: decision.exists, basin: 0 })
+}
+
+/// Sweeps of an alternating search inside one cell.
+const SWEEPS: u64 = 100;
+
+/// The lowest value that is found in a closed cell: at the points of [`upper::in_cell`], and by alternating search inside the cell.
+fn in_closed_cell(
+    problem: &Problem,
+    loss: &ApproximateLoss,
+    cones: &mut Cones,
+    rows: &[&RealizableRow],
+) -> Result<f64, GlobalError> {
+    let mut best = None;
+    upper::in_cell(problem, loss, cones, rows, &mut best)?;
+    let W = Mat::from_fn(rows.len(), problem.n_p(), |i, k| crate::exact::rational::to_f64(&rows[i].w[k]));
+    let inside = Weights { V: loss.decoder_step(W.as_ref())?.V, W };
+    let mut search = AlternatingSearch::new(loss, Variant::Cell, 1e-10);
+    let budget = Budget { steps: SWEEPS, gradients: f64::INFINITY };
+    let found = run(loss, &mut search, &inside, budget, &mut Unobserved)?.state.loss;
+    Ok(best.map_or(found, |best| best.value.min(found)))
+}
+
+/// The pattern in which the search from one start ends, its lists sorted. A code below 1e-6 of its neuron's largest is taken for a face, and a
+/// neuron whose column is 0 for dead.
+fn end_of(loss: &ApproximateLoss, latents: usize, options: Options, k: u64) -> Result<Vec<Vec<usize>>, GlobalError> {
+    let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(k);
+    let begin = start::random(loss, latents, seed);
+    let mut search = AlternatingSearch::new(loss, Variant::Piecewise, 1e-8);
+    let budget = Budget { steps: options.sweeps, gradients: f64::INFINITY };
+    let end = run(loss, &mut search, &begin, budget, &mut Unobserved)?.state.at;
+    let Z = loss.codes(end.W.as_ref())?;
+    let list = |i: usize| {
+        let largest = (0..loss.n()).map(|d| Z[(i, d)]).fold(0.0, f64::max);
+        let silent = end.V.col(i).iter().all(|v| *v == 0.0);
+        (0..loss.n()).filter(|&d| !silent && Z[(i, d)] > 1e-6 * largest && Z[(i, d)] > 0.0).collect::<Vec<usize>>()
+    };
+    let mut lists: Vec<Vec<usize>> = (0..latents).map(list).collect();
+    lists.sort();
+    Ok(lists)
+}
+
+impl Atlas {
+    /// Starts that end in no listed pattern: on a face whose pattern is not realizable.
+    pub fn elsewhere(&self) -> usize {
+        self.starts - self.entries.iter().map(|entry| entry.basin).sum::<usize>()
+    }
+
+    /// Whether the best value of an entry is the global optimum, within the certified gap and the rounding of f64.
+    pub fn is_global(&self, entry: &Entry) -> bool {
+        let upper = crate::exact::rational::to_f64(&self.global.upper);
+        entry.best.to_f64() <= upper * (1.0 + self.global.gap.max(1e-9))
+    }
+
+    /// The `most` best patterns, one row each: the best value with a marker for what is there, and the share of starts that end in it.
+    pub fn figure(&self, most: usize) -> Figure {
+        let shown = &self.entries[..self.entries.len().min(most)];
+        let height = |at: usize| (shown.len() - at) as f64;
+        let name = |entry: &Entry| entry.pattern.to_string();
+        let ticks = || shown.iter().enumerate().map(|(at, entry)| (height(at), name(entry)));
+        let rows = Axis::linear("pattern").range(0.25, shown.len() as f64 + 0.75).ticks(ticks());
+        let bare = Axis::linear("").range(0.25, shown.len() as f64 + 0.75).ticks(Vec::new());
+        let mut marked: BTreeMap<Mark, Vec<(f64, f64)>> = BTreeMap::new();
+        let (mut none, mut open) = (Vec::new(), Vec::new());
+        for (at, entry) in shown.iter().enumerate() {
+            let place = (entry.best.to_f64(), height(at));
+            let classes: BTreeSet<&str> = entry.optima.iter().map(|(_, class)| class.name()).collect();
+            if self.is_global(entry) {
+                marked.entry(Mark::GlobalMinimum).or_default().push(place);
+            } else if classes.contains(Class::LocalMin.name()) {
+                marked.entry(Mark::LocalMinimum).or_default().push(place);
+            } else if classes.contains(Class::StrictSaddle.name()) {
+                marked.entry(Mark::Saddle).or_default().push(place);
+            } else if entry.exists == Some(true) {
+                marked.entry(Mark::PartialOptimum).or_default().push(place);
+            } else if entry.exists == Some(false) {
+                none.push(place);
+            } else {
+                open.push(place);
+            }
+        }
+        let mut losses = Panel::new("best value over the closed cell", Axis::linear("loss"), rows);
+        for (label, points) in [("no partial optimum in the cell", none), ("shared features, best value found", open)] {
+            if !points.is_empty() {
+                losses = losses.layer(Layer::Points { label: label.to_owned(), points, intervals: Vec::new() });
+            }
+        }
+        for (mark, points) in marked {
+            losses = losses.layer(Layer::Marks { mark, points });
+        }
+        let share = |entry: &Entry| 100.0 * entry.basin as f64 / self.starts.max(1) as f64;
+        let bars = shown.iter().enumerate().map(|(at, entry)| (height(at), 0.0, share(entry))).collect();
+        let basins = Panel::new("where starts end", Axis::linear("% of starts"), bare).layer(Layer::Bars {
+            label: "share of starts".to_owned(),
+            bars,
+            thickness: 0.6,
+        });
+        let points = 14.0 * shown.len() as f64 + 20.0;
+        Figure::new("atlas", "atlas", Width::Page)
+            .title("Every pattern, its best loss, and where searches end")
+            .caption(
+                "Patterns up to the order of the neurons, lowest loss first. A marker is the best value over the closed cell and tells the \
+                 best that its partial optima are; bars are the shares of random starts whose search ends in the pattern.",
+            )
+            .panel(losses.frame_height(points))
+            .panel(basins.frame_height(points))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Features e_1, e_2 with masses 1, 2 (Thm 3.7: no partial optimum fires one neuron on both).
+    const PAIR: &str = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p":["0","1"],"mass":"2"}]}"#;
+
+    #[test]
+    fn the_atlas_of_a_pair_is_what_the_theory_says() {
+        let problem = Problem::from_json(PAIR).unwrap();
+        let found = atlas(&problem, 1, Options { starts: 20, ..Options::default() }, |_, _, _| {}).unwrap();
+        let all: Vec<(String, f64, Option<bool>)> =
+            found.entries.iter().map(|e| (e.pattern.to_string(), e.best.to_f64(), e.exists)).collect();
+        let expected = [
+            ("[[0,1]]", 1.0, Some(false)),
+            ("[[1]]", 1.0, Some(true)),
+            ("[[0]]", 2.0, Some(true)),
+            ("[[]]", 3.0, Some(true)),
+        ];
+        for (pattern, value, exists) in expected {
+            let entry = all.iter().find(|(name, _, _)| name == pattern).unwrap();
+            // sums of two squares
+            assert!((entry.1 - value).abs() <= 1e-14 && entry.2 == exists, "{entry:?}");
+        }
+        assert_eq!((all.len(), found.global.upper.to_string()), (4, "1".to_owned()));
+        assert!(found.global.gap <= 1e-6);
+        let ended: usize = found.entries.iter().map(|entry| entry.basin).sum();
+        assert_eq!(ended + found.elsewhere(), 20);
+        assert!(found.entries.iter().filter(|e| found.is_global(e)).count() == 2);
+    }
+
+    #[test]
+    fn no_pattern_is_better_than_the_lower_bound_and_one_reaches_the_upper_value() {
+        use crate::theory::families::{Family, Parameters};
+        let parameters = Parameters { n: 3, n_p: 2, n_r: Some(3), c: crate::exact::Rational::ZERO };
+        for seed in 0..2 {
+            let problem = Family::RandomUnit.generate(&parameters, seed).unwrap();
+            let found = atlas(&problem, 2, Options { starts: 10, ..Options::default() }, |_, _, _| {}).unwrap();
+            let (upper, lower) = (
+                crate::exact::rational::to_f64(&found.global.upper),
+                crate::exact::rational::to_f64(&found.global.lower),
+            );
+            let best = found.entries[0].best.to_f64();
+            assert!(best >= lower * (1.0 - 1e-9) && best <= upper * (1.0 + 1e-6), "{lower} {best} {upper}");
+        }
+    }
+
+    #[test]
+    fn too_many_patterns_are_refused() {
+        let problem = Problem::from_json(PAIR).unwrap();
+        let few = Options { patterns: 5, ..Options::default() };
+        assert!(matches!(atlas(&problem, 3, few, |_, _, _| {}), Err(GlobalError::TooLarge { found: 20, .. })));
+    }
+}

@@ -1,0 +1,77 @@
+//! `sdlab atlas`: exit status, JSON, files, and the certificates replayed.
+
+mod common;
+
+use common::sdlab;
+use serde_json::Value;
+use std::process::Output;
+
+/// Features e_1, e_2 with masses 1, 2.
+const PAIR: &str = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p":["0","1"],"mass":"2"}]}"#;
+
+fn atlas(arguments: &[&str]) -> Output {
+    sdlab(&[&["atlas", "--problem", PAIR, "--starts", "10"], arguments].concat())
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_exit_status_says_whether_the_global_optimum_is_certified() {
+    assert_eq!(atlas(&["--latents", "1"]).status.code(), Some(0));
+    let spent = atlas(&["--latents", "3", "--budget", "10", "--json"]);
+    assert_eq!(spent.status.code(), Some(3));
+    assert!(json(&spent)["undecided"].as_str().unwrap().contains("at most 10, found 20"));
+    for latents in ["0", "33", "x"] {
+        let output = atlas(&["--latents", latents]);
+        assert_eq!(output.status.code(), Some(2), "{latents}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("--latents"), "{latents}");
+    }
+}
+
+#[test]
+fn the_json_lists_every_pattern_in_the_order_of_its_best_value() {
+    let found = json(&atlas(&["--latents", "2", "--json"]));
+    let patterns = found["patterns"].as_array().unwrap();
+    // four firing sets of a row, so ten pairs of them
+    assert_eq!(patterns.len(), 10);
+    let best: Vec<f64> = patterns.iter().map(|p| p["best"]["f64"].as_f64().unwrap()).collect();
+    assert!(best.is_sorted(), "{best:?}");
+    let of = |text: &str| patterns.iter().find(|p| p["pattern"].to_string() == text).unwrap();
+    assert_eq!((&of("[[0],[1]]")["global"], &of("[[0],[1]]")["best"]["exact"]), (&true.into(), &"0".into()));
+    assert_eq!(
+        (&of("[[],[0,1]]")["exists"], of("[[],[0,1]]")["best_kind"].as_str()),
+        (&false.into(), Some("closed-form"))
+    );
+    let ended: u64 = patterns.iter().map(|p| p["starts"].as_u64().unwrap()).sum();
+    assert_eq!(ended + found["elsewhere"].as_u64().unwrap(), 10);
+    assert_eq!(found["global"]["upper"]["exact"], "0");
+}
+
+#[test]
+fn certificates_are_replayed_and_the_figure_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let (proofs, figure) = (folder.path().join("proofs"), folder.path().join("atlas.svg"));
+    let (proofs, figure) = (proofs.to_str().unwrap(), figure.to_str().unwrap());
+    let output = atlas(&["--latents", "1", "--certificates", proofs, "--figure", figure]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8(output.stderr).unwrap());
+    let replayed = sdlab(&["certify", proofs, "--json"]);
+    let value = json(&replayed);
+    assert_eq!((replayed.status.code(), &value["accepted"], &value["refused"]), (Some(0), &2.into(), &0.into()));
+    let svg = std::fs::read_to_string(figure).unwrap();
+    assert!(svg.contains("[[0,1]]") && svg.contains("of starts"), "{svg:.300}");
+    // A bound that is too high is refused.
+    let path = folder.path().join("proofs/global-lower-bound.json");
+    let raised = std::fs::read_to_string(&path).unwrap();
+    let mut changed: Value = serde_json::from_str(&raised).unwrap();
+    changed["body"]["bound"] = "3/2".into();
+    std::fs::write(&path, changed.to_string()).unwrap();
+    assert_eq!(sdlab(&["certify", proofs]).status.code(), Some(1));
+}
+
+#[test]
+fn one_seed_gives_one_output() {
+    let once = || atlas(&["--latents", "2", "--json", "--seed", "5"]).stdout;
+    assert_eq!(once(), once());
+}

@@ -3,7 +3,8 @@
 //! * r_V = L̃ − min_V L̃ = ‖E D^½ Π‖², with Π the projection on the row space of Z D^½: a decoder can reach exactly that part of the residuals. Biases stay.
 //! * r_W ≤ Σ_d M_d (what the codes of feature d alone could gain if they were free, whichever latents fire on it): no row could do better. With one latent on
 //!   a feature this is the minimum over its code above the threshold, which rows do reach where the p_d are independent and the other inequalities are slack.
-//! * r_W ≥ what descent along the gradient of W with exact line searches gains while no activation changes, each step checked by encoding anew.
+//! * r_W ≥ what descent along the gradient of W with exact line searches gains while no activation changes, each step checked by encoding anew. In a top-k of
+//!   many latents hardly a step changes no activation, and the bound is 0.
 
 use super::features::squared;
 use super::isolated::Isolated;

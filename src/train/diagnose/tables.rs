@@ -105,13 +105,14 @@ impl Diagnosis {
         ];
         let mut table = Table::new("polysemantic-latents", "diagnose", columns)
             .title("Polysemantic latents: value against top eigenvalue")
-            .caption("The escape direction is given as codes of the features; where one is not positive it turns that feature off.");
+            .caption("With all other latents in place. The escape direction is given as codes of the features; one that is not positive turns its feature off. A latent \
+                 whose μ is below λ_max is a saddle if it is stationary; else its own gradient leads down already.");
         for block in self.blocks.iter().take(ROWS) {
             let below = block.lambda_max - block.mu > self.settings.tolerance * block.lambda_max;
-            let verdict = match (below, block.stays) {
-                (true, true) => Cell::verdict(Tone::Open, "improves"),
-                (true, false) => Cell::verdict(Tone::Bad, "saddle, leaves the cell"),
-                (false, _) => Cell::verdict(Tone::Qualified, "minimum"),
+            let verdict = match (below, block.stationarity <= self.settings.tolerance) {
+                (true, true) => Cell::verdict(Tone::Bad, "saddle"),
+                (true, false) => Cell::verdict(Tone::Open, "falls"),
+                (false, _) => Cell::verdict(Tone::Good, "at its top"),
             };
             let names: Vec<String> = block.features.iter().map(|d| features.name(*d)).collect();
             let codes: Vec<String> = block.escape.iter().map(|a| rounded(*a, 2)).collect();

@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let mut interrupted = false;
     for k in done..until {
         progress.set(k, "instances");
-        folder.next().map_err(request)?;
+        folder.advance().map_err(request)?;
         interrupted = deferred.asked();
         if interrupted {
             break;

@@ -119,7 +119,7 @@ impl Folder {
     }
 
     /// Runs the next instance and keeps its results; `None` when all are done.
-    pub fn next(&mut self) -> Result<Option<String>, String> {
+    pub fn advance(&mut self) -> Result<Option<String>, String> {
         let (_, done) = self.progress();
         let all = self.comparison.families.iter().flat_map(|f| (0..f.instances).map(move |k| (f, k)));
         let Some((family, number)) = all.into_iter().nth(done) else { return Ok(None) };

@@ -126,13 +126,9 @@ fn eckart_young(problem: &Problem, loss: &ApproximateLoss, latents: usize) -> Re
             top + if a == b { margin } else { 0.0 }
         };
         let exact = |x: f64| rational::from_f64((x * GRID).round() / GRID).map_err(|error| error.to_string());
-        let mut Y = vec![vec![Rational::ZERO; n_r]; n_r];
-        for a in 0..n_r {
-            for b in 0..=a {
-                Y[a][b] = exact(entry(a, b))?;
-                Y[b][a] = Y[a][b].clone();
-            }
-        }
+        // Symmetric, entry by entry.
+        let row = |a: usize| (0..n_r).map(|b| exact(entry(a.max(b), a.min(b)))).collect::<Result<Vec<_>, _>>();
+        let Y = (0..n_r).map(row).collect::<Result<Vec<_>, _>>()?;
         (exact(t + margin)?, Y)
     };
     let bound = trace(&S) - Rational::from(latents as u64) * &t - trace(&Y);

@@ -21,6 +21,8 @@ use std::rc::Rc;
 
 /// Pairs that L-BFGS remembers.
 const MEMORY: usize = 10;
+/// Losses that one step may ask for.
+const LOSSES: u64 = 200;
 
 type Vector = Vec<f64>;
 type FirstOrder = IterState<Vector, Vector, (), (), (), f64>;
@@ -34,6 +36,8 @@ struct Flat<'a> {
     n_q: usize,
     /// Products with a Hessian so far.
     products: Rc<Cell<u64>>,
+    /// Losses in this step.
+    losses: Rc<Cell<u64>>,
 }
 
 impl Flat<'_> {
@@ -56,6 +60,11 @@ impl CostFunction for Flat<'_> {
     type Output = f64;
 
     fn cost(&self, x: &Vector) -> Result<f64, Error> {
+        // Where the loss jumps no step may be good enough for a line search, which has no bound of its own.
+        self.losses.set(self.losses.get() + 1);
+        if self.losses.get() > LOSSES {
+            return Err(Error::msg("the line search does not end"));
+        }
         Ok(self.problem.value(&self.weights(x))?)
     }
 }
@@ -126,7 +135,7 @@ impl<'a> QuasiNewton<'a> {
     }
 
     fn begin(&self, start: &Weights) -> Result<Inner<'a>, Error> {
-        let flat = Flat { problem: self.problem, n_q: start.n_q(), products: Rc::default() };
+        let flat = Flat { problem: self.problem, n_q: start.n_q(), products: Rc::default(), losses: Rc::default() };
         let mut problem = Problem::new(flat);
         let x = flatten(start);
         Ok(match self.kind {
@@ -153,6 +162,9 @@ impl Inner<'_> {
             (problem, solver, slot): &mut Running<'p, S, I>,
         ) -> Option<(Vector, f64)> {
             let before = spent(problem);
+            if let Some(flat) = &problem.problem {
+                flat.losses.set(0);
+            }
             let (mut state, _) = solver.next_iter(problem, slot.take()?).ok()?;
             state.increment_iter();
             let x = state.get_param()?.clone();
@@ -193,7 +205,7 @@ impl Optimizer for QuasiNewton<'_> {
     fn step(&mut self, problem: &dyn Biconvex, state: &mut State) -> Result<(), LossError> {
         state.steps += 1;
         state.gradients += 1.0;
-        let flat = Flat { problem: self.problem, n_q: state.at.n_q(), products: Rc::default() };
+        let flat = Flat { problem: self.problem, n_q: state.at.n_q(), products: Rc::default(), losses: Rc::default() };
         let next = self.inner.as_mut().and_then(Inner::next).map(|(x, cost)| (flat.weights(&x), cost));
         let Some((at, cost)) = next else {
             self.stuck = true;

@@ -261,3 +261,15 @@ fn perturbed_descent_leaves_the_saddle_on_which_descent_and_alternating_search_s
     // One neuron on one feature alone leaves 1; descent comes to the kink at which the other feature falls silent, and can stop there.
     assert!(left.loss < 1.001 && left.class != Class::StrictSaddle, "{left:?}");
 }
+
+#[test]
+fn a_line_search_ends_where_the_loss_jumps() {
+    for seed in 0..6 {
+        let problem = problem(5, 5, 5, 0.1, seed);
+        let at = start::random(&problem, 3, seed);
+        let mut search = QuasiNewton::new(&problem, Kind::Lbfgs, 1e-9);
+        let outcome =
+            run(&problem, &mut search, &at, Budget { steps: 1000, gradients: 2000.0 }, &mut Unobserved).unwrap();
+        assert!(outcome.state.loss <= problem.value(&at).unwrap());
+    }
+}

@@ -1,8 +1,8 @@
 //! The block steps of the approximate loss within the closure of a cell.
 //!
 //! Within a cell L̃ is the quadratic Q_A(V, W) = Σ_d M_d ‖r_d − Σ_{i: d∈F_i} v_i ⟨w_i, p_d⟩‖² of either block. If no feature fires two neurons,
-//! both blocks split by neuron and are solved in closed form or by one small quadratic program ([`super::row`]). Else
-//! * the V-step is the least-squares decoder of least norm ([`RankRule::rounding`]);
+//! both blocks split by neuron and are solved in closed form or by one small quadratic program (`row.rs`). Else
+//! * the V-step is the least-squares decoder of least norm (rank by [`RankRule::rounding`](crate::theory::loss::decoder_step::RankRule::rounding));
 //! * the W-step is tried without inequalities by conjugate gradients from the point's own encoder, whose result is the best encoder if it
 //!   lies in the closure of the cell; if it does not, exact steps over single rows are repeated until they gain nothing, which
 //!   converges to the minimum because every inequality concerns one row (Tseng 2001), with conjugate gradients in between among the rows that

@@ -62,6 +62,12 @@ fn certificates_are_replayed_and_the_figure_is_drawn() {
     let replayed = sdlab(&["certify", proofs, "--json"]);
     let value = json(&replayed);
     assert_eq!((replayed.status.code(), &value["accepted"], &value["refused"]), (Some(0), &2.into(), &0.into()));
+    let refused = atlas(&["--latents", "1", "--figure", "atlas.gif"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("--figure: expected a file that ends in .svg"));
+    let png = folder.path().join("atlas.png");
+    assert!(atlas(&["--latents", "1", "--figure", png.to_str().unwrap()]).status.success());
+    assert!(std::fs::read(png).unwrap().starts_with(b"\x89PNG"));
     let svg = std::fs::read_to_string(figure).unwrap();
     assert!(svg.contains("[[0,1]]") && svg.contains("of starts"), "{svg:.300}");
     // A bound that is too high is refused.

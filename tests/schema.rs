@@ -48,6 +48,8 @@ fn every_command_prints_what_its_schema_says() {
     let point = r#"{"w_e":[["1","1"]],"w_d":[["1/3","2/3"]]}"#;
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
+    let comparison = tempfile::tempdir().unwrap();
+    let comparison = comparison.path().to_str().unwrap();
     let (folder, run) = (folder.path().to_str().unwrap(), run.to_str().unwrap());
     for (schema, arguments) in [
         ("loss", vec!["loss", "--problem", PAIR, "--point", point]),
@@ -67,6 +69,7 @@ fn every_command_prints_what_its_schema_says() {
         ("atlas", vec!["atlas", "--problem", PAIR, "--latents", "2", "--starts", "5"]),
         ("atlas", vec!["atlas", "--problem", IRRATIONAL, "--latents", "1", "--starts", "5"]),
         ("atlas", vec!["atlas", "--problem", PAIR, "--latents", "2", "--budget", "1"]),
+        ("compare", vec!["compare", "configs/compare/small.toml", "--out", comparison, "--max-instances", "1"]),
         ("certify", vec!["certify", folder]),
         ("claims", vec!["claims"]),
         ("claim", vec!["claims", "ex-3.5"]),

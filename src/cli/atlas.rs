@@ -11,7 +11,7 @@ use crate::theory::partial_optimum::{Class, LossValue};
 use crate::theory::region::RegionError;
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Every realizable pattern with its best loss, its partial optima and its basin, and the global optimum with a proof
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Write the two certificates of the global optimum into this folder
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
-    /// Draw the patterns, best first, into this SVG file
+    /// Draw the patterns, best first, into this file: .svg, .pdf or .png
     #[arg(long, value_name = "FILE")]
     figure: Option<PathBuf>,
 }
@@ -62,6 +62,14 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         let found = format!("{} × {latents}", problem.n());
         return Err(CliError::Request(format!(
             "--latents: expected at most {LIMIT} pairs of a feature and a neuron, found {found}"
+        )));
+    }
+    if let Some(path) = &arguments.figure
+        && !matches!(ending(path), Some("svg" | "pdf" | "png"))
+    {
+        let found = path.display();
+        return Err(CliError::Request(format!(
+            "--figure: expected a file that ends in .svg, .pdf or .png, found {found}"
         )));
     }
     let seed = session.seed;
@@ -97,11 +105,19 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     }
     if let Some(path) = &arguments.figure {
         let figure = found.figure(SHOWN);
-        let svg = Drawing::new(&figure).and_then(|drawing| drawing.svg());
-        session.output.file(path, svg.map_err(|error| CliError::Request(error.to_string()))?.as_bytes())?;
+        let drawn = Drawing::new(&figure).and_then(|drawing| match ending(path) {
+            Some("pdf") => Ok(drawing.pdf()),
+            Some("png") => drawing.png(),
+            _ => drawing.svg().map(String::into_bytes),
+        });
+        session.output.file(path, &drawn.map_err(|error| CliError::Request(error.to_string()))?)?;
     }
     session.output.json(&machine(latents, &found))?;
     Ok(if found.global.gap <= options.global.gap { Answer::Yes } else { Answer::Undecided })
+}
+
+fn ending(path: &Path) -> Option<&str> {
+    path.extension().and_then(|ending| ending.to_str())
 }
 
 fn headline(found: &Atlas) -> String {
@@ -130,12 +146,16 @@ fn listing(found: &Atlas) -> Table {
         ("starts", Kind::Number),
     ];
     let mut table = Table::new("atlas", "atlas", columns);
+    let rounding = found.rounding();
     for entry in found.entries.iter().take(SHOWN) {
         let (tone, text) = optima(entry);
         let global = if found.is_global(entry) { ", global" } else { "" };
         table.push([
             Cell::exact(entry.pattern.to_string()),
-            Cell::number(entry.best.to_f64(), 8),
+            match entry.best.to_f64() {
+                value if value > 0.0 && value <= rounding => Cell::from("0 up to rounding".to_owned()),
+                value => Cell::number(value, 8),
+            },
             Cell::from(format!("{}{global}", entry.best.name())),
             Cell::verdict(tone, &text),
             Cell::from(entry.basin),

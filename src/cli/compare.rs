@@ -73,6 +73,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     }
     progress.finish();
     let (_, done) = folder.progress();
+    let mut answered = Vec::new();
     if let Some(Summary { answers, tables, .. }) = summarise(&folder.records) {
         for table in &tables {
             session.output.table(table)?;
@@ -80,12 +81,15 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         for (question, answer) in &answers {
             session.output.text(&format!("\n{question}\n  {answer}"))?;
         }
-        let answers: Vec<_> = answers.iter().map(|(q, a)| json!({"question": q, "answer": a})).collect();
-        session.output.json(&json!({
-            "folder": path.display().to_string(), "instances": all, "done": done,
-            "runs": folder.records.len(), "answers": answers,
-        }))?;
+        answered = answers.iter().map(|(question, answer)| json!({ "question": question, "answer": answer })).collect();
     }
+    session.output.json(&json!({
+        "folder": path.display().to_string(),
+        "instances": all,
+        "done": done,
+        "runs": folder.records.len(),
+        "answers": answered,
+    }))?;
     session.output.text(&format!("\n{done} of {all} instances in {}", path.display()))?;
     Ok(if interrupted { Answer::Interrupted } else { Answer::Yes })
 }

@@ -30,6 +30,9 @@ pub struct Arguments {
     /// The folder of stored results of trainings, files of JSON lines
     #[arg(long, value_name = "DIR", default_value = "reports/results")]
     results: PathBuf,
+    /// The stored results of a comparison of optimizers, lines of JSON
+    #[arg(long, value_name = "FILE", default_value = "reports/compare/results.jsonl")]
+    comparison: PathBuf,
     /// First train the small experiments in configs/small again, and store their results as small.jsonl
     #[arg(long, group = "training")]
     refresh: bool,
@@ -128,7 +131,7 @@ fn exhibits(arguments: &Arguments, source: Option<&Checkout>, session: &Session)
         progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     }
     all.extend(results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size, false)));
-    all.extend(comparison::exhibit(&compared(&arguments.results)?));
+    all.extend(comparison::exhibit(&compared(&arguments.comparison)?));
     Ok(all)
 }
 

@@ -22,10 +22,9 @@ pub(super) fn stored(folder: &Path) -> Result<Vec<(String, Vec<RunRecord>)>, Cli
     Ok(all)
 }
 
-/// The records of the stored comparison of optimizers, `compare/results.jsonl` in the folder; none if there is no such file.
-pub(super) fn compared(folder: &Path) -> Result<Vec<crate::compare::Record>, CliError> {
-    let path = folder.join("compare").join("results.jsonl");
-    match std::fs::read_to_string(&path) {
+/// The records of a stored comparison of optimizers; none if there is no such file.
+pub(super) fn compared(path: &Path) -> Result<Vec<crate::compare::Record>, CliError> {
+    match std::fs::read_to_string(path) {
         Ok(text) => crate::compare::measure::read(&text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => Err(error.to_string()),

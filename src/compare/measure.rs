@@ -260,7 +260,7 @@ fn certified(
     optima.iter().find(|(loss, _)| near(loss)).map(|(_, class)| class.clone())
 }
 
-/// Keeps the points at which a tenth of what was left above the lower bound is gone.
+/// Keeps the points at which a quarter of what was left above the lower bound is gone.
 struct Course {
     lower: f64,
     points: Vec<(f64, f64)>,
@@ -270,7 +270,7 @@ struct Course {
 impl Observer for Course {
     fn observe(&mut self, state: &State, _: f64) {
         let point = (state.gradients, state.loss);
-        let fallen = |(_, before): &(f64, f64)| state.loss - self.lower <= 0.9 * (before - self.lower);
+        let fallen = |(_, before): &(f64, f64)| state.loss - self.lower <= 0.75 * (before - self.lower);
         self.last = Some(point);
         if self.points.last().is_none_or(fallen) {
             self.points.push(point);

@@ -39,7 +39,7 @@ pub struct Record {
     pub steps: u64,
     /// Evaluations of loss and gradient, or their equivalent.
     pub gradients: f64,
-    /// (gradients, loss) whenever the loss has fallen by a tenth of what was left above the lower bound, and at the end.
+    /// (gradients, loss) whenever a quarter of what was left above the lower bound is gone, and at the end: costs are known to such steps.
     pub course: Vec<(f64, f64)>,
 }
 

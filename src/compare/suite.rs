@@ -1,12 +1,11 @@
 //! The instances of a comparison, each with certificates of what its optimum can be.
 //!
 //! The lower bound is that of Eckart and Young: with n_q columns, whatever the codes are, L̃ is at least the sum of all but the n_q largest
-//! eigenvalues of S = Σ_d M_d r_d r_dᵀ. Its certificate (`lower-bound` in `verify/FORMAT.md`, one group of all features) carries a rational t and a
-//! rational Y ⪰ 0 with tI + Y ⪰ S. Where one neuron for each feature is realizable, the optimum is 0 and a point without loss proves it.
+//! eigenvalues of Σ_d M_d r_d r_dᵀ ([`root_bound`]). Where one neuron for each feature is realizable, the optimum is 0 and a point without loss proves it.
 
 use super::config::FamilyConfig;
 use crate::exact::{Rational, rational};
-use crate::optim::Biconvex;
+use crate::optim::global::patterns::root_bound;
 use crate::theory::certificate_body::{self as body, certificate};
 use crate::theory::families::{Family, Parameters};
 use crate::theory::loss::ApproximateLoss;
@@ -14,9 +13,9 @@ use crate::theory::pattern::dot;
 use crate::theory::point::Point;
 use crate::theory::problem::Problem;
 use crate::theory::region::{Row, decide_row};
-use faer::{Mat, Par};
+use faer::Par;
 use sdlab_verify::Certificate;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// One instance.
@@ -59,22 +58,22 @@ impl Instance {
         let failed = |error: &dyn std::fmt::Display| format!("{id}: {error}");
         let problem = family.generate(&parameters, seed.wrapping_add(number)).map_err(|error| failed(&error))?;
         let loss = ApproximateLoss::from_problem(&problem).map_err(|error| failed(&error))?.with_par(Par::Seq);
-        let optimum = certify(&problem, &loss, config.latents).map_err(|error| failed(&error))?;
+        let optimum = certify(&problem, config.latents).map_err(|error| failed(&error))?;
         Ok(Self { id, family: config.family.clone(), problem, loss, latents: config.latents, optimum })
     }
 }
 
 /// Bounds the least L̃ of encoders with so many rows.
-pub fn certify(problem: &Problem, loss: &ApproximateLoss, latents: usize) -> Result<Optimum, String> {
+pub fn certify(problem: &Problem, latents: usize) -> Result<Optimum, String> {
     if latents >= problem.n()
         && let Some(point) = without_loss(problem, latents)?
     {
         let proof = certificate(problem, "zero-loss", json!({ "point": body::point(&point) }));
         return Ok(Optimum { lower: 0.0, attained: true, certificates: vec![accepted(proof)?] });
     }
-    let (bound, tree) = eckart_young(problem, loss, latents)?;
-    let proof = json!({ "latents": latents, "bound": body::number(&bound), "tree": tree });
-    let proof = accepted(certificate(problem, "lower-bound", proof))?;
+    let (bound, proof) = root_bound(problem, latents, MARGIN)
+        .ok_or("the lower bound by the eigenvalues of the targets could not be made exact")?;
+    let proof = accepted(proof)?;
     // Rounded downwards, so that the f64 bounds as well.
     let lower = rational::to_f64(&bound).next_down().max(0.0);
     Ok(Optimum { lower, attained: false, certificates: vec![proof] })
@@ -102,46 +101,8 @@ fn without_loss(problem: &Problem, latents: usize) -> Result<Option<Point>, Stri
     Ok(Some(Point { w_e, w_d }))
 }
 
-/// Σ of all but the `latents` largest eigenvalues of S, rounded down to what a rational t and Y prove: tr S − m t − tr Y.
-fn eckart_young(problem: &Problem, loss: &ApproximateLoss, latents: usize) -> Result<(Rational, Value), String> {
-    let n_r = problem.n_r();
-    let sum = |terms: &mut dyn Iterator<Item = Rational>| terms.fold(Rational::ZERO, |a, b| a + b);
-    let S: Vec<Vec<Rational>> = (0..n_r)
-        .map(|a| {
-            (0..n_r).map(|b| sum(&mut problem.features().iter().map(|f| &f.mass * &f.w_r[a] * &f.w_r[b]))).collect()
-        })
-        .collect();
-    let trace = |M: &[Vec<Rational>]| -> Rational { sum(&mut (0..n_r).map(|k| M[k][k].clone())) };
-    let (t, Y) = if latents >= n_r {
-        // Any target is within reach of n_r columns.
-        (Rational::ZERO, S.clone())
-    } else {
-        let scaled = Mat::from_fn(n_r, loss.n(), |k, d| loss.R()[(k, d)] * loss.masses()[d].sqrt());
-        let svd = scaled.thin_svd().map_err(|_| "the singular value decomposition of the targets did not converge")?;
-        let value =
-            |k: usize| if k < svd.S().column_vector().nrows() { svd.S().column_vector()[k].powi(2) } else { 0.0 };
-        let (t, margin) = (value(latents), MARGIN * Biconvex::total(loss));
-        let entry = |a: usize, b: usize| {
-            let top: f64 = (0..latents).map(|k| (value(k) - t) * svd.U()[(a, k)] * svd.U()[(b, k)]).sum();
-            top + if a == b { margin } else { 0.0 }
-        };
-        let exact = |x: f64| rational::from_f64((x * GRID).round() / GRID).map_err(|error| error.to_string());
-        // Symmetric, entry by entry.
-        let row = |a: usize| (0..n_r).map(|b| exact(entry(a.max(b), a.min(b)))).collect::<Result<Vec<_>, _>>();
-        let Y = (0..n_r).map(row).collect::<Result<Vec<_>, _>>()?;
-        (exact(t + margin)?, Y)
-    };
-    let bound = trace(&S) - Rational::from(latents as u64) * &t - trace(&Y);
-    let bound = if rational::sign(&bound) < 0 { Rational::ZERO } else { bound };
-    let features: Vec<usize> = (0..problem.n()).collect();
-    let group = json!({ "features": features, "t": body::number(&t), "y": body::rows(&Y) });
-    Ok((bound, json!({ "groups": [group] })))
-}
-
-/// What t and Y exceed their exact values by, relative to Σ_d M_d ‖r_d‖², so that rounding leaves them valid.
-const MARGIN: f64 = 1e-11;
-/// Y is rounded to multiples of 1/GRID.
-const GRID: f64 = (1_u64 << 50) as f64;
+/// What the bound lies below its exact value, relative to Σ_d M_d ‖r_d‖², so that a rational proof has room.
+const MARGIN: f64 = 1e-10;
 
 #[cfg(test)]
 mod tests {

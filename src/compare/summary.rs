@@ -103,7 +103,7 @@ impl<'a> View<'a> {
         self.of(a).filter_map(|record| Some((record, *others.get(&key(record))?))).collect()
     }
 
-    /// log₁₀ of the losses of `a` over those of `b`, one mean over starts for each instance.
+    /// Excess of `a` minus that of `b` from the same starts, one mean over starts for each instance.
     fn differences(&self, a: &'a str, b: &'a str) -> Vec<f64> {
         let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for (x, y) in self.pairs(a, b) {
@@ -136,7 +136,7 @@ pub fn summarise(records: &[Record]) -> Option<Summary> {
     (!records.is_empty()).then(|| Summary {
         answers: answers(&view),
         figures: vec![profiles(&view), budgets(&view), classes(&view)],
-        tables: vec![suite(&view), optimizers(&view), ends(&view), paired(&view), families(&view)],
+        tables: vec![suite(&view), optimizers(&view), ends(&view), neurons(&view), paired(&view), families(&view)],
     })
 }
 
@@ -244,17 +244,36 @@ fn optimizers(view: &View) -> Table {
 
 fn ends(view: &View) -> Table {
     let header = |class: Class| (class.name(), Kind::Number);
-    let columns = [("optimizer", Kind::Text)].into_iter().chain(Class::ALL.map(header)).chain([
-        ("spurious", Kind::Number),
-        ("certified", Kind::Number),
-        ("dead", Kind::Number),
-        ("polysemantic", Kind::Number),
-    ]);
+    let columns = [("optimizer", Kind::Text)].into_iter().chain(Class::ALL.map(header));
     let mut table = Table::new("compare-ends", "experiments", columns)
         .title("Where the runs end")
         .caption(
-            "Runs by class of their end point. Spurious: any class but unfinished, with excess over the best known loss. Certified: the end's pattern is disjoint \
-             and its loss is that of a partial optimum in the exact list of that pattern. Dead and polysemantic: neurons, mean per run.",
+            "Runs by class of their end point. A local minimum is one of the cell's quartic; a boundary optimum is a partial optimum that an inequality of its cell \
+             holds back.",
+        );
+    for optimizer in &view.optimizers {
+        let runs: Vec<&Record> = view.of(optimizer).collect();
+        let count =
+            |test: &dyn Fn(&Record) -> bool| Cell::Integer { value: runs.iter().filter(|r| test(r)).count() as i64 };
+        let classes = Class::ALL.map(|class| count(&|record| record.end.class == class));
+        table.push([text(*optimizer)].into_iter().chain(classes));
+    }
+    table
+}
+
+fn neurons(view: &View) -> Table {
+    let columns = [
+        ("optimizer", Kind::Text),
+        ("spurious", Kind::Number),
+        ("in the exact list", Kind::Number),
+        ("dead", Kind::Number),
+        ("polysemantic", Kind::Number),
+    ];
+    let mut table = Table::new("compare-neurons", "experiments", columns)
+        .title("What the ends look like")
+        .caption(
+            "Spurious: runs of any class but unfinished, with excess over the best known loss. In the exact list: runs whose pattern is disjoint and whose loss is that of \
+             a certified partial optimum of that pattern. Dead and polysemantic: neurons, mean per run.",
         );
     for optimizer in &view.optimizers {
         let runs: Vec<&Record> = view.of(optimizer).collect();
@@ -263,13 +282,13 @@ fn ends(view: &View) -> Table {
         let mean = |of: &dyn Fn(&Record) -> usize| {
             Cell::number(runs.iter().map(|record| of(record) as f64).sum::<f64>() / runs.len() as f64, 2)
         };
-        let classes = Class::ALL.map(|class| count(&|record| record.end.class == class));
-        table.push([text(*optimizer)].into_iter().chain(classes).chain([
+        table.push([
+            text(*optimizer),
             count(&|record| spurious(view, record)),
             count(&|record| record.certified.is_some()),
             mean(&|record| record.end.dead),
             mean(&|record| record.end.polysemantic),
-        ]));
+        ]);
     }
     table
 }
@@ -463,7 +482,7 @@ fn answers(view: &View) -> Vec<(String, String)> {
         all.push((
             "Is alternating search faster than gradient descent?".into(),
             format!(
-                "Counted in gradient evaluations to a common loss, on {faster} of {} families; gradient descent needs so many times its cost: {}.",
+                "Yes on {faster} of {} families, counted in gradient evaluations to a common loss. The cost of gradient descent over its own is {}.",
                 ratios.len(),
                 list.join(", ")
             ),
@@ -493,9 +512,9 @@ fn answers(view: &View) -> Vec<(String, String)> {
             all.push((
                 "Are spurious partial optima prevalent in practice?".into(),
                 format!(
-                    "Alternating search from random starts ends in one in {} of {} runs ({} to {}), {blocks} of them with polysemantic neurons.",
-                    percent(s.share),
+                    "Of {} runs of alternating search from random starts {bad} end in one, {} ({} to {}), and {blocks} of these have polysemantic neurons.",
                     runs.len(),
+                    percent(s.share),
                     percent(s.low),
                     percent(s.high)
                 ),

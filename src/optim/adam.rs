@@ -81,7 +81,6 @@ impl Optimizer for Adam {
     }
 
     fn terminate(&self, problem: &dyn Biconvex, state: &State) -> Option<Termination> {
-        let (gradient, tolerance) = (state.gradient?, self.tolerance * problem.total().sqrt());
-        (gradient <= tolerance).then_some(Termination::Stationary { gradient, tolerance })
+        state.settled(problem, self.tolerance, false)
     }
 }

@@ -1,7 +1,8 @@
 //! The block steps of the approximate loss within the closure of a cell.
 //!
-//! Within a cell L̃ is the quadratic Q_A(V, W) = Σ_d M_d ‖r_d − Σ_{i: d∈F_i} v_i ⟨w_i, p_d⟩‖² of either block. If no feature fires two neurons,
-//! both blocks split by neuron and are solved in closed form or by one small quadratic program (`row.rs`). Else
+//! Within a cell L̃ is the quadratic Q_A(V, W) = Σ_d M_d ‖r_d − Σ_{i: d∈F_i} v_i ⟨w_i, p_d⟩‖² of either block. If features are independent, the
+//! W-step splits by feature (`feature.rs`). If no feature fires two neurons, both blocks split by neuron and are solved in closed form or by
+//! one small quadratic program (`row.rs`). Else
 //! * the V-step is the least-squares decoder of least norm (rank by [`RankRule::rounding`](crate::theory::loss::decoder_step::RankRule::rounding));
 //! * the W-step is tried without inequalities by conjugate gradients from the point's own encoder, whose result is the best encoder if it
 //!   lies in the closure of the cell; if it does not, exact steps over single rows are repeated until they gain nothing, which
@@ -11,6 +12,7 @@
 //! A decoder column without weight, or a dead neuron, leaves its row as it is: that is the tie-break, as is the nearest row elsewhere.
 
 use super::cell::{Cell, column, dot};
+use super::feature::by_features;
 use super::row::RowProblem;
 use super::{Biconvex, DecoderMove, Prices};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
@@ -28,6 +30,9 @@ const GAIN: f64 = 1e-10;
 const ROUNDING: f64 = 1e-15;
 /// Conjugate gradients end when the residual has fallen by this factor.
 const FALL: f64 = 1e-12;
+
+/// Codes within this fraction of ‖w_i‖‖p_d‖ + c of the threshold are on it.
+const TOUCHED: f64 = 1e-13;
 
 /// The result of a W-step.
 #[derive(Debug, Clone)]
@@ -60,7 +65,7 @@ impl Biconvex for ApproximateLoss {
     fn cell_loss(&self, cell: &Cell, at: &Weights) -> Result<f64, LossError> {
         cell.check(at.n_q(), self.n())?;
         let E = cell_residuals(self, at, &cell.codes(at.W.as_ref(), self.P()));
-        Ok((0..self.n()).map(|d| self.masses()[d] * dot(column(E.as_ref(), d), column(E.as_ref(), d))).sum())
+        Ok(weighted_square(self, E.as_ref()))
     }
 
     fn v_step(&self, cell: &Cell, at: &Weights, proximal: f64) -> Result<DecoderMove, LossError> {
@@ -71,29 +76,35 @@ impl Biconvex for ApproximateLoss {
         } else if cell.is_disjoint() {
             single_columns(self, cell, &Z)
         } else {
-            least_squares(self, &Z)?
+            self.decoder_step_of(Z.clone())?.V
         };
         let difference = &V - &at.V;
         let mut missed = Mat::zeros(self.n_r(), self.n());
         matmul(&mut missed, Accum::Replace, &difference, &Z, 1.0, self.par());
-        let decrease =
-            (0..self.n()).map(|d| self.masses()[d] * dot(column(missed.as_ref(), d), column(missed.as_ref(), d))).sum();
+        let decrease = weighted_square(self, missed.as_ref());
         Ok(DecoderMove { V, decrease })
     }
 
     fn w_step(&self, cell: &Cell, at: &Weights, proximal: f64) -> Result<EncoderStep, LossError> {
         cell.check(at.n_q(), self.n())?;
         if proximal == 0.0
+            && let Some(inverse) = self.left_inverse()
+        {
+            return Ok(by_features(self, inverse, cell, at));
+        }
+        let held = touched(self, cell, at);
+        if proximal == 0.0
             && !cell.is_disjoint()
+            && held.iter().all(Vec::is_empty)
             && let Some(step) = unconstrained(self, cell, at)
         {
             return Ok(step);
         }
-        Ok(by_rows(self, cell, at, proximal))
+        Ok(by_rows(self, cell, at, proximal, held))
     }
 
     fn total(&self) -> f64 {
-        (0..self.n()).map(|d| self.masses()[d] * dot(column(self.R(), d), column(self.R(), d))).sum()
+        weighted_square(self, self.R())
     }
 
     fn prices(&self, n_q: usize) -> Prices {
@@ -107,6 +118,11 @@ impl Biconvex for ApproximateLoss {
             line_search: (n * q * (2.0 * n_p + 3.0 * n_r) + n * q * n_r) / gradient,
         }
     }
+}
+
+/// Σ_d M_d ‖a_d‖² of the columns of A.
+fn weighted_square(loss: &ApproximateLoss, A: MatRef<'_, f64>) -> f64 {
+    loss.masses().iter().enumerate().map(|(d, mass)| mass * dot(column(A, d), column(A, d))).sum()
 }
 
 /// R − V Z.
@@ -130,28 +146,6 @@ fn single_columns(loss: &ApproximateLoss, cell: &Cell, Z: &Mat<f64>) -> Mat<f64>
         }
     }
     V
-}
-
-/// R D^½ (Z D^½)⁺, with the singular values that are rounding of the codes left out.
-fn least_squares(loss: &ApproximateLoss, Z: &Mat<f64>) -> Result<Mat<f64>, LossError> {
-    let roots: Vec<f64> = loss.masses().iter().map(|m| m.sqrt()).collect();
-    let Y = Mat::from_fn(Z.nrows(), Z.ncols(), |i, d| Z[(i, d)] * roots[d]);
-    if !Y.is_all_finite() {
-        return Err(LossError::NotFinite("W"));
-    }
-    let svd = Y.thin_svd().map_err(|_| LossError::Decomposition)?;
-    let s = svd.S().column_vector();
-    let cut = Y.nrows().max(Y.ncols()) as f64 * f64::EPSILON * s.iter().copied().fold(0.0, f64::max);
-    let scaled = Mat::from_fn(loss.n_r(), loss.n(), |k, d| loss.R()[(k, d)] * roots[d]);
-    let mut filtered = Mat::zeros(loss.n_r(), s.nrows());
-    matmul(&mut filtered, Accum::Replace, &scaled, svd.V(), 1.0, loss.par());
-    for k in 0..filtered.ncols() {
-        let factor = if s[k] > cut { 1.0 / s[k] } else { 0.0 };
-        filtered.col_as_slice_mut(k).iter_mut().for_each(|x| *x *= factor);
-    }
-    let mut V = Mat::zeros(loss.n_r(), Z.nrows());
-    matmul(&mut V, Accum::Replace, &filtered, svd.U().transpose(), 1.0, loss.par());
-    Ok(V)
 }
 
 /// (R D Zᵀ + ρ V₀)(Z D Zᵀ + ρ I)⁻¹, as least squares of (Z D^½, √ρ I).
@@ -277,8 +271,7 @@ fn conjugate_gradients(
         let rates = cell.codes(direction.as_ref(), loss.P());
         let mut image = Mat::zeros(loss.n_r(), loss.n());
         matmul(&mut image, Accum::Replace, V, &rates, 1.0, par);
-        let curvature =
-            (0..loss.n()).map(|d| masses[d] * dot(column(image.as_ref(), d), column(image.as_ref(), d))).sum::<f64>();
+        let curvature = weighted_square(loss, image.as_ref());
         if curvature.is_nan() || curvature <= 0.0 {
             break;
         }
@@ -293,6 +286,19 @@ fn conjugate_gradients(
         products += 1;
     }
     Some(SubspaceMinimum { direction: change, decrease, products, converged: size <= goal.max(f64::MIN_POSITIVE) })
+}
+
+/// The inequalities of each row that hold with equality at the point, each with multiplier 0: a guess of those that hold the best encoder back.
+fn touched(loss: &ApproximateLoss, cell: &Cell, at: &Weights) -> Vec<Vec<(usize, f64)>> {
+    let codes = pre_activations(loss, &at.W);
+    let sizes: Vec<f64> = (0..loss.n()).map(|d| loss.P().col(d).norm_l2()).collect();
+    let mut held = vec![Vec::new(); cell.on.len()];
+    for i in (0..cell.on.len()).filter(|&i| !cell.on[i].is_empty()) {
+        let norm = at.W.row(i).norm_l2();
+        let near = |d: &usize| (codes[(i, *d)] - loss.c()).abs() <= TOUCHED * (norm * sizes[*d] + loss.c());
+        held[i].extend((0..loss.n()).filter(near).map(|d| (d, 0.0)));
+    }
+    held
 }
 
 /// The longest step t ≤ 1 along a change of W that keeps every inequality of the cell, from pre-activations `codes`.
@@ -316,18 +322,39 @@ fn longest_step(loss: &ApproximateLoss, cell: &Cell, codes: &Mat<f64>, change: &
 }
 
 /// Exact steps over single rows, repeated where rows share features.
-fn by_rows(loss: &ApproximateLoss, cell: &Cell, at: &Weights, proximal: f64) -> EncoderStep {
+fn by_rows(
+    loss: &ApproximateLoss,
+    cell: &Cell,
+    at: &Weights,
+    proximal: f64,
+    held: Vec<Vec<(usize, f64)>>,
+) -> EncoderStep {
     let (P, masses) = (loss.P(), loss.masses());
     let disjoint = cell.is_disjoint();
     let mut Z = cell.codes(at.W.as_ref(), P);
     let mut E = cell_residuals(loss, at, &Z);
     let mut W = at.W.clone();
-    let mut active: Vec<Vec<(usize, f64)>> = vec![Vec::new(); cell.on.len()];
+    let mut active: Vec<Vec<(usize, f64)>> = held;
     let (mut decrease, mut passes, mut rounds, mut converged) = (0.0, 0, 0, false);
     // A proximal step is one pass; its rows are coupled too, but it need not be the minimum to be a descent.
     let most = if disjoint || proximal > 0.0 { 1 } else { PASSES };
     let mut row = vec![0.0; loss.n_p()];
     while passes < most {
+        if !disjoint && proximal == 0.0 && rounds % 4 == 0 && active.iter().any(|held| !held.is_empty()) {
+            let held: Vec<Vec<usize>> = active.iter().map(|list| list.iter().map(|(d, _)| *d).collect()).collect();
+            if let Some(found) = conjugate_gradients(loss, cell, &at.V, &E, &held) {
+                passes += found.products;
+                let t = longest_step(loss, cell, &pre_activations(loss, &W), &found.direction);
+                if t > 0.0 && found.decrease > 0.0 {
+                    // A quadratic along the way to its minimum: 1 − (1 − t)² of the decrease.
+                    decrease += (2.0 - t) * t * found.decrease;
+                    W += faer::Scale(t) * &found.direction;
+                    let moved = Weights { V: at.V.clone(), W: W.clone() };
+                    Z = cell.codes(W.as_ref(), P);
+                    E = cell_residuals(loss, &moved, &Z);
+                }
+            }
+        }
         let (mut gained, mut exact) = (0.0, true);
         for (i, on) in cell.on.iter().enumerate() {
             let v = at.V.col_as_slice(i);
@@ -355,7 +382,7 @@ fn by_rows(loss: &ApproximateLoss, cell: &Cell, at: &Weights, proximal: f64) -> 
             }
             // A step that is no improvement beyond rounding is not taken, so that the loss never rises.
             if gain <= 0.0 {
-                if active[i].is_empty() {
+                if active[i].iter().all(|(_, lambda)| *lambda == 0.0) {
                     active[i] = step.multipliers;
                 }
                 continue;
@@ -372,29 +399,14 @@ fn by_rows(loss: &ApproximateLoss, cell: &Cell, at: &Weights, proximal: f64) -> 
         passes += 1;
         rounds += 1;
         decrease += gained;
-        let value: f64 = (0..loss.n()).map(|d| masses[d] * dot(column(E.as_ref(), d), column(E.as_ref(), d))).sum();
+        let value = weighted_square(loss, E.as_ref());
         converged = exact;
         if gained <= (GAIN * decrease).max(ROUNDING * value) {
             break;
         }
         converged &= disjoint;
-        if !disjoint && proximal == 0.0 && rounds % 4 == 0 {
-            let held: Vec<Vec<usize>> = active.iter().map(|list| list.iter().map(|(d, _)| *d).collect()).collect();
-            if let Some(found) = conjugate_gradients(loss, cell, &at.V, &E, &held) {
-                passes += found.products;
-                let t = longest_step(loss, cell, &pre_activations(loss, &W), &found.direction);
-                if t > 0.0 && found.decrease > 0.0 {
-                    // A quadratic along the way to its minimum: 1 − (1 − t)² of the decrease.
-                    decrease += (2.0 - t) * t * found.decrease;
-                    W += faer::Scale(t) * &found.direction;
-                    let moved = Weights { V: at.V.clone(), W: W.clone() };
-                    Z = cell.codes(W.as_ref(), P);
-                    E = cell_residuals(loss, &moved, &Z);
-                }
-            }
-        }
     }
-    let multipliers =
-        active.iter().enumerate().flat_map(|(i, list)| list.iter().map(move |&(d, l)| (i, d, l))).collect();
+    let of = |(i, list): (usize, &Vec<(usize, f64)>)| list.iter().map(move |&(d, l)| (i, d, l)).collect::<Vec<_>>();
+    let multipliers = active.iter().enumerate().flat_map(of).filter(|(_, _, lambda)| *lambda > 0.0).collect();
     EncoderStep { W, decrease, multipliers, passes, converged }
 }

@@ -65,11 +65,11 @@ impl Class {
     pub fn name(self) -> &'static str {
         match self {
             Class::NoLoss => "no loss",
-            Class::LocalMinimum => "local minimum",
-            Class::StrictSaddle => "strict saddle",
+            Class::LocalMinimum => "local min",
+            Class::StrictSaddle => "saddle",
             Class::Stationary => "stationary",
-            Class::BoundaryOptimum => "boundary optimum",
-            Class::PartialOptimum => "partial optimum",
+            Class::BoundaryOptimum => "boundary",
+            Class::PartialOptimum => "partial",
             Class::Unfinished => "unfinished",
         }
     }

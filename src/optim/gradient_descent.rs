@@ -200,14 +200,8 @@ impl Optimizer for GradientDescent<'_> {
         self.refresh(problem, state)
     }
 
-    fn terminate(&self, _: &dyn Biconvex, state: &State) -> Option<Termination> {
-        let (gradient, tolerance) = (state.gradient?, self.bound());
-        if self.perturbation.is_some() {
-            return None;
-        }
-        if gradient <= tolerance {
-            return Some(Termination::Stationary { gradient, tolerance });
-        }
-        self.stuck.then_some(Termination::NoDescent { measure: gradient })
+    fn terminate(&self, problem: &dyn Biconvex, state: &State) -> Option<Termination> {
+        // With perturbations still to come the run is not over.
+        if self.perturbation.is_some() { None } else { state.settled(problem, self.tolerance, self.stuck) }
     }
 }

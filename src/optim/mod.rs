@@ -21,9 +21,11 @@
 pub mod acs;
 pub mod adam;
 pub mod cell;
+mod cholesky;
 pub mod dictionary;
 pub mod encoder_step;
 pub mod end_point;
+mod feature;
 pub mod global;
 pub mod gradient_descent;
 pub mod nesterov;
@@ -122,6 +124,17 @@ pub struct State {
     pub steps: u64,
     /// What they have cost in evaluations of loss and gradient.
     pub gradients: f64,
+}
+
+impl State {
+    /// The end of a gradient method: ‖∇‖ is at most `tolerance` times √(Σ_d M_d ‖r_d‖²), or it is `stuck`.
+    fn settled(&self, problem: &dyn Biconvex, tolerance: f64, stuck: bool) -> Option<Termination> {
+        let (gradient, tolerance) = (self.gradient?, tolerance * problem.total().sqrt());
+        if gradient <= tolerance {
+            return Some(Termination::Stationary { gradient, tolerance });
+        }
+        stuck.then_some(Termination::NoDescent { measure: gradient })
+    }
 }
 
 /// Why an optimizer has ended, with the numbers that decided it.

@@ -10,7 +10,7 @@
 use super::{Biconvex, Optimizer, State, Termination};
 use crate::theory::loss::{LossError, Weights};
 
-/// Accelerated gradient descent.
+/// Accelerated gradient descent. The gradient of a [`State`] is that of the extrapolated point from which the last step was taken.
 #[derive(Debug, Clone)]
 pub struct Nesterov {
     tolerance: f64,
@@ -93,10 +93,6 @@ impl Optimizer for Nesterov {
     }
 
     fn terminate(&self, problem: &dyn Biconvex, state: &State) -> Option<Termination> {
-        let (gradient, tolerance) = (state.gradient?, self.tolerance * problem.total().sqrt());
-        if gradient <= tolerance {
-            return Some(Termination::Stationary { gradient, tolerance });
-        }
-        self.stuck.then_some(Termination::NoDescent { measure: gradient })
+        state.settled(problem, self.tolerance, self.stuck)
     }
 }

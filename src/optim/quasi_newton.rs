@@ -225,10 +225,6 @@ impl Optimizer for QuasiNewton<'_> {
     }
 
     fn terminate(&self, problem: &dyn Biconvex, state: &State) -> Option<Termination> {
-        let (gradient, tolerance) = (state.gradient?, self.tolerance * problem.total().sqrt());
-        if gradient <= tolerance {
-            return Some(Termination::Stationary { gradient, tolerance });
-        }
-        self.stuck.then_some(Termination::NoDescent { measure: gradient })
+        state.settled(problem, self.tolerance, self.stuck)
     }
 }

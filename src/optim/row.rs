@@ -19,6 +19,7 @@
 //! References: Lawson, Hanson 1974, ch. 23; Rockafellar 1976.
 
 use super::cell::{column, dot};
+use super::cholesky::Factor;
 use faer::{Mat, MatRef};
 
 /// Proximal points at most; each multiplies what is missing by ρ/(ρ + σ), σ ≥ the smallest curvature, so that few suffice.
@@ -85,13 +86,13 @@ impl RowProblem<'_> {
         if self.targets.iter().any(|&t| t < self.c) {
             return None;
         }
-        let factor = cholesky(gram)?;
+        let factor = Factor::of(gram)?;
         let mut w = w0.to_vec();
         // The second pass takes back what the first has rounded.
         for _ in 0..2 {
             let codes = self.codes(&w);
             let missing: Vec<f64> = self.targets.iter().zip(&codes).map(|(t, a)| t - a).collect();
-            for (beta, &d) in solve_factored(&factor, &missing).iter().zip(self.on) {
+            for (beta, &d) in factor.solved(&missing).iter().zip(self.on) {
                 w.iter_mut().zip(column(self.P, d)).for_each(|(x, p)| *x += beta * p);
             }
         }
@@ -112,7 +113,7 @@ impl RowProblem<'_> {
         for (k, (row, h)) in shifted.iter_mut().zip(self.weights).enumerate() {
             row[k] += rho / h;
         }
-        let Some(factor) = cholesky(&shifted) else {
+        let Some(factor) = Factor::of(&shifted) else {
             return RowStep { codes: self.codes(w0), w: w0.to_vec(), multipliers: Vec::new(), converged: false };
         };
         let metric = Metric { problem: self, rho, factor };
@@ -238,7 +239,7 @@ impl RowProblem<'_> {
 struct Metric<'a> {
     problem: &'a RowProblem<'a>,
     rho: f64,
-    factor: Vec<Vec<f64>>,
+    factor: Factor<f64>,
 }
 
 struct ProximalPoint {
@@ -252,7 +253,7 @@ impl Metric<'_> {
         let P = self.problem.P;
         let inner: Vec<f64> = self.problem.on.iter().map(|&d| dot(x, column(P, d))).collect();
         let mut y = x.to_vec();
-        for (beta, &d) in solve_factored(&self.factor, &inner).iter().zip(self.problem.on) {
+        for (beta, &d) in self.factor.solved(&inner).iter().zip(self.problem.on) {
             y.iter_mut().zip(column(P, d)).for_each(|(y, p)| *y -= beta * p);
         }
         y.iter_mut().for_each(|y| *y /= 2.0 * self.rho);
@@ -324,14 +325,14 @@ impl Metric<'_> {
                     .map(|a| (0..m).map(|b| self.sign(active[a]) * dot(column(P, active[a]), &images[b])).collect())
                     .collect();
                 let s: Vec<f64> = active.iter().map(|&d| violation(&free, d)).collect();
-                let Some(factor) = cholesky(&Q) else {
+                let Some(factor) = Factor::of(&Q) else {
                     // The last one depends on the others: it cannot be active with them.
                     banned.extend(active.pop());
                     images.pop();
                     lambda.pop();
                     continue;
                 };
-                let solved = solve_factored(&factor, &s);
+                let solved = factor.solved(&s);
                 // The first multiplier that vanishes on the way to the solution.
                 let mut first: Option<(f64, usize)> = None;
                 for (k, (old, new)) in lambda.iter().zip(&solved).enumerate() {
@@ -364,39 +365,4 @@ impl Metric<'_> {
         }
         None
     }
-}
-
-/// Lower factor of a symmetric matrix that is positive definite beyond rounding; `None` otherwise.
-fn cholesky(A: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
-    let n = A.len();
-    let mut L = vec![vec![0.0; n]; n];
-    for i in 0..n {
-        for j in 0..=i {
-            let sum: f64 = A[i][j] - (0..j).map(|k| L[i][k] * L[j][k]).sum::<f64>();
-            if i == j {
-                if sum.is_nan() || sum <= 64.0 * f64::EPSILON * A[i][i] {
-                    return None;
-                }
-                L[i][i] = sum.sqrt();
-            } else {
-                L[i][j] = sum / L[j][j];
-            }
-        }
-    }
-    Some(L)
-}
-
-/// x with L Lᵀ x = b.
-fn solve_factored(L: &[Vec<f64>], b: &[f64]) -> Vec<f64> {
-    let n = L.len();
-    let mut x = b.to_vec();
-    for i in 0..n {
-        let sum: f64 = (0..i).map(|k| L[i][k] * x[k]).sum();
-        x[i] = (x[i] - sum) / L[i][i];
-    }
-    for i in (0..n).rev() {
-        let sum: f64 = (i + 1..n).map(|k| L[k][i] * x[k]).sum();
-        x[i] = (x[i] - sum) / L[i][i];
-    }
-    x
 }

@@ -273,3 +273,25 @@ fn a_line_search_ends_where_the_loss_jumps() {
         assert!(outcome.state.loss <= problem.value(&at).unwrap());
     }
 }
+
+#[test]
+fn the_empirical_loss_is_the_mean_over_samples_and_biconvex_in_its_own_cells() {
+    let features = autoencoder(5, 4, 2);
+    // Samples of two features at a time, which no feature-pattern cell describes.
+    let X = Mat::from_fn(4, 12, |k, s| {
+        (1.0 + 0.1 * s as f64) * features.P()[(k, s % 5)] + 0.7 * features.P()[(k, (2 * s + 1) % 5)]
+    });
+    let loss = empirical(X.clone(), X.clone(), 0.0).unwrap().with_par(Par::Seq);
+    let at = start::random(&loss, 3, 4);
+    let mut mean = 0.0;
+    for s in 0..12 {
+        let code = |i: usize| (0..4).map(|k| at.W[(i, k)] * X[(k, s)]).sum::<f64>().max(0.0);
+        let miss = |k: usize| X[(k, s)] - (0..3).map(|i| at.V[(k, i)] * code(i)).sum::<f64>();
+        mean += (0..4).map(|k| miss(k).powi(2)).sum::<f64>() / 12.0;
+    }
+    assert!((loss.value(&at).unwrap() - mean).abs() <= 1e-13 * mean);
+    let mut search = AlternatingSearch::new(&loss, Variant::Cell, 1e-10);
+    let budget = Budget { steps: 200, gradients: 1e6 };
+    let outcome = run(&loss, &mut search, &at, budget, &mut Unobserved).unwrap();
+    assert!(outcome.state.loss < mean && outcome.state.cell == Biconvex::cell(&loss, at.W.as_ref()).unwrap());
+}

@@ -219,7 +219,12 @@ impl Atlas {
     /// Whether the best value of an entry is the global optimum, within the certified gap and the rounding of f64.
     pub fn is_global(&self, entry: &Entry) -> bool {
         let upper = crate::exact::rational::to_f64(&self.global.upper);
-        entry.best.to_f64() <= upper * (1.0 + self.global.gap.max(1e-9))
+        entry.best.to_f64() <= upper * (1.0 + self.global.gap.max(1e-9)) + self.rounding()
+    }
+
+    /// What a loss of 0 may be in f64: rounding of the largest one, that of the pattern without live neurons.
+    pub fn rounding(&self) -> f64 {
+        1e-14 * self.entries.iter().map(|entry| entry.best.to_f64()).fold(0.0, f64::max)
     }
 
     /// The `most` best patterns, one row each: the best value with a marker for what is there, and the share of starts that end in it.

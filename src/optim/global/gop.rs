@@ -26,6 +26,7 @@
 
 use super::GlobalError;
 use super::partition::Partition;
+use crate::optim::cell::dot;
 use crate::theory::loss::ApproximateLoss;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -105,10 +106,6 @@ impl Ord for Simplex {
     fn cmp(&self, other: &Self) -> Ordering {
         other.bound.total_cmp(&self.bound)
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
 /// Bounds the best value of the block F = `features` of a partition cell.

@@ -4,6 +4,8 @@
 //! dimensions, on a cone with as many forms, there are such multipliers whenever the form is non-negative (Diananda 1962). They are found by
 //! maximising the least eigenvalue τ with a logarithmic barrier and Newton steps; the caller makes them exact and tests them.
 
+use crate::optim::cell::dot;
+
 /// A list of multipliers (k, l, ν_kl > 0) with k < l.
 pub type Multipliers = Vec<(usize, usize, f64)>;
 
@@ -106,10 +108,6 @@ fn derivatives(
     (gradient, hessian)
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
-}
-
 /// The lower Cholesky factor, or `None` if M is not positive definite.
 fn factor(M: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
     let n = M.len();
@@ -129,7 +127,11 @@ fn factor(M: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
 
 /// Solves M x = b for positive definite M; a pivot that rounding has spoilt ends it.
 fn solve(M: Vec<Vec<f64>>, b: &[f64]) -> Option<Vec<f64>> {
-    let L = factor(&M)?;
+    factor(&M).map(|L| solve_factored(&L, b))
+}
+
+/// x with L Lᵀ x = b.
+fn solve_factored(L: &[Vec<f64>], b: &[f64]) -> Vec<f64> {
     let n = b.len();
     let mut x = b.to_vec();
     for i in 0..n {
@@ -139,12 +141,12 @@ fn solve(M: Vec<Vec<f64>>, b: &[f64]) -> Option<Vec<f64>> {
         let done: f64 = (i + 1..n).map(|k| L[k][i] * x[k]).sum();
         x[i] = (x[i] - done) / L[i][i];
     }
-    Some(x)
+    x
 }
 
 fn inverse(M: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
     let unit = |k: usize| (0..M.len()).map(|j| if j == k { 1.0 } else { 0.0 }).collect::<Vec<f64>>();
-    (0..M.len()).map(|k| solve(M.to_vec(), &unit(k))).collect()
+    factor(M).map(|L| (0..M.len()).map(|k| solve_factored(&L, &unit(k))).collect())
 }
 
 #[cfg(test)]

@@ -137,6 +137,22 @@ pub fn solve(problem: &Problem, latents: usize, options: Options) -> Result<Glob
     })
 }
 
+/// A lower bound of L̃ over all encoders with `latents` rows without looking at their patterns: all but that many eigenvalues of Σ_d M_d r_d r_dᵀ, less
+/// `margin` relative to Σ_d M_d ‖r_d‖². Eckart and Young. With its proof; `None` if rounding has spoilt it.
+pub fn root_bound(problem: &Problem, latents: usize, margin: f64) -> Option<(Rational, Certificate)> {
+    let features: Vec<usize> = (0..problem.n()).collect();
+    let (value, eigen) = rank_value(problem, &features, latents)?;
+    let bound = from_f64(value - margin * to_f64(&total(problem, &features))).ok()?;
+    let (bound, groups) = if sign(&bound) <= 0 {
+        (Rational::ZERO, Vec::new())
+    } else {
+        let group = Component::Rank { features, neurons: latents, eigen }.prove(problem, &bound)?;
+        (bound, vec![group])
+    };
+    let body = LowerBound { latents, pattern: None, bound: Rat(bound.clone()), tree: BoundNode::Groups(groups) };
+    Some((bound, Certificate::new(certificate::instance(problem), body)))
+}
+
 /// The best point that is found: in the closed cells of all patterns, and from there downhill.
 fn best_point(
     problem: &Problem,

@@ -52,17 +52,30 @@ impl ApproximateLoss {
         self.decoder_step_with(W, RankRule::rounding(W.nrows(), self.n()))
     }
 
+    /// The decoder of least norm for codes Z (n_q×n) that are given, by the rule [`RankRule::rounding`]. On the boundary of a cell the codes of
+    /// the cell's quadratic need not be those that the encoder has.
+    pub fn decoder_step_of(&self, Z: Mat<f64>) -> Result<DecoderStep, LossError> {
+        if Z.ncols() != self.n() {
+            return Err(super::shape("Z", format!("{} columns", self.n()), Z.as_ref()));
+        }
+        let rule = RankRule::rounding(Z.nrows(), self.n());
+        Ok(self.best_decoder(self.decompose_codes(Z)?, rule))
+    }
+
     /// The decoder of least norm, by a rank rule of one's own.
     pub fn decoder_step_with(&self, W: MatRef<'_, f64>, rule: RankRule) -> Result<DecoderStep, LossError> {
         if !(rule.relative >= 0.0 && rule.relative < 1.0) {
             let expected = "a number in [0, 1)";
             return Err(LossError::Parameter { name: "rank rule", expected, found: rule.relative });
         }
-        let codes = self.decompose(W)?;
+        Ok(self.best_decoder(self.decompose(W)?, rule))
+    }
+
+    fn best_decoder(&self, codes: Decomposition, rule: RankRule) -> DecoderStep {
         let cut = rule.relative * codes.s.first().copied().unwrap_or(0.0);
         let rank = codes.s.iter().take_while(|&&s| s > cut).count();
         let V = self.decoder_from(&codes, |k, s| if k < rank { 1.0 / s } else { 0.0 });
-        Ok(DecoderStep { V, rank, singular_values: codes.s })
+        DecoderStep { V, rank, singular_values: codes.s }
     }
 
     /// The minimiser of L̃(V, W) + λ‖V‖² in V, for λ > 0.
@@ -87,8 +100,11 @@ impl ApproximateLoss {
     /// Z D^½ = U diag(s) Tᵀ.
     fn decompose(&self, W: MatRef<'_, f64>) -> Result<Decomposition, LossError> {
         self.check_encoder("W", W)?;
+        self.decompose_codes(self.codes_of(W))
+    }
+
+    fn decompose_codes(&self, mut Y: Mat<f64>) -> Result<Decomposition, LossError> {
         let roots: Vec<f64> = self.masses.iter().map(|m| m.sqrt()).collect();
-        let mut Y = self.codes_of(W);
         for (column, root) in Y.col_iter_mut().zip(&roots) {
             column.iter_mut().for_each(|z| *z *= root);
         }

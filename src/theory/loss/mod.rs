@@ -33,6 +33,7 @@ use super::point::Point;
 use super::problem::Problem;
 use crate::exact::{Rational, rational};
 use faer::{Mat, MatRef, Par};
+use std::sync::OnceLock;
 
 /// L̃ of one problem with a threshold activation σ_c, in f64.
 #[derive(Debug, Clone)]
@@ -42,7 +43,11 @@ pub struct ApproximateLoss {
     masses: Vec<f64>,
     c: f64,
     par: Par,
+    left_inverse: OnceLock<Option<Mat<f64>>>,
 }
+
+/// Singular values of P below this times the largest make its columns dependent for [`ApproximateLoss::left_inverse`].
+const INDEPENDENT: f64 = 1e-6;
 
 /// A point (V, W), a direction (ΔV, ΔW) or a pair of gradients (∇_V L̃, ∇_W L̃).
 #[derive(Debug, Clone, PartialEq)]
@@ -143,7 +148,7 @@ impl ApproximateLoss {
                 return Err(LossError::NotFinite(name));
             }
         }
-        Ok(Self { P, R, masses, c, par: Par::rayon(0) })
+        Ok(Self { P, R, masses, c, par: Par::rayon(0), left_inverse: OnceLock::new() })
     }
 
     /// The f64 view of an exact problem: every number is rounded to the nearest f64.
@@ -180,6 +185,24 @@ impl ApproximateLoss {
     /// The threshold c.
     pub fn c(&self) -> f64 {
         self.c
+    }
+
+    /// P⁺ (n×n_p) with P⁺P = I, if the columns of P are independent: no singular value is below a millionth of the largest.
+    pub fn left_inverse(&self) -> Option<MatRef<'_, f64>> {
+        let inverse = || {
+            if self.n() > self.n_p() {
+                return None;
+            }
+            let svd = self.P.thin_svd().ok()?;
+            let S = svd.S().column_vector();
+            let largest = S.iter().copied().fold(0.0, f64::max);
+            if !S.iter().all(|s| *s > INDEPENDENT * largest) {
+                return None;
+            }
+            let scaled = Mat::from_fn(self.n(), self.n(), |d, k| svd.V()[(d, k)] / S[k]);
+            Some(scaled * svd.U().transpose())
+        };
+        self.left_inverse.get_or_init(inverse).as_ref().map(Mat::as_ref)
     }
 
     /// How products are spread over threads.

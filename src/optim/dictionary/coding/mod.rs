@@ -9,14 +9,13 @@
 //! All work on the products Dᵀx and on the Gram matrix DᵀD. Samples are coded in blocks of a fixed size, which threads take: their number
 //! does not matter.
 
-mod cholesky;
 pub mod nonnegative;
 pub mod omp;
 mod scalar;
 
 use super::{Dictionary, DictionaryError, Samples};
 use crate::backend::cpu::simd::{Isa, Kernel, Simd};
-use cholesky::Factor;
+use crate::optim::cholesky::Factor;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, Par};
 pub use nonnegative::nonnegative;

@@ -1,6 +1,6 @@
-//! The Cholesky factor of a Gram matrix that gains and loses atoms.
+//! The Cholesky factor of a Gram matrix that gains and loses columns.
 
-use super::scalar::Scalar;
+use super::dictionary::coding::Scalar;
 
 /// L with L Lᵀ = G_AA, rows packed one after the other.
 #[derive(Debug, Clone)]
@@ -10,6 +10,20 @@ pub(super) struct Factor<T> {
 }
 
 impl<T: Scalar> Factor<T> {
+    /// Of the matrix with these rows, of which the lower triangle is read; `None` if it is not positive definite beyond rounding.
+    pub fn of(rows: &[Vec<T>]) -> Option<Self> {
+        let mut factor = Self::new();
+        let whole = rows.iter().enumerate().all(|(i, row)| factor.append(row[..=i].iter().copied()));
+        whole.then_some(factor)
+    }
+
+    /// The solution of L Lᵀ x = b.
+    pub fn solved(&self, b: &[T]) -> Vec<T> {
+        let mut x = b.to_vec();
+        self.solve(&mut x);
+        x
+    }
+
     /// Of no atoms.
     pub fn new() -> Self {
         Self { size: 0, rows: Vec::new() }

@@ -1,0 +1,280 @@
+//! Alternating convex search: `cargo bench --bench alternating [-- --quick]`.
+//!
+//! * From a seeded polysemantic partition start at n = 200, n_p = 100, n_q = 200, with λ₂/λ₁ ≤ 0.9 in every block: the bar is a pair of residuals of
+//!   1e-10 of the loss within 10 s. Overlapping patterns with n_q = 30 likewise.
+//! * `--write FILE` writes instances and starts for other solvers, `--against FILE` reads what they reached and compares; see
+//!   `benches/peers/biconvex.py`.
+
+mod common;
+
+use faer::{Mat, MatRef, Par};
+use rand::seq::SliceRandom;
+use sdlab::bench::features::{random_unit, stream};
+use sdlab::optim::acs::{AlternatingSearch, Variant};
+use sdlab::optim::global::partition::Partition;
+use sdlab::optim::{Biconvex, Budget, Cell, Outcome, Termination, Trace, Unobserved, run, start};
+use sdlab::theory::loss::{ApproximateLoss, Weights};
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// Relative residuals at which a search ends.
+const TOLERANCE: f64 = 1e-10;
+/// Starts of the overlapping instances.
+const STARTS: u64 = 400;
+/// Rounds of projections in search of a row.
+const ROUNDS: usize = 2000;
+
+fn budget(steps: u64) -> Budget {
+    Budget { steps, gradients: f64::INFINITY }
+}
+
+fn search(loss: &ApproximateLoss, at: &Weights, steps: u64) -> Outcome {
+    let mut acs = AlternatingSearch::new(loss, Variant::Cell, TOLERANCE);
+    run(loss, &mut acs, at, budget(steps), &mut Unobserved).expect("a start of this problem")
+}
+
+/// Masses from 1/2 to 2.
+fn masses(n: usize) -> Vec<f64> {
+    (0..n).map(|d| 0.5 + 1.5 * ((d * 7 + 3) % 11) as f64 / 10.0).collect()
+}
+
+/// An autoencoder with random unit features.
+fn autoencoder(n: usize, n_p: usize, seed: u64) -> ApproximateLoss {
+    let P = random_unit(n_p, n, &mut stream(seed, "instance of a bench"));
+    ApproximateLoss::new(P.clone(), P, masses(n), 0.0).expect("finite numbers").with_par(Par::Seq)
+}
+
+/// A row with codes of at least 1 on the features of a block and of at most −1/20 elsewhere, by cyclic projections onto these half-spaces; `None` if
+/// they have not met after many rounds.
+fn row_of(loss: &ApproximateLoss, block: &[usize]) -> Option<Vec<f64>> {
+    let P = loss.P();
+    let mut row: Vec<f64> = (0..loss.n_p()).map(|k| block.iter().map(|&d| P[(k, d)]).sum()).collect();
+    for _ in 0..ROUNDS {
+        let mut moved = false;
+        for d in 0..loss.n() {
+            let code: f64 = row.iter().enumerate().map(|(k, w)| w * P[(k, d)]).sum();
+            // A little further than to the bound, so that the rounds end.
+            let missing = if block.contains(&d) { (1.0 - code).max(0.0) } else { (-0.05 - code).min(0.0) } * 1.5;
+            if missing != 0.0 {
+                moved = true;
+                row.iter_mut().enumerate().for_each(|(k, w)| *w += missing * P[(k, d)]);
+            }
+        }
+        if !moved {
+            return Some(row);
+        }
+    }
+    None
+}
+
+/// λ₂/λ₁ of the matrix (√(M_d M_e) ⟨r_d, r_e⟩) of a block, the square root of the contraction of a sweep.
+fn contraction(loss: &ApproximateLoss, block: &[usize]) -> f64 {
+    let entry = |a: usize, b: usize| {
+        let (d, e) = (block[a], block[b]);
+        let product: f64 = (0..loss.n_r()).map(|k| loss.R()[(k, d)] * loss.R()[(k, e)]).sum();
+        (loss.masses()[d] * loss.masses()[e]).sqrt() * product
+    };
+    let gram = Mat::from_fn(block.len(), block.len(), entry);
+    let values = gram.self_adjoint_eigenvalues(faer::Side::Lower).expect("a symmetric matrix");
+    values[values.len() - 2] / values[values.len() - 1]
+}
+
+/// Blocks of two and three features that a row can fire on alone, until no feature is left or none fits; the other neurons are dead.
+fn partition_start(loss: &ApproximateLoss, n_q: usize, seed: u64) -> (Weights, f64) {
+    let mut at = Weights { V: Mat::zeros(loss.n_r(), n_q), W: Mat::zeros(n_q, loss.n_p()) };
+    let mut left: Vec<usize> = (0..loss.n()).collect();
+    left.shuffle(&mut stream(seed, "order of a bench"));
+    let (mut neuron, mut slowest) = (0, 0.0_f64);
+    while let Some(first) = left.pop() {
+        let want = 1 + neuron % 2;
+        let found = (0..left.len()).find_map(|from| {
+            let mut block: Vec<usize> = left[from..].iter().copied().take(want).chain([first]).collect();
+            block.sort_unstable();
+            let ratio = contraction(loss, &block);
+            if block.len() < 2 || ratio > 0.9 { None } else { row_of(loss, &block).map(|row| (block, row, ratio)) }
+        });
+        let Some((block, row, ratio)) = found else { continue };
+        left.retain(|d| !block.contains(d));
+        slowest = slowest.max(ratio);
+        (0..loss.n_p()).for_each(|k| at.W[(neuron, k)] = row[k]);
+        neuron += 1;
+    }
+    (at, slowest)
+}
+
+fn report(name: &str, loss: &ApproximateLoss, at: &Weights, steps: u64) {
+    let cell = Biconvex::cell(loss, at.W.as_ref()).expect("a start of this problem");
+    let outcome = search(loss, at, steps);
+    let pair = match outcome.termination {
+        Termination::PartialOptimum { r_v, r_w, .. } => format!("{:.1e}", r_v.max(r_w) / outcome.state.loss),
+        other => format!("{other:?}"),
+    };
+    println!(
+        "{name:<28}   {:>12}   {:>4}   {:>6}   {:>12.6}   {pair:>8}   {:>9.3}",
+        cell.polysemantic(),
+        cell.dead(),
+        outcome.state.steps,
+        outcome.state.loss,
+        outcome.seconds
+    );
+}
+
+fn large(quick: bool) {
+    println!("{}, one thread", common::machine());
+    println!("{:<28}   polysemantic   dead   sweeps           loss   residual     seconds", "start");
+    let (n, n_p, n_q) = if quick { (40, 20, 40) } else { (200, 100, 200) };
+    for seed in 0..if quick { 1 } else { 3 } {
+        let loss = autoencoder(n, n_p, seed);
+        let clock = Instant::now();
+        let (at, slowest) = partition_start(&loss, n_q, seed);
+        println!("start in {:.1} s", clock.elapsed().as_secs_f64());
+        report(&format!("partition, λ₂/λ₁ ≤ {slowest:.2}"), &loss, &at, 10_000);
+    }
+    let n_q = if quick { 10 } else { 30 };
+    for seed in 0..if quick { 1 } else { 3 } {
+        let loss = autoencoder(n, n_p, seed);
+        report(&format!("overlapping, n_q = {n_q}"), &loss, &start::random(&loss, n_q, seed), 10_000);
+    }
+}
+
+/// An instance with a start, as other solvers read it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Instance {
+    name: String,
+    features: Vec<Vec<f64>>,
+    masses: Vec<f64>,
+    cell: Vec<Vec<usize>>,
+    decoder: Vec<Vec<f64>>,
+    encoder: Vec<Vec<f64>>,
+    starts: u64,
+}
+
+/// What another solver reached.
+#[derive(Debug, Deserialize)]
+struct Reached {
+    name: String,
+    solver: String,
+    loss: f64,
+    seconds: f64,
+    /// The best of many starts of a plain search, and the seconds that they took.
+    best: Option<(f64, f64)>,
+}
+
+fn rows(M: MatRef<'_, f64>) -> Vec<Vec<f64>> {
+    (0..M.nrows()).map(|i| (0..M.ncols()).map(|k| M[(i, k)]).collect()).collect()
+}
+
+/// The sizes of the table in the module's script, and 20 more: (n, n_q, partition).
+fn sizes() -> Vec<(usize, usize, bool)> {
+    let named = [(4, 2, true), (32, 8, true), (32, 16, true), (16, 8, false), (32, 16, false)];
+    let more = (0..20).map(|k| [(6, 3, true), (12, 4, true), (8, 4, false), (12, 6, false)][k % 4]);
+    named.into_iter().chain(more).collect()
+}
+
+fn instances() -> Vec<(Instance, ApproximateLoss, Weights)> {
+    let mut all = Vec::new();
+    for (k, (n, n_q, partition)) in sizes().into_iter().enumerate() {
+        let loss = autoencoder(n, n, 1000 + k as u64);
+        let at = if partition {
+            // Blocks of consecutive features; independent features can be fired on in any way.
+            let inverse = loss.left_inverse().expect("independent features").to_owned();
+            let own = |i: usize, d: usize| d * n_q / n == i;
+            let codes = Mat::from_fn(n_q, n, |i, d| if own(i, d) { 1.0 } else { -0.1 });
+            let W = &codes * &inverse;
+            Weights { V: W.transpose().to_owned(), W }
+        } else {
+            start::random(&loss, n_q, k as u64)
+        };
+        let cell = Biconvex::cell(&loss, at.W.as_ref()).expect("a start");
+        let kind = if partition { "partition" } else { "overlapping" };
+        let instance = Instance {
+            name: format!("{kind}-{n}-{n_q}-{k}"),
+            features: rows(loss.P().transpose()),
+            masses: loss.masses().to_vec(),
+            cell: cell.on,
+            decoder: rows(at.V.as_ref()),
+            encoder: rows(at.W.as_ref()),
+            starts: if k == 3 || k == 4 { STARTS } else { 0 },
+        };
+        all.push((instance, loss, at));
+    }
+    all
+}
+
+fn write(file: &str) {
+    let lines: Vec<String> =
+        instances().iter().map(|(instance, _, _)| serde_json::to_string(instance).expect("plain data")).collect();
+    std::fs::write(file, lines.join("\n") + "\n").expect("a writable file");
+}
+
+fn against(file: &str) {
+    let text = std::fs::read_to_string(file).expect("the file that benches/peers/biconvex.py writes");
+    let reached: Vec<Reached> = text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
+    println!("{}, one thread", common::machine());
+    println!(
+        "{:<22}   {:>9}   {:>12}   {:>9}   {:>12}   {:>9}   {:>8}   {:>7}",
+        "instance", "solver", "its loss", "its ms", "our loss", "to its ms", "ours ms", "times"
+    );
+    let (mut slower, mut worse) = (0, 0);
+    for (instance, loss, at) in instances() {
+        let Some(theirs) = reached.iter().find(|r| r.name == instance.name) else { continue };
+        let mut to_theirs = Vec::new();
+        let mut whole = Vec::new();
+        let mut end = f64::INFINITY;
+        for _ in 0..5 {
+            let mut trace = Trace::default();
+            let mut acs = AlternatingSearch::new(&loss, Variant::Cell, TOLERANCE);
+            let outcome = run(&loss, &mut acs, &at, budget(100_000), &mut trace).expect("a start");
+            // Solvers state their loss to some digits.
+            let there = trace.points.iter().find(|point| point.3 <= theirs.loss * (1.0 + 1e-9));
+            to_theirs.push(there.map_or(f64::INFINITY, |point| point.2));
+            whole.push(outcome.seconds);
+            end = outcome.state.loss;
+        }
+        let (first, all) = (common::median(to_theirs), common::median(whole));
+        let times = theirs.seconds / first;
+        slower += usize::from(times < 300.0);
+        worse += usize::from(end > theirs.loss * (1.0 + 1e-9));
+        println!(
+            "{:<22}   {:>9}   {:>12.8}   {:>9.1}   {end:>12.8}   {:>9.3}   {:>8.3}   {times:>7.0}",
+            instance.name,
+            theirs.solver,
+            theirs.loss,
+            theirs.seconds * 1e3,
+            first * 1e3,
+            all * 1e3
+        );
+        if let Some((best, seconds)) = theirs.best {
+            let clock = Instant::now();
+            let n_q = at.n_q();
+            let ours = (0..STARTS)
+                .map(|seed| search(&loss, &start::random(&loss, n_q, 10_000 + seed), 100_000).state.loss)
+                .fold(f64::INFINITY, f64::min);
+            let mine = clock.elapsed().as_secs_f64();
+            println!(
+                "  best of {STARTS} starts: theirs (numpy) {best:.6} in {seconds:.1} s, ours {ours:.6} in {mine:.2} s, {:.0} times",
+                seconds / mine
+            );
+        }
+        if instance.name.starts_with("partition") {
+            let exact = Partition::new(&loss).expect("independent features").optimum(&instance.cell);
+            let exact = exact.map_or(f64::NAN, |exact| exact.loss);
+            println!("  exact optimum of the cell {exact:.10}: ours is {:.1e} of it above", (end - exact) / exact);
+        }
+    }
+    println!("{slower} instances under 300 times, {worse} where the other one ends lower");
+}
+
+fn main() {
+    // Everything is small: threads would only wait for each other.
+    faer::set_global_parallelism(Par::Seq);
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|k| arguments.get(k + 1));
+    if let Some(file) = value("--write") {
+        write(file);
+    } else if let Some(file) = value("--against") {
+        against(file);
+    } else {
+        large(arguments.iter().any(|a| a == "--quick"));
+    }
+}

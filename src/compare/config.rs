@@ -4,9 +4,11 @@ use crate::optim::Budget;
 use crate::optim::Optimizer;
 use crate::optim::acs::{AlternatingSearch, Variant};
 use crate::optim::adam::Adam;
+use crate::optim::anchored::Anchored;
 use crate::optim::gradient_descent::{GradientDescent, Perturbation, StepRule};
 use crate::optim::nesterov::Nesterov;
 use crate::optim::quasi_newton::{Kind, QuasiNewton};
+use crate::optim::restarts::Restarts;
 use crate::theory::families::Family;
 use crate::theory::loss::ApproximateLoss;
 use serde::{Deserialize, Serialize};
@@ -55,15 +57,18 @@ fn zero() -> String {
 }
 
 /// Every optimizer that a comparison can name, with what it is.
-pub const OPTIMIZERS: [(&str, &str); 12] = [
+pub const OPTIMIZERS: [(&str, &str); 15] = [
     ("acs", "alternating convex search in the start's cell"),
     ("acs-proximal", "the same with proximal steps, ρ = 1/100 of the mean mass"),
+    ("acs-extrapolated", "the same with a search along the line through the last two iterates"),
+    ("acs-restarts", "the best of ten searches from random starts, the first of which is the given one"),
     ("acs-piecewise", "alternating search across cells, by the event sweep"),
     ("acs-insertion", "the same, moving neurons to where they gain most"),
     ("descent-fixed", "gradient descent with a tuned step"),
     ("descent-lipschitz", "gradient descent with backtracking"),
     ("descent-exact", "gradient descent with exact line search across cells"),
     ("perturbed-descent", "gradient descent with backtracking and perturbations"),
+    ("anchored-descent", "gradient descent with backtracking, half of the neurons held near features at first"),
     ("nesterov", "accelerated gradient descent with restarts"),
     ("adam", "Adam with a tuned step"),
     ("lbfgs", "L-BFGS, line search of Moré and Thuente"),
@@ -99,12 +104,15 @@ pub fn optimizer<'a>(
     Some(match name {
         "acs" => alternating(Variant::Cell),
         "acs-proximal" => alternating(Variant::Proximal(0.01)),
+        "acs-extrapolated" => alternating(Variant::Extrapolated),
+        "acs-restarts" => Box::new(Restarts::new(problem, 10, RESIDUALS, seed)),
         "acs-piecewise" => alternating(Variant::Piecewise),
         "acs-insertion" => alternating(Variant::Insertion),
         "descent-fixed" => Box::new(descent(StepRule::Fixed(steps.descent))),
         "descent-lipschitz" => Box::new(descent(StepRule::Lipschitz)),
         "descent-exact" => Box::new(descent(StepRule::Exact)),
         "perturbed-descent" => Box::new(descent(StepRule::Lipschitz).perturbed(perturbation)),
+        "anchored-descent" => Box::new(Anchored::new(problem, 1.0, GRADIENT, seed)),
         "nesterov" => Box::new(Nesterov::new(GRADIENT)),
         "adam" => Box::new(Adam::new(steps.adam, 1e-3, GRADIENT)),
         "lbfgs" => Box::new(QuasiNewton::new(problem, Kind::Lbfgs, GRADIENT)),

@@ -8,6 +8,7 @@
 //! | variant | what it does besides |
 //! |---|---|
 //! | proximal | ρ‖V − V₀‖² and ρ‖W − W₀‖² are added to the steps, ρ relative to the mean mass; a W-step of coupled rows is one pass |
+//! | extrapolated | after each sweep an exact search along the line through the last two iterates, as far as the closure of the cell reaches, and a V-step |
 //! | piecewise | the W-step may leave the cell: where the search along the line to the encoder that is best without inequalities, across all cells (event sweep), ends lower, that point and its cell are taken; at a partial optimum with multipliers or silent rows the line along −∇_W is tried as well |
 //! | insertion | at a partial optimum the neuron whose loss costs least is replaced by the one that gains most, ‖q(w)‖²/Σ M_d z_d², if that lowers the loss |
 //!
@@ -16,15 +17,19 @@
 //!
 //! # References
 //! Gorski, Pfeuffer, Klamroth 2007, *Biconvex sets and optimization with biconvex functions*. Attouch, Bolte, Redont, Soubeyran 2010 for the
-//! proximal variant.
+//! proximal variant. Rajih, Comon, Harshman 2008, *Enhanced line search*, for the extrapolation.
 
 use super::cell::{column, dot};
+use super::encoder_step::{cell_quartic, longest_step, pre_activations};
 use super::{Biconvex, Optimizer, Residuals, State, Termination};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 use faer::{Mat, MatRef};
 
 /// A proximal sweep that gains less than this fraction of the loss has gained little.
 const LITTLE: f64 = 1e-11;
+
+/// Extrapolation goes at most this many times the last change of the iterate further.
+const FURTHEST: f64 = 1000.0;
 
 /// Which alternating method.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +38,8 @@ pub enum Variant {
     Cell,
     /// With proximal terms of this weight, relative to the mean mass.
     Proximal(f64),
+    /// Within the start's cell, with a search along the line through the last two iterates.
+    Extrapolated,
     /// Across cells.
     Piecewise,
     /// Across cells, and with neurons moved where they gain most.
@@ -133,6 +140,7 @@ impl Optimizer for AlternatingSearch<'_> {
         match self.variant {
             Variant::Cell => "acs".into(),
             Variant::Proximal(factor) => format!("acs-proximal-{factor}"),
+            Variant::Extrapolated => "acs-extrapolated".into(),
             Variant::Piecewise => "acs-piecewise".into(),
             Variant::Insertion => "acs-insertion".into(),
         }
@@ -152,6 +160,7 @@ impl Optimizer for AlternatingSearch<'_> {
             state.at.V = decoder.V;
             state.gradients += prices.v_step;
         }
+        let before = (self.variant == Variant::Extrapolated).then(|| state.at.clone());
         let encoder = problem.w_step(&state.cell, &state.at, self.rho)?;
         state.gradients += encoder.passes as f64 * prices.w_pass;
         // The iterate before this W-step had r_V = 0 and r_W = its decrease.
@@ -196,6 +205,13 @@ impl Optimizer for AlternatingSearch<'_> {
         let decoder = problem.v_step(&state.cell, &state.at, self.rho)?;
         state.gradients += prices.v_step;
         state.at.V = decoder.V;
+        if let Some(before) = before
+            && let Some(at) = extrapolated(self.problem, &state.cell, &before, &state.at)
+        {
+            state.at = at;
+            state.at.V = problem.v_step(&state.cell, &state.at, 0.0)?.V;
+            state.gradients += prices.line_search + prices.v_step;
+        }
         if self.problem.c() == 0.0 {
             balance(&mut state.at);
         }
@@ -216,6 +232,15 @@ impl Optimizer for AlternatingSearch<'_> {
         let tolerance = self.tolerance;
         (r_v.max(r_w) <= tolerance * state.loss).then_some(Termination::PartialOptimum { r_v, r_w, tolerance })
     }
+}
+
+/// The best point beyond `at` on the line from `before` in the closure of the cell, by the roots of the derivative of a quartic; `None` if it is `at`
+/// itself.
+fn extrapolated(problem: &ApproximateLoss, cell: &super::Cell, before: &Weights, at: &Weights) -> Option<Weights> {
+    let direction = at.plus(-1.0, before);
+    let most = longest_step(problem, cell, &pre_activations(problem, &at.W), &direction.W, FURTHEST);
+    let t = cell_quartic(problem, cell, at, &direction).minimiser_between(0.0, most);
+    (t > 0.0).then(|| at.plus(t, &direction))
 }
 
 /// Scales every neuron so that ‖w_i‖ = ‖v_i‖, by a power of two, so that no code is rounded.

@@ -15,6 +15,7 @@ use super::cell::{Cell, column, dot};
 use super::feature::by_features;
 use super::row::RowProblem;
 use super::{Biconvex, DecoderMove, Prices};
+use crate::theory::loss::line_search::Quartic;
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 use faer::linalg::matmul::matmul;
 use faer::prelude::SolveLstsq;
@@ -206,7 +207,7 @@ struct SubspaceMinimum {
 }
 
 /// W P.
-fn pre_activations(loss: &ApproximateLoss, W: &Mat<f64>) -> Mat<f64> {
+pub(super) fn pre_activations(loss: &ApproximateLoss, W: &Mat<f64>) -> Mat<f64> {
     let mut codes = Mat::zeros(W.nrows(), loss.n());
     matmul(&mut codes, Accum::Replace, W, loss.P(), 1.0, loss.par());
     codes
@@ -301,10 +302,30 @@ fn touched(loss: &ApproximateLoss, cell: &Cell, at: &Weights) -> Vec<Vec<(usize,
     held
 }
 
-/// The longest step t ≤ 1 along a change of W that keeps every inequality of the cell, from pre-activations `codes`.
-fn longest_step(loss: &ApproximateLoss, cell: &Cell, codes: &Mat<f64>, change: &Mat<f64>) -> f64 {
+/// The cell's quadratic along a joint direction, from a point in the closure of the cell.
+pub(super) fn cell_quartic(loss: &ApproximateLoss, cell: &Cell, at: &Weights, direction: &Weights) -> Quartic {
+    let (Z, rates) = (cell.codes(at.W.as_ref(), loss.P()), cell.codes(direction.W.as_ref(), loss.P()));
+    let product = |V: &Mat<f64>, Z: &Mat<f64>| {
+        let mut E = Mat::zeros(loss.n_r(), loss.n());
+        matmul(&mut E, Accum::Replace, V, Z, 1.0, loss.par());
+        E
+    };
+    let E0 = cell_residuals(loss, at, &Z);
+    let E1 = product(&direction.V, &Z) + product(&at.V, &rates);
+    let E2 = product(&direction.V, &rates);
+    loss.quartic_of(&E0, &E1, &E2)
+}
+
+/// The longest step t ≤ `most` along a change of W that keeps every inequality of the cell, from pre-activations `codes`.
+pub(super) fn longest_step(
+    loss: &ApproximateLoss,
+    cell: &Cell,
+    codes: &Mat<f64>,
+    change: &Mat<f64>,
+    most: f64,
+) -> f64 {
     let rates = pre_activations(loss, change);
-    let mut t = 1.0_f64;
+    let mut t = most;
     for (i, on) in cell.on.iter().enumerate() {
         for d in 0..loss.n() {
             let (slack, rate) = if on.binary_search(&d).is_ok() {
@@ -344,7 +365,7 @@ fn by_rows(
             let held: Vec<Vec<usize>> = active.iter().map(|list| list.iter().map(|(d, _)| *d).collect()).collect();
             if let Some(found) = conjugate_gradients(loss, cell, &at.V, &E, &held) {
                 passes += found.products;
-                let t = longest_step(loss, cell, &pre_activations(loss, &W), &found.direction);
+                let t = longest_step(loss, cell, &pre_activations(loss, &W), &found.direction, 1.0);
                 if t > 0.0 && found.decrease > 0.0 {
                     // A quadratic along the way to its minimum: 1 − (1 − t)² of the decrease.
                     decrease += (2.0 - t) * t * found.decrease;

@@ -8,7 +8,9 @@
 //! | optimizer | module |
 //! |---|---|
 //! | alternating convex search and its variants | [`acs`] |
+//! | the best of many alternating searches | [`restarts`] |
 //! | gradient descent, three step rules, with perturbation | [`gradient_descent`] |
+//! | gradient descent with anchored neurons at first | [`anchored`] |
 //! | accelerated gradient descent | [`nesterov`] |
 //! | Adam | [`adam`] |
 //! | L-BFGS and a trust region | [`quasi_newton`] |
@@ -20,6 +22,7 @@
 
 pub mod acs;
 pub mod adam;
+pub mod anchored;
 pub mod cell;
 mod cholesky;
 pub mod dictionary;
@@ -30,6 +33,7 @@ pub mod global;
 pub mod gradient_descent;
 pub mod nesterov;
 pub mod quasi_newton;
+pub mod restarts;
 mod row;
 pub mod start;
 #[cfg(test)]

@@ -280,6 +280,7 @@ impl Metric<'_> {
         free.iter_mut().zip(centre).for_each(|(x, c)| *x += c);
 
         let (mut lambda, mut images): (Vec<f64>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
+        let mut Q: Vec<Vec<f64>> = Vec::new();
         let guess = std::mem::take(active);
         let violation = |w: &[f64], d: usize| self.sign(d) * (dot(w, column(P, d)) - c);
         let mut banned: Vec<usize> = Vec::new();
@@ -314,6 +315,11 @@ impl Metric<'_> {
                 images.push(self.inverse(&signed));
                 active.push(d);
                 lambda.push(0.0);
+                let image = &images[images.len() - 1];
+                let entries: Vec<f64> =
+                    active.iter().map(|&a| self.sign(a) * dot(column(P, a), image)).collect();
+                Q.iter_mut().zip(&entries).for_each(|(row, entry)| row.push(*entry));
+                Q.push(entries);
             }
             // Lawson and Hanson's inner loop: solve on the active set, step back to the first multiplier that vanishes.
             loop {
@@ -321,15 +327,14 @@ impl Metric<'_> {
                 if m == 0 {
                     break;
                 }
-                let Q: Vec<Vec<f64>> = (0..m)
-                    .map(|a| (0..m).map(|b| self.sign(active[a]) * dot(column(P, active[a]), &images[b])).collect())
-                    .collect();
                 let s: Vec<f64> = active.iter().map(|&d| violation(&free, d)).collect();
                 let Some(factor) = Factor::of(&Q) else {
                     // The last one depends on the others: it cannot be active with them.
                     banned.extend(active.pop());
                     images.pop();
                     lambda.pop();
+                    Q.pop();
+                    Q.iter_mut().for_each(|row| row.truncate(m - 1));
                     continue;
                 };
                 let solved = factor.solved(&s);
@@ -354,6 +359,10 @@ impl Metric<'_> {
                 active.swap_remove(k);
                 images.swap_remove(k);
                 lambda.swap_remove(k);
+                Q.swap_remove(k);
+                Q.iter_mut().for_each(|row| {
+                    row.swap_remove(k);
+                });
             }
             w.copy_from_slice(&free);
             for (l, image) in lambda.iter().zip(&images) {

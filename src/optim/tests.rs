@@ -2,10 +2,12 @@
 
 use super::acs::{AlternatingSearch, Variant};
 use super::adam::Adam;
+use super::anchored::Anchored;
 use super::end_point::{Class, classify};
 use super::gradient_descent::{GradientDescent, Perturbation, StepRule};
 use super::nesterov::Nesterov;
 use super::quasi_newton::{Kind, QuasiNewton};
+use super::restarts::Restarts;
 use super::*;
 use crate::bench::features::{random_unit, stream};
 use clarabel::algebra::CscMatrix;
@@ -190,11 +192,14 @@ fn optimizers(problem: &ApproximateLoss) -> Vec<Box<dyn Optimizer + '_>> {
     vec![
         Box::new(AlternatingSearch::new(problem, Variant::Cell, 1e-12)),
         Box::new(AlternatingSearch::new(problem, Variant::Proximal(0.01), 1e-10)),
+        Box::new(AlternatingSearch::new(problem, Variant::Extrapolated, 1e-12)),
+        Box::new(Restarts::new(problem, 3, 1e-12, 7)),
         Box::new(AlternatingSearch::new(problem, Variant::Piecewise, 1e-12)),
         Box::new(AlternatingSearch::new(problem, Variant::Insertion, 1e-12)),
         Box::new(GradientDescent::new(problem, StepRule::Lipschitz, tolerance)),
         Box::new(GradientDescent::new(problem, StepRule::Exact, tolerance)),
         Box::new(GradientDescent::new(problem, StepRule::Fixed(0.02), tolerance)),
+        Box::new(Anchored::new(problem, 1.0, tolerance, 3)),
         Box::new(Nesterov::new(tolerance)),
         Box::new(Adam::new(0.02, 0.001, tolerance)),
         Box::new(QuasiNewton::new(problem, Kind::Lbfgs, tolerance)),
@@ -215,14 +220,14 @@ fn every_optimizer_descends_and_ends_where_it_says() {
             let end = classify(&problem, &outcome.state.at).unwrap();
             assert!(end.loss == problem.value(&outcome.state.at).unwrap(), "{name}, seed {seed}");
             if let Termination::PartialOptimum { r_w, .. } = outcome.termination
-                && name == "acs"
+                && (name == "acs" || name == "acs-extrapolated")
             {
                 assert!(
                     end.residuals.largest() <= 1e-8 * end.loss && r_w <= 1e-12 * end.loss,
                     "{name}, seed {seed}: {end:?}"
                 );
             }
-            if name != "adam" && !name.contains("fixed") {
+            if name != "adam" && !name.contains("fixed") && !name.contains("anchored") {
                 for pair in trace.points.windows(2) {
                     assert!(pair[1].3 <= pair[0].3 * (1.0 + 1e-12), "{name}, seed {seed}: {pair:?}");
                 }
@@ -260,6 +265,77 @@ fn perturbed_descent_leaves_the_saddle_on_which_descent_and_alternating_search_s
     let left = end(Box::new(GradientDescent::new(&problem, StepRule::Lipschitz, 1e-9).perturbed(perturbation)));
     // One neuron on one feature alone leaves 1; descent comes to the kink at which the other feature falls silent, and can stop there.
     assert!(left.loss < 1.001 && left.class != Class::StrictSaddle, "{left:?}");
+}
+
+#[test]
+fn extrapolation_needs_fewer_sweeps_where_alternating_search_is_slow() {
+    let budget = Budget { steps: 3000, gradients: f64::INFINITY };
+    let (mut plain, mut faster) = (0, 0);
+    for seed in 0..6 {
+        let problem = autoencoder(12, 12, seed);
+        let at = start::random(&problem, 6, seed);
+        let sweeps = |variant| {
+            let mut search = AlternatingSearch::new(&problem, variant, 1e-9);
+            let outcome = run(&problem, &mut search, &at, budget, &mut Unobserved).unwrap();
+            // Both stay in the closure of the start's cell.
+            let cell = Biconvex::cell(&problem, at.W.as_ref()).unwrap();
+            assert_eq!(outcome.state.cell, cell);
+            let codes = &outcome.state.at.W * problem.P();
+            for (i, on) in cell.on.iter().enumerate() {
+                for d in 0..12 {
+                    let out = if on.contains(&d) { -codes[(i, d)] } else { codes[(i, d)] };
+                    assert!(out <= 1e-10 * codes.norm_max(), "seed {seed}: neuron {i}, feature {d} by {out}");
+                }
+            }
+            outcome.state.steps
+        };
+        plain += sweeps(Variant::Cell);
+        faster += sweeps(Variant::Extrapolated);
+    }
+    assert!(3 * faster < 2 * plain, "{faster} against {plain}");
+}
+
+#[test]
+fn restarts_keep_the_best_end_and_pay_for_all() {
+    let problem = autoencoder(6, 6, 1);
+    let at = start::random(&problem, 3, 1);
+    let budget = Budget { steps: 10_000, gradients: f64::INFINITY };
+    let ends = |starts| {
+        let mut search = Restarts::new(&problem, starts, 1e-10, 11);
+        run(&problem, &mut search, &at, budget, &mut Unobserved).unwrap().state
+    };
+    let mut alone = AlternatingSearch::new(&problem, Variant::Cell, 1e-10);
+    let first = run(&problem, &mut alone, &at, budget, &mut Unobserved).unwrap().state;
+    let (one, ten) = (ends(1), ends(10));
+    assert_eq!((one.loss, one.steps), (first.loss, first.steps));
+    assert!(ten.loss < one.loss && ten.gradients > one.gradients, "{} and {}", ten.loss, one.loss);
+}
+
+#[test]
+fn anchors_hold_their_neurons_first_and_leave_them_then() {
+    let problem = autoencoder(6, 6, 2);
+    let at = start::random(&problem, 4, 2);
+    let mut anchored = Anchored::new(&problem, 100.0, 1e-9, 5);
+    let mut state = anchored.init(&problem, &at).unwrap();
+    let mut nearest = f64::INFINITY;
+    for _ in 0..3000 {
+        anchored.step(&problem, &mut state).unwrap();
+        // The row of neuron 0 is near some feature at some time, which chance does not bring about: the start is far from all.
+        let far = |W: &Mat<f64>| {
+            let to = |d: usize| (0..6).map(|k| (W[(0, k)] - problem.P()[(k, d)]).powi(2)).sum::<f64>().sqrt();
+            (0..6).map(to).fold(f64::INFINITY, f64::min)
+        };
+        assert!(far(&at.W) > 0.5);
+        nearest = nearest.min(far(&state.at.W));
+        if anchored.terminate(&problem, &state).is_some() {
+            break;
+        }
+    }
+    assert!(nearest < 0.05, "{nearest}");
+    // Descent without anchors goes on from there.
+    let mut held = anchored.init(&problem, &at).unwrap();
+    (0..300).for_each(|_| anchored.step(&problem, &mut held).unwrap());
+    assert!(state.loss < 0.99 * held.loss, "{} after {}", state.loss, held.loss);
 }
 
 #[test]

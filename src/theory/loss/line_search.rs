@@ -8,7 +8,7 @@
 use super::products::{add_product, product};
 use super::roots::{derivative, evaluate, real_roots};
 use super::{ApproximateLoss, LossError, Weights};
-use faer::MatRef;
+use faer::{Mat, MatRef};
 
 /// The exact minimum of a quadratic along one block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,14 +108,19 @@ impl ApproximateLoss {
         let mut E1 = product(direction.V.as_ref(), Z.as_ref(), self.par);
         add_product(&mut E1, 1.0, weights.V.as_ref(), rates.as_ref(), self.par);
         let E2 = product(direction.V.as_ref(), rates.as_ref(), self.par);
+        Ok(self.quartic_of(&E0, &E1, &E2))
+    }
+
+    /// tr(E D Eᵀ) of E = E_0 − t E_1 − t² E_2.
+    pub(crate) fn quartic_of(&self, E0: &Mat<f64>, E1: &Mat<f64>, E2: &Mat<f64>) -> Quartic {
         let coefficients = [
-            self.inner(&E0, &E0),
-            -2.0 * self.inner(&E0, &E1),
-            self.inner(&E1, &E1) - 2.0 * self.inner(&E0, &E2),
-            2.0 * self.inner(&E1, &E2),
-            self.inner(&E2, &E2),
+            self.inner(E0, E0),
+            -2.0 * self.inner(E0, E1),
+            self.inner(E1, E1) - 2.0 * self.inner(E0, E2),
+            2.0 * self.inner(E1, E2),
+            self.inner(E2, E2),
         ];
-        Ok(Quartic { coefficients })
+        Quartic { coefficients }
     }
 
     /// The steps t for which W + tΔW has the firing sets of W.

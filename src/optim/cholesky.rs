@@ -9,6 +9,12 @@ pub(super) struct Factor<T> {
     rows: Vec<T>,
 }
 
+impl<T: Scalar> Default for Factor<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Scalar> Factor<T> {
     /// Of the matrix with these rows, of which the lower triangle is read; `None` if it is not positive definite beyond rounding.
     pub fn of(rows: &[Vec<T>]) -> Option<Self> {

@@ -247,6 +247,52 @@ struct ProximalPoint {
     multipliers: Vec<(usize, f64)>,
 }
 
+/// The active set of a proximal point, with Q on it and its factor.
+#[derive(Default)]
+struct Held {
+    set: Vec<usize>,
+    lambda: Vec<f64>,
+    /// K⁻¹ of their columns of G.
+    images: Vec<Vec<f64>>,
+    /// Rows of the lower triangle of Q.
+    products: Vec<Vec<f64>>,
+    factor: Factor<f64>,
+}
+
+impl Held {
+    /// Takes constraint d with multiplier 0; `products` is its row of Q, itself last. False, and nothing is taken, if it depends on the others.
+    fn add(&mut self, d: usize, image: Vec<f64>, products: Vec<f64>) -> bool {
+        let independent = self.factor.append(products.iter().copied());
+        if independent {
+            self.set.push(d);
+            self.lambda.push(0.0);
+            self.images.push(image);
+            self.products.push(products);
+        }
+        independent
+    }
+
+    /// Drops the k-th constraint.
+    fn remove(&mut self, k: usize) {
+        self.set.remove(k);
+        self.lambda.remove(k);
+        self.images.remove(k);
+        self.products.remove(k);
+        self.factor.truncate(k);
+        for j in k..self.products.len() {
+            self.products[j].remove(k);
+            // Fewer constraints are no more dependent; should rounding say otherwise, the rest is dropped and enters anew.
+            if !self.factor.append(self.products[j].iter().copied()) {
+                self.set.truncate(j);
+                self.lambda.truncate(j);
+                self.images.truncate(j);
+                self.products.truncate(j);
+                return;
+            }
+        }
+    }
+}
+
 impl Metric<'_> {
     /// K⁻¹x.
     fn inverse(&self, x: &[f64]) -> Vec<f64> {
@@ -279,22 +325,22 @@ impl Metric<'_> {
         let mut free = self.inverse(&pull);
         free.iter_mut().zip(centre).for_each(|(x, c)| *x += c);
 
-        let (mut lambda, mut images): (Vec<f64>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
-        let mut Q: Vec<Vec<f64>> = Vec::new();
+        let mut held = Held::default();
         let guess = std::mem::take(active);
         let violation = |w: &[f64], d: usize| self.sign(d) * (dot(w, column(P, d)) - c);
         let mut banned: Vec<usize> = Vec::new();
         let mut w = free.clone();
         let mut pending = guess.into_iter().filter(|&d| d < n).collect::<Vec<_>>();
         let scale = dot(&free, &free).sqrt().max(self.problem.reach()) + c;
+        let at_free: Vec<f64> = (0..n).map(|d| violation(&free, d)).collect();
         for _ in 0..CHANGES * n + 8 {
             // The guess enters as a whole, afterwards the most violated inequality.
             let mut entering = std::mem::take(&mut pending);
-            entering.retain(|d| !active.contains(d));
+            entering.retain(|d| !held.set.contains(d));
             if entering.is_empty() {
                 let mut worst = (8.0 * f64::EPSILON * scale, None);
                 for d in 0..n {
-                    if !active.contains(&d) && !banned.contains(&d) {
+                    if !held.set.contains(&d) && !banned.contains(&d) {
                         let v = violation(&w, d);
                         if v > worst.0 {
                             worst = (v, Some(d));
@@ -304,7 +350,8 @@ impl Metric<'_> {
                 match worst.1 {
                     Some(d) => entering.push(d),
                     None => {
-                        let multipliers = active.iter().copied().zip(lambda).filter(|(_, l)| *l > 0.0).collect();
+                        let multipliers = held.set.iter().copied().zip(held.lambda).filter(|(_, l)| *l > 0.0).collect();
+                        *active = held.set;
                         return Some(ProximalPoint { w, multipliers });
                     }
                 }
@@ -312,35 +359,21 @@ impl Metric<'_> {
             let newest = (entering.len() == 1).then(|| entering[0]);
             for d in entering {
                 let signed: Vec<f64> = column(P, d).iter().map(|p| self.sign(d) * p).collect();
-                images.push(self.inverse(&signed));
-                active.push(d);
-                lambda.push(0.0);
-                let image = &images[images.len() - 1];
-                let entries: Vec<f64> =
-                    active.iter().map(|&a| self.sign(a) * dot(column(P, a), image)).collect();
-                Q.iter_mut().zip(&entries).for_each(|(row, entry)| row.push(*entry));
-                Q.push(entries);
+                let image = self.inverse(&signed);
+                let product = |&a: &usize| self.sign(a) * dot(column(P, a), &image);
+                let products = held.set.iter().chain([&d]).map(product).collect();
+                // What depends on the others cannot be active with them.
+                if !held.add(d, image, products) {
+                    banned.push(d);
+                }
             }
             // Lawson and Hanson's inner loop: solve on the active set, step back to the first multiplier that vanishes.
-            loop {
-                let m = active.len();
-                if m == 0 {
-                    break;
-                }
-                let s: Vec<f64> = active.iter().map(|&d| violation(&free, d)).collect();
-                let Some(factor) = Factor::of(&Q) else {
-                    // The last one depends on the others: it cannot be active with them.
-                    banned.extend(active.pop());
-                    images.pop();
-                    lambda.pop();
-                    Q.pop();
-                    Q.iter_mut().for_each(|row| row.truncate(m - 1));
-                    continue;
-                };
-                let solved = factor.solved(&s);
+            while !held.set.is_empty() {
+                let s: Vec<f64> = held.set.iter().map(|&d| at_free[d]).collect();
+                let solved = held.factor.solved(&s);
                 // The first multiplier that vanishes on the way to the solution.
                 let mut first: Option<(f64, usize)> = None;
-                for (k, (old, new)) in lambda.iter().zip(&solved).enumerate() {
+                for (k, (old, new)) in held.lambda.iter().zip(&solved).enumerate() {
                     if *new <= 0.0 {
                         let alpha = if old > new { old / (old - new) } else { 0.0 };
                         if first.is_none_or(|(least, _)| alpha < least) {
@@ -349,26 +382,20 @@ impl Metric<'_> {
                     }
                 }
                 let Some((alpha, k)) = first else {
-                    lambda = solved;
+                    held.lambda = solved;
                     break;
                 };
-                lambda.iter_mut().zip(&solved).for_each(|(old, new)| *old += alpha * (new - *old));
-                if newest == Some(active[k]) {
-                    banned.push(active[k]);
+                held.lambda.iter_mut().zip(&solved).for_each(|(old, new)| *old += alpha * (new - *old));
+                if newest == Some(held.set[k]) {
+                    banned.push(held.set[k]);
                 }
-                active.swap_remove(k);
-                images.swap_remove(k);
-                lambda.swap_remove(k);
-                Q.swap_remove(k);
-                Q.iter_mut().for_each(|row| {
-                    row.swap_remove(k);
-                });
+                held.remove(k);
             }
             w.copy_from_slice(&free);
-            for (l, image) in lambda.iter().zip(&images) {
+            for (l, image) in held.lambda.iter().zip(&held.images) {
                 w.iter_mut().zip(image).for_each(|(x, y)| *x -= l * y);
             }
-            if newest.is_some_and(|d| active.contains(&d)) {
+            if newest.is_some_and(|d| held.set.contains(&d)) {
                 banned.clear();
             }
         }

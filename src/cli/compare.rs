@@ -40,7 +40,7 @@ fn examples() -> String {
 Optimizers:
 {names}
 The folder holds config.toml (complete, with the tuned steps), results.jsonl, the problems in instances, and the certificates of
-their bounds and optima. The same comparison writes the same bytes, but for timings.jsonl. A comparison that was stopped goes on where
+their bounds and optima. The same comparison writes the same bytes, but for timings.jsonl and provenance.json. A comparison that was stopped goes on where
 it was when the command is given again."
     )
 }
@@ -61,6 +61,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         session.output.text(&format!("going on after {done} of {all} instances"))?;
     }
     let until = arguments.max_instances.unwrap_or(all).min(all);
+    let clock = std::time::Instant::now();
     let mut progress = Progress::new(all);
     let mut interrupted = false;
     for k in done..until {
@@ -72,7 +73,9 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         }
     }
     progress.finish();
+    let begun = done;
     let (_, done) = folder.progress();
+    folder.finish(done - begun, clock.elapsed().as_secs_f64()).map_err(request)?;
     let mut answered = Vec::new();
     if let Some(Summary { answers, tables, .. }) = summarise(&folder.records) {
         for table in &tables {

@@ -1,6 +1,6 @@
 //! All runs of an instance, and the folder of a comparison.
 //!
-//! The folder holds `config.toml` (complete, with the tuned steps), `results.jsonl`, `timings.jsonl`, and for every instance its problem in
+//! The folder holds `config.toml` (complete, with the tuned steps), `results.jsonl`, `timings.jsonl`, `provenance.json`, and for every instance its problem in
 //! `instances` and its certificates in `certificates`. Runs of one instance are appended together and in a fixed order, so that a
 //! comparison that was killed goes on after the last whole instance and ends in the same bytes.
 
@@ -8,13 +8,14 @@ use super::config::{Comparison, Steps, optimizer};
 use super::record::{Record, Timing};
 use super::suite::Instance;
 use super::tuning::tune;
-use crate::io::write_atomic;
+use crate::io::{origin, write_atomic};
 use crate::optim::end_point::{EndPoint, classify};
 use crate::optim::{Biconvex, Cell, Observer, State, Termination, run, start};
 use crate::theory::partial_optimum;
 use crate::theory::pattern::Pattern;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ impl Folder {
         let failed = |file: &Path, error: std::io::Error| format!("{}: {error}", file.display());
         fs::create_dir_all(path).map_err(|error| failed(path, error))?;
         if force {
-            for name in ["config.toml", "results.jsonl", "timings.jsonl"] {
+            for name in ["config.toml", "results.jsonl", "timings.jsonl", "provenance.json"] {
                 match fs::remove_file(at(name)) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&at(name), error)),
                     _ => {}
@@ -111,6 +112,26 @@ impl Folder {
         let kept: String = text.lines().take(records.len()).flat_map(|line| [line, "\n"]).collect();
         write_atomic(&timings, kept.as_bytes()).map_err(|error| format!("{}: {error}", timings.display()))?;
         Ok(records)
+    }
+
+    /// Writes `provenance.json`: the program, the machine, and what every call has done in how many seconds.
+    pub fn finish(&self, instances: usize, seconds: f64) -> Result<(), String> {
+        let file = self.path.join("provenance.json");
+        // What earlier calls have left, if it can be read; nothing depends on it.
+        let before = fs::read(&file).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        let mut calls = before.and_then(|before| before["calls"].as_array().cloned()).unwrap_or_default();
+        calls.push(json!({ "instances": instances, "seconds": (seconds * 10.0).round() / 10.0 }));
+        let provenance = json!({
+            "format": 1,
+            "version": env!("CARGO_PKG_VERSION"),
+            "source": origin::checkout(),
+            "target": origin::target(),
+            "processor": origin::processor(),
+            "instruction_set": origin::instruction_set(),
+            "threads": rayon::current_num_threads(),
+            "calls": calls,
+        });
+        write_atomic(&file, format!("{provenance:#}\n").as_bytes()).map_err(|error| format!("{}: {error}", file.display()))
     }
 
     fn rewrite(&self, records: &[Record]) -> Result<(), String> {

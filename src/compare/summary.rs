@@ -521,24 +521,45 @@ fn answers(view: &View) -> Vec<(String, String)> {
             ));
         }
     }
-    if has("acs-piecewise") && has("acs-insertion") {
-        let share = |name: &str| {
-            let runs: Vec<&Record> = view.of(name).collect();
-            runs.iter().filter(|record| view.succeeds(record)).count() as f64 / runs.len() as f64
-        };
-        let pairs = view.pairs("acs-insertion", "acs-piecewise");
+    let share = |name: &str| {
+        let runs: Vec<&Record> = view.of(name).collect();
+        runs.iter().filter(|record| view.succeeds(record)).count() as f64 / runs.len() as f64
+    };
+    // How the ends of `with` compare with those of `without` from the same starts.
+    let against = |with: &'static str, without: &'static str| {
+        let pairs = view.pairs(with, without);
         let lower = pairs.iter().filter(|(a, b)| view.excess(a) < view.excess(b) - SUCCESS).count();
         let higher = pairs.iter().filter(|(a, b)| view.excess(a) > view.excess(b) + SUCCESS).count();
-        all.push((
-            "What does resampling by the exact rule buy?".into(),
-            format!(
-                "Moving a neuron to where it lowers the loss most raises the share of runs that end at the best known loss from {} to {}; from {lower} of {} starts \
-                 it ends lower than without, from {higher} higher.",
-                percent(share("acs-piecewise")),
-                percent(share("acs-insertion")),
-                pairs.len()
-            ),
-        ));
+        format!(
+            "{} of runs end at the best known loss with it, {} without; from {lower} of {} starts it ends lower, from {higher} higher.",
+            percent(share(with)),
+            percent(share(without)),
+            pairs.len()
+        )
+    };
+    for (question, with, without) in [
+        ("Does anchoring half of the neurons at first change where gradient descent ends?", "anchored-descent", "descent-lipschitz"),
+        ("What does resampling by the exact rule buy?", "acs-insertion", "acs-piecewise"),
+        ("What do ten restarts buy alternating search within the same budget?", "acs-restarts", "acs"),
+    ] {
+        if has(with) && has(without) {
+            all.push((question.into(), against(with, without)));
+        }
+    }
+    if has("acs") && has("acs-extrapolated") {
+        let ratios: Vec<f64> =
+            view.families.iter().filter_map(|f| Some(view.speed("acs-extrapolated", "acs", f)?.0)).collect();
+        let (least, most) = ratios.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), r| (a.min(*r), b.max(*r)));
+        if !ratios.is_empty() {
+            all.push((
+                "Does extrapolation speed alternating search up?".into(),
+                format!(
+                    "To a common loss plain search costs {} to {} times as much, by family.",
+                    rounded(least, 2),
+                    rounded(most, 2)
+                ),
+            ));
+        }
     }
     all
 }

@@ -18,7 +18,7 @@ use super::codes::Codes;
 use super::kernels::{self, Table};
 use super::problem::Problem;
 use faer::linalg::cholesky::llt;
-use faer::prelude::{MatMut, MatRef};
+
 use faer::{Mat, Par};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use rayon::prelude::*;

@@ -53,10 +53,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// | parameter | default |
 /// |---|---|
-/// | `ridge` | 1e-6 |
-/// | `proximal` | 0.1 |
-/// | `relax` | 3 |
-/// | `iterations` | 30 |
+/// | `ridge` | 3 |
+/// | `proximal` | 3 |
+/// | `relax` | 1.1 |
+/// | `iterations` | 3 |
 /// | `accuracy` | 1e-2 |
 /// | `halvings` | 4 |
 /// | `tolerance`, `window` | 1e-4, 10 |
@@ -84,10 +84,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            ridge: 1e-6,
-            proximal: 0.1,
-            relax: 3.0,
-            iterations: 30,
+            ridge: 3.0,
+            proximal: 3.0,
+            relax: 1.1,
+            iterations: 3,
             accuracy: 1e-2,
             halvings: 4,
             tolerance: 1e-4,
@@ -95,6 +95,9 @@ impl Default for Config {
         }
     }
 }
+
+/// Fraction of (1/N) Σ_s ‖x_r^s‖² below which a loss is rounding of f32.
+const NO_LOSS: f64 = 1e-12;
 
 /// Bounds of ρ over the mean of the diagonal of H.
 const LEAST_PROXIMAL: f64 = 1e-7;
@@ -311,7 +314,7 @@ impl<'a> Search<'a> {
     /// Whether the search is over.
     pub fn terminate(&self) -> Option<Termination> {
         let Config { tolerance, window, .. } = self.config;
-        if self.loss <= super::NO_LOSS * self.problem.total() {
+        if self.loss <= NO_LOSS * self.problem.total() {
             return Some(Termination::NoLoss { loss: self.loss });
         }
         if self.exhausted {

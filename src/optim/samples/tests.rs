@@ -175,7 +175,8 @@ fn the_loss_of_a_search_never_rises_is_the_true_one_and_its_end_has_a_reason() {
     for activation in ACTIVATIONS {
         let case = case(300, 24, activation, Task::Sae);
         let problem = case.problem();
-        let mut search = Search::new(problem, Config::default(), &case.model).unwrap();
+        let config = Config { tolerance: 1e-2, ..Config::default() };
+        let mut search = Search::new(problem, config, &case.model).unwrap();
         let (start, _) = problem.loss(&case.model).unwrap();
         assert!(search.loss() < start);
         let mut before = search.loss();
@@ -188,7 +189,7 @@ fn the_loss_of_a_search_never_rises_is_the_true_one_and_its_end_has_a_reason() {
             assert!(loss <= before && (loss < before) == (sweep.step > 0.0), "{activation:?}");
             before = loss;
             sweeps += 1;
-            assert!(sweeps < 1000, "{activation:?}");
+            assert!(sweeps < 400, "{activation:?}");
         }
         assert!(before < 0.5 * first, "{activation:?}: {before} {first}");
     }
@@ -202,7 +203,7 @@ fn one_seed_gives_one_model_at_any_number_of_threads() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let mut search = Search::new(case.problem(), Config::default(), &case.model).unwrap();
-                (0..4).for_each(|_| drop(search.sweep().unwrap()));
+                (0..4).for_each(|_| assert!(search.sweep().unwrap().step > 0.0));
                 let config = online::Config { batch: 70, ..online::Config::default() };
                 let mut online = Online::new(case.problem(), config, &case.model, 5).unwrap();
                 (0..2).for_each(|_| online.epoch().unwrap());

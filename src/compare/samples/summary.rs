@@ -114,6 +114,10 @@ pub fn summarise(
 fn answer(courses: &[Course<'_>], times: &[f64], tau: f64) -> Option<(String, String)> {
     let mut said = Vec::new();
     for t in times {
+        let done = |course: &&Course<'_>| course.at(*t).is_some_and(|record| record.round > 0);
+        if !courses.iter().any(|course| done(&course)) {
+            continue;
+        }
         let at = |course: &Course<'_>| course.at(*t).map(|record| (record.loss, course.method.to_owned()));
         let mut found: Vec<(f64, String)> = courses.iter().filter_map(at).collect();
         found.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -16,7 +16,7 @@
 //! 2. For t = 1, ½, ¼, ..: the patterns of W + tD are read again, the decoder step is taken for them, and the first t whose loss, a true loss
 //!    at patterns that have been read, is below the old one is kept. So the search is *projected* in this sense alone: after every
 //!    step the iterate's cell is the one that its encoder lies in, and the loss never rises. Nothing is projected to the closure of the old cell.
-//! 3. ρ is divided by [`Config::relax`] if t = 1 was taken, stays at ½, and is multiplied by it (at least once) if only shorter steps or none lowered the loss
+//! 3. ρ is divided by [`Config::relax`] if t = 1 was taken, stays at ½, and is multiplied by [`Config::raise`] if only shorter steps or none lowered the loss
 //!    (Levenberg and Marquardt's rule, with the true loss as the judge).
 //!
 //! [`decoder`]: the decoder step, λ‖V − V₀‖² added, with a Cholesky factor or by conjugate gradients.
@@ -55,7 +55,7 @@ use serde::{Deserialize, Serialize};
 /// |---|---|
 /// | `ridge` | 3 |
 /// | `proximal` | 3 |
-/// | `relax` | 1.1 |
+/// | `relax`, `raise` | 1.1, 2 |
 /// | `iterations` | 3 |
 /// | `accuracy` | 1e-2 |
 /// | `halvings` | 4 |
@@ -67,8 +67,10 @@ pub struct Config {
     pub ridge: f64,
     /// The first ρ of the encoder step over the mean of the diagonal of H; > 0.
     pub proximal: f64,
-    /// The factor that ρ is changed by; > 1.
+    /// What ρ is divided by after a full step; > 1.
     pub relax: f64,
+    /// What ρ is multiplied by after a short step or none; > 1.
+    pub raise: f64,
     /// Most products of conjugate gradients in one step, ≥ 1.
     pub iterations: usize,
     /// Share of the residual at which they end, in (0, 1).
@@ -87,6 +89,7 @@ impl Default for Config {
             ridge: 3.0,
             proximal: 3.0,
             relax: 1.1,
+            raise: 2.0,
             iterations: 3,
             accuracy: 1e-2,
             halvings: 4,
@@ -116,8 +119,10 @@ impl Config {
                 return fail(name, "a number in [1e-12, 1e7]", x.to_string());
             }
         }
-        if !(range(self.relax, 1.0, 1e3) && self.relax > 1.0) {
-            return fail("relax", "a number in (1, 1000]", self.relax.to_string());
+        for (name, x) in [("relax", self.relax), ("raise", self.raise)] {
+            if !(range(x, 1.0, 1e3) && x > 1.0) {
+                return fail(name, "a number in (1, 1000]", x.to_string());
+            }
         }
         if !(self.accuracy > 0.0 && self.accuracy < 1.0) {
             return fail("accuracy", "a number in (0, 1)", self.accuracy.to_string());
@@ -262,7 +267,7 @@ impl<'a> Search<'a> {
     /// # Errors
     /// More than 2³² codes.
     pub fn sweep(&mut self) -> Result<Sweep, SamplesError> {
-        let Config { iterations, accuracy, halvings, relax, .. } = self.config;
+        let Config { iterations, accuracy, halvings, relax, raise, .. } = self.config;
         let solve = encoder::Solve { proximal: self.proximal, iterations, tolerance: accuracy };
         let V = problem::decoder(&self.model);
         let found = encoder::direction(&self.problem, &self.codes, V, &self.residuals, solve);
@@ -301,8 +306,7 @@ impl<'a> Search<'a> {
             self.proximal = (self.proximal / relax).max(LEAST_PROXIMAL);
         } else if sweep.step < 0.5 {
             self.exhausted = sweep.step == 0.0 && self.proximal >= MOST_PROXIMAL;
-            let factor = if sweep.step == 0.0 { relax * relax } else { relax };
-            self.proximal = (self.proximal * factor).min(MOST_PROXIMAL);
+            self.proximal = (self.proximal * raise).min(MOST_PROXIMAL);
         }
         sweep.loss = self.loss;
         if sweep.step > 0.0 {

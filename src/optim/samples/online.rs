@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// | parameter | default |
 /// |---|---|
-/// | `batch` | 1024 |
-/// | `ridge`, `proximal` | 1, 1 |
+/// | `batch` | 2048 |
+/// | `ridge`, `proximal` | 2, 2 |
 /// | `decay` | 1 |
 /// | `iterations` | 5 |
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { batch: 1024, ridge: 1.0, proximal: 1.0, decay: 1.0, iterations: 5 }
+        Self { batch: 2048, ridge: 2.0, proximal: 2.0, decay: 1.0, iterations: 5 }
     }
 }
 

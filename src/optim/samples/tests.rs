@@ -249,6 +249,7 @@ fn what_cannot_be_searched_is_refused_by_name() {
         (Config { ridge: 0.0, ..Config::default() }, "ridge"),
         (Config { proximal: f64::NAN, ..Config::default() }, "proximal"),
         (Config { relax: 1.0, ..Config::default() }, "relax"),
+        (Config { raise: 0.5, ..Config::default() }, "raise"),
         (Config { iterations: 0, ..Config::default() }, "iterations"),
         (Config { accuracy: 1.0, ..Config::default() }, "accuracy"),
         (Config { halvings: 31, ..Config::default() }, "halvings"),

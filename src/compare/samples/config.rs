@@ -148,7 +148,8 @@ impl SamplesComparison {
     }
 
     fn check(&self) -> Result<(), String> {
-        let fail = |field: &str, expected: &str, found: String| Err(format!("{field}: expected {expected}, found {found}"));
+        let fail =
+            |field: &str, expected: &str, found: String| Err(format!("{field}: expected {expected}, found {found}"));
         let number = |field: &str, x: f64, from: f64, to: f64| match x >= from && x <= to {
             true => Ok(()),
             false => fail(field, &format!("a number in [{from}, {to}]"), x.to_string()),
@@ -193,7 +194,11 @@ impl SamplesComparison {
         }
         let dictionary = self.methods.iter().any(|name| name == "k-svd" || name == "online");
         if dictionary && self.latents as u64 > self.bench.samples {
-            return fail("latents", "at most as many as there are samples for dictionary learning", self.latents.to_string());
+            return fail(
+                "latents",
+                "at most as many as there are samples for dictionary learning",
+                self.latents.to_string(),
+            );
         }
         Ok(())
     }

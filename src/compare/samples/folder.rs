@@ -69,8 +69,13 @@ impl Folder {
                 }
             }
         }
-        let mut folder =
-            Self { path: path.to_owned(), comparison, records: Vec::new(), timings: Vec::new(), provenance: Vec::new() };
+        let mut folder = Self {
+            path: path.to_owned(),
+            comparison,
+            records: Vec::new(),
+            timings: Vec::new(),
+            provenance: Vec::new(),
+        };
         match text(&path.join("config.toml"))? {
             Some(held) => {
                 let held = SamplesComparison::from_toml(&held).ok();

@@ -129,8 +129,11 @@ pub fn run(name: &str, comparison: &SamplesComparison, data: &Data, watch: &mut 
         "alternating-online" => alternating_online(comparison, data, problem, watch),
         "k-svd" => {
             let coder = Coder::Nnls { atoms: Some(comparison.k) };
-            let learner = Ksvd { atoms: comparison.latents, coder, passes: usize::MAX, tolerance: 0.0, ..Ksvd::default() };
-            dictionaries(comparison, data, coder, watch, |samples, watch| learner.fit_watched(samples, comparison.seed, watch))
+            let learner =
+                Ksvd { atoms: comparison.latents, coder, passes: usize::MAX, tolerance: 0.0, ..Ksvd::default() };
+            dictionaries(comparison, data, coder, watch, |samples, watch| {
+                learner.fit_watched(samples, comparison.seed, watch)
+            })
         }
         "online" => {
             let learner = dictionary::Online {
@@ -143,7 +146,9 @@ pub fn run(name: &str, comparison: &SamplesComparison, data: &Data, watch: &mut 
             };
             let samples = target_samples(data)?;
             let coder = Coder::Lasso { penalty: learner.lambda(samples) };
-            dictionaries(comparison, data, coder, watch, |samples, watch| learner.fit_watched(samples, comparison.seed, watch))
+            dictionaries(comparison, data, coder, watch, |samples, watch| {
+                learner.fit_watched(samples, comparison.seed, watch)
+            })
         }
         _ => Err(format!("there is no method {name}")),
     }
@@ -262,7 +267,10 @@ fn dictionaries(
     data: &Data,
     coder: Coder,
     watch: &mut Watch<'_>,
-    learn: impl FnOnce(dictionary::Samples<'_>, &mut dictionary::Watch<'_>) -> Result<dictionary::Fit, dictionary::DictionaryError>,
+    learn: impl FnOnce(
+        dictionary::Samples<'_>,
+        &mut dictionary::Watch<'_>,
+    ) -> Result<dictionary::Fit, dictionary::DictionaryError>,
 ) -> Result<(), String> {
     let samples = target_samples(data)?;
     let inputs = dictionary::Samples::new(&data.inputs, data.bench.directions(Side::Input).dimension());

@@ -28,7 +28,8 @@ impl<'a> Course<'a> {
 
 fn courses<'a>(comparison: &'a SamplesComparison, records: &'a [Record], timings: &[Timing]) -> Vec<Course<'a>> {
     let course = |method: &'a String| {
-        let of = |(record, timing): (&'a Record, &Timing)| (record.method == *method).then_some((record, timing.seconds));
+        let of =
+            |(record, timing): (&'a Record, &Timing)| (record.method == *method).then_some((record, timing.seconds));
         Course { method, rounds: records.iter().zip(timings).filter_map(of).collect() }
     };
     comparison.methods.iter().map(course).filter(|course| !course.rounds.is_empty()).collect()
@@ -132,7 +133,12 @@ fn answer(courses: &[Course<'_>], times: &[f64], tau: f64) -> Option<(String, St
     }
     let share = |course: &Course<'_>| {
         let (record, _) = course.last();
-        format!("{} {} % and {} %", course.method, rounded(100.0 * record.decoder, 3), rounded(100.0 * record.encoder, 3))
+        format!(
+            "{} {} % and {} %",
+            course.method,
+            rounded(100.0 * record.decoder, 3),
+            rounded(100.0 * record.encoder, 3)
+        )
     };
     let recovered: Vec<String> = courses.iter().map(share).collect();
     (!said.is_empty()).then(|| {

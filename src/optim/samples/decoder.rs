@@ -19,8 +19,8 @@ use super::kernels::{self, Table};
 use super::problem::Problem;
 use faer::linalg::cholesky::llt;
 
-use faer::{Mat, Par};
 use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::{Mat, Par};
 use rayon::prelude::*;
 
 /// Largest n_q whose normal equations are factored.
@@ -42,12 +42,20 @@ pub(super) struct Solve {
 }
 
 /// Moves the decoder to the minimiser; `residuals` are those of the decoder as it is. Returns the number of sparse products.
-pub(super) fn step(problem: &Problem<'_>, codes: &Codes, residuals: &[f32], solve: Solve, decoder: &mut [f32]) -> usize {
+pub(super) fn step(
+    problem: &Problem<'_>,
+    codes: &Codes,
+    residuals: &[f32],
+    solve: Solve,
+    decoder: &mut [f32],
+) -> usize {
     let n_r = problem.targets.dimension();
     let share = 1.0 / problem.count() as f64;
     let diagonal: Vec<f64> = (0..codes.n_q())
         .into_par_iter()
-        .map(|i| codes.uses(i).iter().map(|(_, entry)| f64::from(codes.values[*entry as usize]).powi(2)).sum::<f64>() * share)
+        .map(|i| {
+            codes.uses(i).iter().map(|(_, entry)| f64::from(codes.values[*entry as usize]).powi(2)).sum::<f64>() * share
+        })
         .collect();
     let used = diagonal.iter().filter(|a| **a > 0.0).count();
     if used == 0 {
@@ -156,7 +164,8 @@ fn gradients(
         kernels::collect(isa, codes, &codes.values, share, rows, Some((lambda as f32, table)), &mut image);
         products += 1;
         let curvature = columns(&direction, &image, n_r);
-        let steps: Vec<f32> = rho.iter().zip(&curvature).map(|(r, c)| if *c > 0.0 { (r / c) as f32 } else { 0.0 }).collect();
+        let steps: Vec<f32> =
+            rho.iter().zip(&curvature).map(|(r, c)| if *c > 0.0 { (r / c) as f32 } else { 0.0 }).collect();
         let rows = decoder.par_chunks_mut(n_r).zip(r.par_chunks_mut(n_r));
         rows.zip(direction.par_chunks(n_r).zip(image.par_chunks(n_r))).for_each(|((v, r), (d, a))| {
             for c in 0..n_r {
@@ -169,7 +178,8 @@ fn gradients(
         if next.iter().zip(&start).all(|(now, start)| *now <= solve.tolerance.powi(2) * start) {
             break;
         }
-        let ratios: Vec<f32> = next.iter().zip(&rho).map(|(new, old)| if *old > 0.0 { (new / old) as f32 } else { 0.0 }).collect();
+        let ratios: Vec<f32> =
+            next.iter().zip(&rho).map(|(new, old)| if *old > 0.0 { (new / old) as f32 } else { 0.0 }).collect();
         direction.par_chunks_mut(n_r).zip(scaled_r.par_chunks(n_r)).for_each(|(d, r)| {
             for c in 0..n_r {
                 d[c] = r[c] + ratios[c] * d[c];

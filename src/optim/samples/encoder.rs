@@ -43,7 +43,15 @@ pub(super) struct Solve {
 }
 
 /// H·D + ρ D.
-pub(super) fn product(problem: &Problem<'_>, codes: &Codes, decoder: &[f32], rho: f32, D: &[f32], products: &mut Vec<f32>, out: &mut [f32]) {
+pub(super) fn product(
+    problem: &Problem<'_>,
+    codes: &Codes,
+    decoder: &[f32],
+    rho: f32,
+    D: &[f32],
+    products: &mut Vec<f32>,
+    out: &mut [f32],
+) {
     let (inputs, n_p) = (problem.x_p(), problem.inputs.dimension());
     let decoder = Table { data: decoder, width: problem.targets.dimension() };
     let direction = Table { data: D, width: n_p };
@@ -63,9 +71,18 @@ pub(super) fn gradient(problem: &Problem<'_>, codes: &Codes, decoder: &[f32], re
 }
 
 /// The direction from here; none if G is 0.
-pub(super) fn direction(problem: &Problem<'_>, codes: &Codes, decoder: &[f32], residuals: &[f32], solve: Solve) -> Option<Direction> {
+pub(super) fn direction(
+    problem: &Problem<'_>,
+    codes: &Codes,
+    decoder: &[f32],
+    residuals: &[f32],
+    solve: Solve,
+) -> Option<Direction> {
     let (n_p, n_r, n_q) = (problem.inputs.dimension(), problem.targets.dimension(), codes.n_q());
-    let energies: Vec<f64> = (0..problem.count()).into_par_iter().map(|s| kernels::dot(problem.inputs.row(s), problem.inputs.row(s))).collect();
+    let energies: Vec<f64> = (0..problem.count())
+        .into_par_iter()
+        .map(|s| kernels::dot(problem.inputs.row(s), problem.inputs.row(s)))
+        .collect();
     let share = 1.0 / (problem.count() * n_p) as f64;
     let diagonal: Vec<f64> = (0..n_q)
         .into_par_iter()

@@ -23,7 +23,15 @@ impl<'a> Table<'a> {
 }
 
 /// out_s ← start_s + sign Σ_i c_si t_i for every sample s, with one c for each entry of the codes; start is 0 where there is none.
-pub fn decode(isa: Isa, codes: &Codes, values: &[f32], sign: f32, table: Table<'_>, start: Option<&[f32]>, out: &mut [f32]) {
+pub fn decode(
+    isa: Isa,
+    codes: &Codes,
+    values: &[f32],
+    sign: f32,
+    table: Table<'_>,
+    start: Option<&[f32]>,
+    out: &mut [f32],
+) {
     let width = table.width;
     out.par_chunks_mut(BLOCK * width).enumerate().for_each(|(block, out)| {
         let from = block * BLOCK;
@@ -90,7 +98,14 @@ impl Kernel for Products<'_> {
 }
 
 /// ⟨v_i, Σ_j v_j ⟨d_j, x_s⟩⟩ for every entry (s, i) of the codes, j over the latents of sample s.
-pub fn curvature(isa: Isa, codes: &Codes, inputs: Table<'_>, direction: Table<'_>, decoder: Table<'_>, out: &mut [f32]) {
+pub fn curvature(
+    isa: Isa,
+    codes: &Codes,
+    inputs: Table<'_>,
+    direction: Table<'_>,
+    decoder: Table<'_>,
+    out: &mut [f32],
+) {
     codes.blocks(out).into_par_iter().for_each(|(samples, out)| {
         isa.run(Curvature { codes, inputs, direction, decoder, from: samples.start, to: samples.end, out });
     });

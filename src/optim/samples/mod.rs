@@ -53,10 +53,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// | parameter | default |
 /// |---|---|
-/// | `ridge` | 3 |
-/// | `proximal` | 3 |
-/// | `relax`, `raise` | 1.1, 2 |
-/// | `iterations` | 3 |
+/// | `ridge` | 2 |
+/// | `proximal` | 2 |
+/// | `relax`, `raise` | 1.1, 1.5 |
+/// | `iterations` | 5 |
 /// | `accuracy` | 1e-2 |
 /// | `halvings` | 4 |
 /// | `tolerance`, `window` | 1e-4, 10 |
@@ -86,11 +86,11 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            ridge: 3.0,
-            proximal: 3.0,
+            ridge: 2.0,
+            proximal: 2.0,
             relax: 1.1,
-            raise: 2.0,
-            iterations: 3,
+            raise: 1.5,
+            iterations: 5,
             accuracy: 1e-2,
             halvings: 4,
             tolerance: 1e-4,
@@ -271,7 +271,8 @@ impl<'a> Search<'a> {
         let solve = encoder::Solve { proximal: self.proximal, iterations, tolerance: accuracy };
         let V = problem::decoder(&self.model);
         let found = encoder::direction(&self.problem, &self.codes, V, &self.residuals, solve);
-        let mut sweep = Sweep { loss: self.loss, step: 0.0, proximal: self.proximal, promised: 0.0, products: 0, moved: 0.0 };
+        let mut sweep =
+            Sweep { loss: self.loss, step: 0.0, proximal: self.proximal, promised: 0.0, products: 0, moved: 0.0 };
         let Some(found) = found else {
             self.exhausted = true;
             return Ok(sweep);

@@ -56,7 +56,8 @@ impl Case {
                 for r in 0..n_r {
                     for c in 0..n_p {
                         let v = f64::from(self.model.w_d(i as usize)[r]);
-                        J[(s * n_r + r, i as usize * n_p + c)] = v * f64::from(self.inputs[s * n_p + c]) / (N as f64).sqrt();
+                        J[(s * n_r + r, i as usize * n_p + c)] =
+                            v * f64::from(self.inputs[s * n_p + c]) / (N as f64).sqrt();
                     }
                 }
             }
@@ -73,8 +74,7 @@ fn distance(found: &[f32], expected: &Mat<f64>) -> f64 {
     (column(found, 1.0) - expected).norm_l2() / expected.norm_l2()
 }
 
-const ACTIVATIONS: [Activation; 3] =
-    [Activation::TopK { k: 3 }, Activation::TopKRelu { k: 3 }, Activation::Relu];
+const ACTIVATIONS: [Activation; 3] = [Activation::TopK { k: 3 }, Activation::TopKRelu { k: 3 }, Activation::Relu];
 
 #[test]
 fn loss_and_gradients_of_relu_are_those_of_the_dense_empirical_problem() {
@@ -162,7 +162,11 @@ fn both_solvers_of_the_decoder_step_meet_the_normal_equations_of_plain_loops() {
             let e = Mat::from_fn(samples as usize, n_r, |s, r| f64::from(residuals[s * n_r + r]));
             let right = &Z * e * faer::Scale(1.0 / N);
             let left = &right - &A * &moved - &moved * faer::Scale(lambda);
-            assert!(left.norm_l2() < 2e-5 * right.norm_l2(), "{activation:?} {dense} {}", left.norm_l2() / right.norm_l2());
+            assert!(
+                left.norm_l2() < 2e-5 * right.norm_l2(),
+                "{activation:?} {dense} {}",
+                left.norm_l2() / right.norm_l2()
+            );
             for i in (0..n_q).filter(|i| codes.uses(*i).is_empty()) {
                 assert_eq!(V[i * n_r..(i + 1) * n_r], old[i * n_r..(i + 1) * n_r]);
             }

@@ -2,7 +2,7 @@
 
 use super::names::choose;
 use super::output::Progress;
-use super::results::{compared, full, refresh, stored};
+use super::results::{compared, compared_at_scale, full, refresh, stored};
 use super::verify::{answer, machine, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::Context;
@@ -129,6 +129,9 @@ fn exhibits(arguments: &Arguments, source: Option<&Checkout>, session: &Session)
     }
     all.extend(results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size, false)));
     all.extend(comparison::exhibit(&compared(&arguments.results)?));
+    for (name, compared, records, timings) in compared_at_scale(&arguments.results)? {
+        all.extend(comparison::at_scale(&name, &compared, &records, &timings));
+    }
     Ok(all)
 }
 

@@ -177,7 +177,8 @@ fn both_solvers_of_the_decoder_step_meet_the_normal_equations_of_plain_loops() {
 #[test]
 fn the_loss_of_a_search_never_rises_is_the_true_one_and_its_end_has_a_reason() {
     for activation in ACTIVATIONS {
-        let case = case(300, 24, activation, Task::Sae);
+        // Fewer latents than dimensions, so that something is left to be lost.
+        let case = case(300, 10, activation, Task::Sae);
         let problem = case.problem();
         let config = Config { tolerance: 1e-2, ..Config::default() };
         let mut search = Search::new(problem, config, &case.model).unwrap();
@@ -195,7 +196,7 @@ fn the_loss_of_a_search_never_rises_is_the_true_one_and_its_end_has_a_reason() {
             sweeps += 1;
             assert!(sweeps < 400, "{activation:?}");
         }
-        assert!(before < 0.5 * first, "{activation:?}: {before} {first}");
+        assert!(before < 0.9 * first, "{activation:?}: {before} {first}");
     }
 }
 

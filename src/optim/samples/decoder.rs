@@ -9,10 +9,10 @@
 //! whose eigenvalue is far below λ stays as it was, a latent without a use does exactly, and one far above λ is optimal to λ's share of it. The step never raises the loss
 //! in exact arithmetic, since Δ = 0 is allowed.
 //!
-//! | n_q | solver | operations | memory in bytes |
+//! | n_q | solver | multiply-adds | memory in bytes |
 //! |---|---|---|---|
-//! | up to [`DENSE`] | Cholesky of A in f64, one set of sparse products | N k² + n_q³/3 + n_q² n_r | 16 n_q² + 8 n_q n_r |
-//! | above | conjugate gradients in f32 on all n_r right-hand sides at once, from Δ = 0 (so V₀ is the warm start), with the diagonal as preconditioner; every right-hand side has its own step lengths, and all share one product | 4 N k n_r for each product: gathers of 4 N k n_r bytes twice | 4 N n_r + 16 n_q n_r |
+//! | up to [`DENSE`] | Cholesky's factor of A + λ I in f64 | N k² + N k n_r + n_q³/6 + n_q² n_r | 8 n_q² + 12 n_q n_r |
+//! | above | conjugate gradients in f32 on all n_r right-hand sides at once, from Δ = 0, so that V₀ is the warm start, with the diagonal as preconditioner; every right-hand side has its own step lengths, and all share one product | 2 N k n_r for each product, whose gathers read 8 N k n_r bytes | 4 N n_r + 16 n_q n_r |
 
 use super::codes::Codes;
 use super::kernels::{self, Table};

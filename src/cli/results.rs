@@ -14,10 +14,14 @@ use std::path::{Path, PathBuf};
 /// Results are lines of JSON in files with this ending.
 const ENDING: &str = "jsonl";
 
-/// The records of every file of the folder, by the file's name without its ending; nothing if there is no folder.
+/// Comparisons of optimizers are in this folder of the stored results.
+const COMPARISONS: &str = "compare";
+
+/// The records of every file of the folder but comparisons, by the file's name without its ending; nothing if there is no folder.
 pub(super) fn stored(folder: &Path) -> Result<Vec<(String, Vec<RunRecord>)>, CliError> {
     let mut all = Vec::new();
-    for path in files(folder, ENDING)? {
+    let comparisons = folder.join(COMPARISONS);
+    for path in files(folder, ENDING)?.into_iter().filter(|path| !path.starts_with(&comparisons)) {
         let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         all.push((name, read(&path)?));
     }
@@ -26,7 +30,7 @@ pub(super) fn stored(folder: &Path) -> Result<Vec<(String, Vec<RunRecord>)>, Cli
 
 /// The records of the stored comparison of optimizers, `compare/results.jsonl` in the folder; none if there is no such file.
 pub(super) fn compared(folder: &Path) -> Result<Vec<crate::compare::Record>, CliError> {
-    let path = folder.join("compare").join("results.jsonl");
+    let path = folder.join(COMPARISONS).join("results.jsonl");
     match std::fs::read_to_string(&path) {
         Ok(text) => crate::compare::measure::read(&text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -40,7 +44,7 @@ pub(super) type AtScale = (String, SamplesComparison, Vec<Record>, Vec<Timing>);
 
 /// The stored comparisons at bench scale, folders `compare/<name>` in the folder, by name; none if there are no such folders.
 pub(super) fn compared_at_scale(folder: &Path) -> Result<Vec<AtScale>, CliError> {
-    let folder = folder.join("compare");
+    let folder = folder.join(COMPARISONS);
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -252,3 +252,21 @@ pub fn lines<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, String> {
     };
     text.lines().enumerate().map(read).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_has_settled_when_its_best_loss_fell_too_little_in_a_window() {
+        let losses = [8.0, 4.0, 5.0, 3.9, 6.0];
+        // Best before the last two rounds 4, best of all 3.9: a fall by 2.5 %.
+        assert_eq!(settled(&losses, 2, 0.02), None);
+        let Some(End::Settled { decrease }) = settled(&losses, 2, 0.03) else { panic!("not settled") };
+        assert!((decrease - 0.025).abs() < 1e-12);
+        // A rise is no fall, and fewer rounds than the window decide nothing.
+        assert!(settled(&[1.0, 2.0, 3.0], 1, 1e-9).is_some());
+        assert_eq!(settled(&losses, 5, 1.0), None);
+        assert_eq!(settled(&losses, 2, 0.0), None);
+    }
+}

@@ -171,3 +171,46 @@ fn figure(name: &str, courses: &[Course<'_>], size: &str, tau: f64) -> Figure {
         .panel(panel("decoder", Axis::linear("recovered").range(0.0, 1.0), |record| record.decoder))
         .panel(panel("encoder", Axis::linear("recovered").range(0.0, 1.0), |record| record.encoder))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_compared_after_the_same_seconds_with_what_they_had_done_by_then() {
+        let text = "seconds = 1\nlatents = 8\nk = 2\nmethods = [\"adam\", \"alternating\"]\n[bench]\nn = 6\nn_p = 5\nsamples = 40\ninterference = 0.6\n";
+        let comparison = SamplesComparison::from_toml(text).unwrap();
+        let lines = |method: &str, rounds: &[(f64, f64)]| -> Vec<(Record, Timing)> {
+            let line = |(round, (seconds, loss)): (usize, &(f64, f64))| {
+                let (method, round) = (method.to_owned(), round as u64);
+                let record = Record {
+                    format: 1,
+                    method: method.clone(),
+                    round,
+                    loss: *loss,
+                    held_out: *loss,
+                    encoder: 0.0,
+                    decoder: 0.5,
+                    dead: 0,
+                    sweep: None,
+                    end: None,
+                };
+                (record, Timing { method, round, seconds: *seconds })
+            };
+            rounds.iter().enumerate().map(line).collect()
+        };
+        // At 4 s Adam is at 3, at 16 s at 1; alternating search ends at 2 after 3.5 s.
+        let mut all = lines("adam", &[(0.0, 9.0), (2.0, 5.0), (4.0, 3.0), (16.0, 1.0)]);
+        all.extend(lines("alternating", &[(0.0, 9.0), (3.5, 2.0)]));
+        let (records, timings): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        let summary = summarise("scale", &comparison, &records, &timings).unwrap();
+        let times = &summary.tables[1];
+        let texts = |row: usize| times.rows[row].iter().map(Cell::text).collect::<Vec<_>>();
+        assert_eq!(texts(0), ["adam", "9.000 (50.0 %)", "9.000 (50.0 %)", "3.000 (50.0 %)", "1.000 (50.0 %)"]);
+        assert_eq!(texts(1), ["alternating", "9.000 (50.0 %)", "9.000 (50.0 %)", "2.000 (50.0 %)", "2.000 (50.0 %)"]);
+        let (_, answer) = &summary.answers[0];
+        assert!(answer.contains("after 4.0 s alternating has the lowest loss, 2.00 against 3.00 of adam"), "{answer}");
+        assert!(answer.contains("after 16 s adam has the lowest loss, 1.00 against 2.00 of alternating"), "{answer}");
+        assert!(summarise("scale", &comparison, &[], &[]).is_none());
+    }
+}

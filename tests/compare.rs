@@ -108,3 +108,65 @@ fn wrong_input_is_named() {
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output).contains("results.jsonl: line 1"), "{}", error(&output));
 }
+
+const AT_SCALE: &str = r#"
+seconds = 1000.0
+latents = 20
+k = 2
+window = 3
+tolerance = 0.1
+held_out = 100
+methods = ["adam", "alternating", "alternating-online", "k-svd", "online"]
+[adam]
+learning_rate = 0.03
+batch = 50
+[bench]
+n = 12
+n_p = 8
+samples = 300
+sparsity = 0.9
+interference = 0.5
+"#;
+
+#[test]
+fn methods_at_bench_scale_end_by_themselves_are_not_run_twice_and_give_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("scale.toml");
+    fs::write(&config, AT_SCALE).unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let output = compare(&config, &whole, &["--json"]);
+    assert!(output.status.success(), "{}", error(&output));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((said["methods"].as_u64(), said["done"].as_u64()), (Some(5), Some(5)));
+    let expected = fs::read_to_string(whole.join("results.jsonl")).unwrap();
+    let timings = fs::read_to_string(whole.join("timings.jsonl")).unwrap();
+    assert_eq!(expected.lines().count(), timings.lines().count());
+    let records: Vec<serde_json::Value> = expected.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ends = records.iter().filter(|record| !record["end"].is_null()).count();
+    assert_eq!(ends, 5, "{expected}");
+    let mut before = f64::INFINITY;
+    for record in records.iter().filter(|record| record["method"] == "alternating") {
+        let loss = record["loss"].as_f64().unwrap();
+        assert!(loss <= before, "{record}");
+        before = loss;
+    }
+
+    // What has ended is not run again: neither file changes.
+    assert!(compare(&config, &whole, &[]).status.success());
+    assert_eq!(fs::read_to_string(whole.join("timings.jsonl")).unwrap(), timings);
+
+    // A method that was stopped begins anew, and ends in the same bytes.
+    assert!(compare(&config, &parts, &["--max-rounds", "1"]).status.success());
+    let stopped = fs::read_to_string(parts.join("results.jsonl")).unwrap();
+    assert!(stopped.lines().count() < expected.lines().count() && stopped.contains("stopped"), "{stopped}");
+    assert!(compare(&config, &parts, &[]).status.success());
+    assert_eq!(fs::read_to_string(parts.join("results.jsonl")).unwrap(), expected);
+
+    let output = compare(&config, &parts, &["--seed", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("another comparison"), "{}", error(&output));
+    fs::write(&config, AT_SCALE.replace("batch = 50", "batch = 0")).unwrap();
+    let output = compare(&config, &folder.path().join("refused"), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("scale.toml: adam.batch"), "{}", error(&output));
+}

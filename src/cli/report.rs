@@ -2,7 +2,7 @@
 
 use super::names::choose;
 use super::output::Progress;
-use super::results::{compared, full, refresh, stored};
+use super::results::{compared, compared_at_scale, full, refresh, stored};
 use super::verify::{answer, machine, run_all, snapshot, verdicts};
 use super::{Answer, CliError, Session};
 use crate::claims::Context;
@@ -30,9 +30,9 @@ pub struct Arguments {
     /// The folder of stored results of trainings, files of JSON lines
     #[arg(long, value_name = "DIR", default_value = "reports/results")]
     results: PathBuf,
-    /// The stored results of a comparison of optimizers, lines of JSON
-    #[arg(long, value_name = "FILE", default_value = "reports/compare/results.jsonl")]
-    comparison: PathBuf,
+    /// The folder of stored comparisons: one of optimizers, and in folders of their own those at the bench's scale
+    #[arg(long, value_name = "DIR", default_value = "reports/compare")]
+    comparisons: PathBuf,
     /// First train the small experiments in configs/small again, and store their results as small.jsonl
     #[arg(long, group = "training")]
     refresh: bool,
@@ -131,7 +131,10 @@ fn exhibits(arguments: &Arguments, source: Option<&Checkout>, session: &Session)
         progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     }
     all.extend(results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size, false)));
-    all.extend(comparison::exhibit(&compared(&arguments.comparison)?));
+    all.extend(comparison::exhibit(&compared(&arguments.comparisons)?));
+    for (name, compared, records, timings) in compared_at_scale(&arguments.comparisons)? {
+        all.extend(comparison::at_scale(&name, &compared, &records, &timings));
+    }
     Ok(all)
 }
 

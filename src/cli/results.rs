@@ -3,6 +3,8 @@
 use super::output::{Output, Progress};
 use super::train::{Trained, resume};
 use super::{CliError, Session};
+use crate::compare::samples::folder::lines;
+use crate::compare::samples::{Record, SamplesComparison, Timing};
 use crate::report::exhibits::{TABLES, published_rows};
 use crate::results::measure::{measure, recorded};
 use crate::results::{RunRecord, Summary};
@@ -22,14 +24,46 @@ pub(super) fn stored(folder: &Path) -> Result<Vec<(String, Vec<RunRecord>)>, Cli
     Ok(all)
 }
 
-/// The records of a stored comparison of optimizers; none if there is no such file.
-pub(super) fn compared(path: &Path) -> Result<Vec<crate::compare::Record>, CliError> {
-    match std::fs::read_to_string(path) {
+/// The records of the stored comparison of optimizers, `results.jsonl` in the folder; none if there is no such file.
+pub(super) fn compared(folder: &Path) -> Result<Vec<crate::compare::Record>, CliError> {
+    let path = folder.join("results.jsonl");
+    match std::fs::read_to_string(&path) {
         Ok(text) => crate::compare::measure::read(&text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => Err(error.to_string()),
     }
     .map_err(|error| CliError::Request(format!("{}: {error}", path.display())))
+}
+
+/// A stored comparison at bench scale: its name, what was compared, and its rounds with their times.
+pub(super) type AtScale = (String, SamplesComparison, Vec<Record>, Vec<Timing>);
+
+/// The stored comparisons at bench scale, folders in the folder, by name; none if there are no such folders.
+pub(super) fn compared_at_scale(folder: &Path) -> Result<Vec<AtScale>, CliError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(folder, &error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(folder, &error))?;
+        if entry.path().join("config.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    let mut all = Vec::new();
+    for name in names {
+        let config = folder.join(&name).join("config.toml");
+        let text = std::fs::read_to_string(&config).map_err(|error| unreadable(&config, &error))?;
+        let comparison = SamplesComparison::from_toml(&text)
+            .map_err(|error| CliError::Request(format!("{}: {error}", config.display())))?;
+        let records = lines(&folder.join(&name).join("results.jsonl")).map_err(CliError::Request)?;
+        let timings = lines(&folder.join(&name).join("timings.jsonl")).map_err(CliError::Request)?;
+        all.push((name, comparison, records, timings));
+    }
+    Ok(all)
 }
 
 /// The small experiments.

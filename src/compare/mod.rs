@@ -7,6 +7,7 @@
 //! | how the tuned steps were chosen, on instances that are not compared | [`tuning`] |
 //! | one run in numbers, a line of `results.jsonl` | [`record`] |
 //! | all runs of an instance; the folder of a comparison, resumable | [`measure`] |
+//! | optimizers at bench scale, on samples in place of certified instances | [`samples`] |
 //! | profiles, success rates, expected cost, classes of end points, paired tests, answers | [`summary`] |
 //!
 //! Nothing in a summary is measured by it: all of it follows from `results.jsonl`.
@@ -14,6 +15,7 @@
 pub mod config;
 pub mod measure;
 pub mod record;
+pub mod samples;
 pub mod suite;
 pub mod summary;
 pub mod tuning;

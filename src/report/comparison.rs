@@ -2,6 +2,7 @@
 
 use super::page::Exhibit;
 use crate::compare::Record;
+use crate::compare::samples::{self, SamplesComparison, Timing};
 use crate::compare::summary::{Summary, summarise};
 
 /// The part of the page for the records of one comparison; nothing if there are none.
@@ -18,6 +19,30 @@ pub fn exhibit(records: &[Record]) -> Option<Exhibit> {
     Some(Exhibit {
         id: "compare".into(),
         title: "Optimizers against certified optima".into(),
+        paragraphs,
+        figures,
+        tables,
+    })
+}
+
+/// The part of the page for one stored comparison at bench scale; nothing if it has no round.
+pub fn at_scale(
+    name: &str,
+    comparison: &SamplesComparison,
+    records: &[samples::Record],
+    timings: &[Timing],
+) -> Option<Exhibit> {
+    let Summary { answers, figures, tables } = samples::summary::summarise(name, comparison, records, timings)?;
+    let mut paragraphs = vec![format!(
+        "Every method has the same samples and {} s on one machine. Adam and the alternating methods begin at the same model; the learners of dictionaries begin at samples, and an \
+         encoder is fitted to their codes by least squares. This is one run with one seed: differences of a few parts in a hundred between methods that end in different optima mean \
+         nothing by themselves. Every number here follows from the stored results of `sdlab compare configs/compare/{name}.toml`.",
+        comparison.seconds
+    )];
+    paragraphs.extend(answers.into_iter().map(|(question, answer)| format!("{question} {answer}")));
+    Some(Exhibit {
+        id: name.to_owned(),
+        title: format!("Alternating search at bench scale: {name}"),
         paragraphs,
         figures,
         tables,

@@ -32,7 +32,7 @@ mod state;
 mod tests;
 mod threshold;
 mod update;
-mod vector;
+pub(crate) mod vector;
 
 pub use simd::Isa;
 pub use state::{Batch, Grads, OptState, Params};

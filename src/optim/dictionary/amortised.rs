@@ -128,7 +128,15 @@ impl Amortised {
         })
     }
 
-    fn encoder(&self, dictionary: &Dictionary, codes: &Codes, x: Samples<'_>) -> Result<Vec<f32>, DictionaryError> {
+    /// W alone, K × n_p, row after row.
+    ///
+    /// # Errors
+    /// A system that is singular.
+    ///
+    /// # Panics
+    /// If there is not one row of codes for each sample, which is a mistake of the program.
+    pub fn encoder(&self, dictionary: &Dictionary, codes: &Codes, x: Samples<'_>) -> Result<Vec<f32>, DictionaryError> {
+        assert_eq!(codes.samples(), x.count(), "codes of the samples");
         let (n_p, atoms) = (x.dimension(), dictionary.atoms());
         let users = codes.users(atoms);
         let ridge = self.ridge * x.energy() / n_p as f64;

@@ -19,7 +19,7 @@
 
 use super::coding::{Coder, Codes};
 use super::replacement::Replacement;
-use super::{Dictionary, DictionaryError, Fit, Learner, Samples, alternate, dot, normalise};
+use super::{Dictionary, DictionaryError, Fit, Learner, Samples, Watch, alternate, dot, normalise};
 use serde::{Deserialize, Serialize};
 
 /// Most repetitions of [`Update::Exact`].
@@ -84,6 +84,14 @@ impl Ksvd {
     /// # Errors
     /// A parameter out of its range, more atoms than samples, or samples without a direction.
     pub fn fit(&self, samples: Samples<'_>, seed: u64) -> Result<Fit, DictionaryError> {
+        self.fit_watched(samples, seed, &mut |_, _| true)
+    }
+
+    /// The same, watched; the codes that are shown have been fitted to the atoms.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn fit_watched(&self, samples: Samples<'_>, seed: u64, watch: &mut Watch<'_>) -> Result<Fit, DictionaryError> {
         let learner = Learner {
             atoms: self.atoms,
             coder: self.coder,
@@ -92,7 +100,7 @@ impl Ksvd {
             replacement: self.replacement,
         };
         let nonnegative = self.coder.is_nonnegative();
-        alternate(&learner, samples, seed, |dictionary, codes, _, residuals| {
+        alternate(&learner, samples, seed, watch, |dictionary, codes, _, residuals| {
             step(dictionary, codes, residuals, self.update, nonnegative);
         })
     }

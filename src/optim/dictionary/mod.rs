@@ -309,7 +309,15 @@ pub enum Termination {
         /// Share of the objective by which the last one lowered it; absent after a single pass.
         decrease: Option<f64>,
     },
+    /// The [`Watch`] wanted it.
+    Stopped {
+        /// Passes done.
+        passes: usize,
+    },
 }
+
+/// Sees the dictionary after every pass, with the codes of all samples where the learner has them, and says whether to go on.
+pub type Watch<'a> = dyn FnMut(&Dictionary, Option<&Codes>) -> bool + 'a;
 
 /// The trace so far, and when it ends.
 struct Course {
@@ -376,11 +384,12 @@ struct Learner {
 }
 
 /// Codes all samples, lets `step` move the atoms and their codes (it is also given X − D Z, which it may spoil), and so on. A sample keeps its codes of the
-/// pass before if they are better than those found anew, since a greedy coder may find worse ones.
+/// pass before if they are better than those found anew, since a greedy coder may find worse ones. `watch` is asked after every step.
 fn alternate(
     learner: &Learner,
     samples: Samples<'_>,
     seed: u64,
+    watch: &mut Watch<'_>,
     mut step: impl FnMut(&mut Dictionary, &mut Codes, Samples<'_>, &mut [f32]),
 ) -> Result<Fit, DictionaryError> {
     let Learner { atoms, coder, passes, tolerance, replacement } = *learner;
@@ -420,6 +429,10 @@ fn alternate(
             return Ok(Fit { dictionary, trace: course.trace, termination });
         }
         step(&mut dictionary, &mut codes, samples, &mut residuals);
+        if !watch(&dictionary, Some(&codes)) {
+            let termination = Termination::Stopped { passes: course.trace.len() };
+            return Ok(Fit { dictionary, trace: course.trace, termination });
+        }
         kept = Some(codes);
     }
 }

@@ -20,7 +20,7 @@
 
 use super::coding::{Coder, Codes};
 use super::replacement::Replacement;
-use super::{Course, Dictionary, DictionaryError, Fit, Samples, check_atoms, normalise, start};
+use super::{Course, Dictionary, DictionaryError, Fit, Samples, Termination, Watch, check_atoms, normalise, start};
 use crate::bench::features::stream;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -107,6 +107,14 @@ impl Online {
     /// # Errors
     /// A parameter out of its range, more atoms than samples, or too few samples that are not 0.
     pub fn fit(&self, samples: Samples<'_>, seed: u64) -> Result<Fit, DictionaryError> {
+        self.fit_watched(samples, seed, &mut |_, _| true)
+    }
+
+    /// The same, watched; there are no codes to be shown, as each batch was coded on another dictionary.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn fit_watched(&self, samples: Samples<'_>, seed: u64, watch: &mut Watch<'_>) -> Result<Fit, DictionaryError> {
         self.check()?;
         check_atoms(self.atoms, samples)?;
         let mut dictionary = start(samples, self.atoms, seed)?;
@@ -147,6 +155,10 @@ impl Online {
             }
             let samples = samples.count() as f64;
             if let Some(termination) = course.pass(objective / samples, active as f64 / samples, replaced) {
+                return Ok(Fit { dictionary, trace: course.trace, termination });
+            }
+            if !watch(&dictionary, None) {
+                let termination = Termination::Stopped { passes: course.trace.len() };
                 return Ok(Fit { dictionary, trace: course.trace, termination });
             }
         }

@@ -69,7 +69,9 @@ impl OptimalDirections {
             tolerance: self.tolerance,
             replacement: self.replacement,
         };
-        alternate(&learner, samples, seed, |dictionary, codes, samples, _| step(dictionary, codes, samples))
+        alternate(&learner, samples, seed, &mut |_, _| true, |dictionary, codes, samples, _| {
+            step(dictionary, codes, samples)
+        })
     }
 }
 

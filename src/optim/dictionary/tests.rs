@@ -364,3 +364,33 @@ fn a_learner_ends_when_it_has_converged_or_after_its_passes_and_says_so() {
     assert!(decrease <= 1e-2 && (1.0 - last.objective / before.objective - decrease).abs() < 1e-15);
     assert!(last.replaced == 0 && before.replaced == 0);
 }
+
+#[test]
+fn a_watched_learner_shows_the_dictionary_that_it_returns_and_stops_when_told() {
+    let (_, x) = bench(30, 20, 600, 0);
+    let samples = Samples::new(&x, 20).unwrap();
+    let mut seen = Vec::new();
+    let mut watch = |dictionary: &Dictionary, codes: Option<&Codes>| {
+        seen.push((dictionary.clone(), codes.cloned()));
+        seen.len() < 2
+    };
+    let fit = Ksvd { atoms: 30, ..Ksvd::default() }.fit_watched(samples, 1, &mut watch).unwrap();
+    assert_eq!((fit.termination, fit.trace.len()), (Termination::Stopped { passes: 2 }, 2));
+    let (dictionary, codes) = seen.pop().unwrap();
+    assert_eq!(dictionary, fit.dictionary);
+    // The codes belong to the dictionary: least squares over the atom that was fitted last.
+    let (codes, k) = (codes.unwrap(), 29);
+    let residuals = codes.residuals(&dictionary, samples);
+    for (i, at) in &codes.users(30)[k] {
+        let left = dot(&residuals[*i as usize * 20..][..20], dictionary.atom(k));
+        // f32 residuals of samples of norm below 20.
+        assert!(left.abs() < 1e-4, "{left} {}", codes.values[*at]);
+    }
+    let mut passes = 0;
+    let learner = Online { atoms: 30, batch: 100, ..Online::default() };
+    let fit = learner.fit_watched(samples, 1, &mut |_, _| {
+        passes += 1;
+        passes < 3
+    });
+    assert_eq!(fit.unwrap().termination, Termination::Stopped { passes: 3 });
+}

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`reference`](mod@reference) | f64, dense, plain loops: what the others are compared with |
 //! | [`cpu`] | f32, at the machine's limit |
+//! | [`cuda`] | f32 on a GPU, never run on one so far |
 //!
 //! # What a step computes
 //!
@@ -68,9 +69,10 @@
 //! [`score::score`], products accumulated in 64 lanes by fused multiply-adds and summed in a fixed tree. Screens may only discard what provably
 //! cannot be selected by that score. Ties go to the lower latent; NaN is never selected while a number is left.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod cpu;
+pub mod cuda;
 pub mod optimizer;
 pub mod reference;
 pub mod score;

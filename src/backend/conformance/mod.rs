@@ -16,6 +16,7 @@
 
 mod bounds;
 mod cases;
+#[cfg(test)]
 mod faulty;
 mod steps;
 mod update_bounds;

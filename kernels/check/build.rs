@@ -12,8 +12,8 @@ const FAULTS: [(&str, &str, &str, &str, &str); 2] = [
         "    __syncthreads();\n",
         "",
     ),
-    // The last candidate is left out.
-    ("off-by-one", "common.cuh", "__device__ u32 take_until", "base < m;", "base + 1 < m - 1;"),
+    // The last of equal entries is left out.
+    ("off-by-one", "common.cuh", "__device__ u32 take_until", "before < cut.ties", "before + 1 < cut.ties"),
 ];
 
 fn main() {

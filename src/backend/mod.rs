@@ -211,6 +211,10 @@ pub trait Backend {
     fn describe(&self) -> String;
     /// What the backend was made for.
     fn spec(&self) -> &Spec;
+    /// The first failure of a device, if there was one: everything after it was left out, and numbers that were downloaded since are NaN.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 
     /// Uploads a model.
     fn params(&self, model: &Model) -> Self::Params;

@@ -1,7 +1,7 @@
 //! Arrays that know what they hold and how long they are, and launches that compare their arguments with the signature of the kernel.
 //!
 //! [`Backend`](crate::backend::Backend) has no way to say that a device failed in the middle of a step. So the first failure is kept, everything after it is left out,
-//! and [`Checked::failure`] tells it.
+//! and [`Checked::failure`] tells it; numbers that are downloaded afterwards are NaN, so that no one takes them for a result.
 
 use super::device::{Argument, Device, DeviceError, Kind, Precision, Product};
 use super::kernels::{Parameter, signatures};
@@ -14,22 +14,29 @@ use std::marker::PhantomData;
 pub trait Number: Copy + Default + 'static + super::raw::Plain {
     /// As kernels declare it.
     const KIND: Kind;
+    /// What stands for a number that a failed device did not give: NaN, or 0.
+    const LOST: Self;
 }
 
 impl Number for u16 {
     const KIND: Kind = Kind::U16;
+    const LOST: Self = 0;
 }
 impl Number for u32 {
     const KIND: Kind = Kind::U32;
+    const LOST: Self = 0;
 }
 impl Number for u64 {
     const KIND: Kind = Kind::U64;
+    const LOST: Self = 0;
 }
 impl Number for f32 {
     const KIND: Kind = Kind::F32;
+    const LOST: Self = Self::NAN;
 }
 impl Number for f64 {
     const KIND: Kind = Kind::F64;
+    const LOST: Self = Self::NAN;
 }
 
 /// Numbers on the device.
@@ -181,11 +188,13 @@ impl<D: Device> Checked<D> {
         self.note(self.device.upload(bytes(numbers), memory));
     }
 
-    /// The first `len` numbers; zeros if the device has failed.
+    /// The first `len` numbers; NaN, or 0 for integers, if the device has failed.
     pub fn download<T: Number>(&self, from: &Array<D, T>, len: usize) -> Vec<T> {
-        let mut numbers = vec![T::default(); len.min(from.len)];
-        if let Some(memory) = from.memory.as_ref().filter(|_| !self.has_failed() && !numbers.is_empty()) {
-            self.note(self.device.download(memory, bytes_mut(&mut numbers)));
+        let mut numbers = vec![T::LOST; len.min(from.len)];
+        if let Some(memory) = from.memory.as_ref().filter(|_| !self.has_failed() && !numbers.is_empty())
+            && self.note(self.device.download(memory, bytes_mut(&mut numbers))).is_none()
+        {
+            numbers.fill(T::LOST);
         }
         numbers
     }

@@ -85,11 +85,6 @@ impl<D: Device> Cuda<D> {
         Self { device, spec, options, anchors }
     }
 
-    /// The first failure of the device. What was downloaded since is zeros.
-    pub fn failure(&self) -> Option<DeviceError> {
-        self.device.failure()
-    }
-
     fn pass<'a>(&'a self, params: &'a Params<D>, batch: &'a Batch<D>, codes: &'a Codes<D>) -> Option<Pass<'a, D>> {
         let room = codes.room.as_ref()?;
         Some(Pass { device: &self.device, spec: &self.spec, params, batch, room, rows: codes.rows })
@@ -109,6 +104,10 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.device.failure().map(|failure| failure.to_string())
     }
 
     fn params(&self, model: &Model) -> Params<D> {

@@ -18,7 +18,7 @@ typedef unsigned long long u64;
 #define __forceinline__ inline __attribute__((always_inline))
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
-// Shared memory lies in a section of its own, which is filled with rubbish before each block; AddressSanitizer guards ordinary variables only.
+// Shared memory lies in a section of its own, which is filled with rubbish before a launch and before some of its blocks; AddressSanitizer guards ordinary variables only.
 #ifdef __SANITIZE_ADDRESS__
 #define __shared__ static
 #else

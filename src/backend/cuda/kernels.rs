@@ -4,8 +4,9 @@ use super::device::Kind;
 use std::collections::BTreeMap;
 
 /// The header, then one file per family.
-pub const FILES: [(&str, &str); 7] = [
+pub const FILES: [(&str, &str); 8] = [
     ("common.cuh", include_str!("../../../kernels/common.cuh")),
+    ("sample.cu", include_str!("../../../kernels/sample.cu")),
     ("encode.cu", include_str!("../../../kernels/encode.cu")),
     ("select.cu", include_str!("../../../kernels/select.cu")),
     ("codes.cu", include_str!("../../../kernels/codes.cu")),

@@ -45,6 +45,7 @@ use crate::sdl::{Model, Parameter, Tensors};
 use checked::Checked;
 use encode::Selection;
 use gradients::{Anchored, Pass, Update};
+use state::Drawn;
 
 /// How a backend finds what a row may select. It changes no selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -140,6 +141,9 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn sample(&self, bench: &Bench, indices: &[u64], batch: &mut Batch<D>) {
+        if self.draw(bench, indices, batch).is_some() {
+            return;
+        }
         let x = bench.coefficients().batch(indices);
         let side = |side: Side| {
             let mut rows = vec![0.0; indices.len() * bench.directions(side).dimension()];
@@ -281,6 +285,38 @@ impl<D: Device> Backend for Cuda<D> {
 }
 
 impl<D: Device> Cuda<D> {
+    /// Draws on the device; None where the law of the bench needs the processor.
+    fn draw(&self, bench: &Bench, indices: &[u64], batch: &mut Batch<D>) -> Option<()> {
+        let (device, has_targets) = (&self.device, batch.targets.is_some());
+        if batch.drawn.as_ref().is_none_or(|drawn| drawn.config != *bench.config()) {
+            batch.drawn = Some(Drawn::new(device, bench, bench.coefficients().tables()?, has_targets));
+        }
+        batch.rows = indices.len();
+        batch.weigh(device, None);
+        device.upload(indices, &batch.indices);
+        let drawn = batch.drawn.as_ref()?;
+        let shape = self.spec.shape;
+        let targets = batch.targets.as_ref().zip(drawn.targets.as_ref()).map(|(out, of)| (out, of, shape.n_r));
+        for (out, directions, dimension) in [Some((&batch.inputs, &drawn.inputs, shape.n_p)), targets].into_iter().flatten() {
+            let n = drawn.thresholds.len();
+            let arguments = [
+                drawn.tables.key[0].into(),
+                drawn.tables.key[1].into(),
+                drawn.thresholds.all(),
+                drawn.scales.of(n),
+                drawn.tables.c_min.into(),
+                drawn.tables.beta.into(),
+                batch.indices.of(batch.rows),
+                directions.of(n * dimension),
+                (n as u32).into(),
+                (dimension as u32).into(),
+                out.of(batch.rows * dimension),
+            ];
+            device.launch("draw", [batch.rows as u32, 1, 1], arguments);
+        }
+        Some(())
+    }
+
     /// λ_anchor·L_anchor.
     fn anchor(&self, anchors: &Anchored<D>, params: &Params<D>) -> f64 {
         let count = anchors.latents.len();

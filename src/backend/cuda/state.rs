@@ -3,6 +3,9 @@
 use super::checked::{Array, Checked};
 use super::device::Device;
 use crate::backend::{HostOptState, Rule, Spec, WarmUp};
+use crate::bench::coefficients::Tables;
+use crate::bench::config::BenchConfig;
+use crate::bench::dataset::{Bench, Side};
 use crate::sdl::{Activation, Model, Parameter, Shape, Tensors};
 
 /// One array for each parameter that a model has.
@@ -155,6 +158,33 @@ pub struct Batch<D: Device> {
     pub(super) targets: Option<Array<D, f32>>,
     pub(super) weights: Array<D, f32>,
     pub(super) host_weights: Vec<f64>,
+    /// Numbers of samples that are drawn.
+    pub(super) indices: Array<D, u64>,
+    /// The bench that was drawn from last.
+    pub(super) drawn: Option<Drawn<D>>,
+}
+
+/// A bench on the device.
+pub(super) struct Drawn<D: Device> {
+    pub config: BenchConfig,
+    pub tables: Tables,
+    pub thresholds: Array<D, u64>,
+    pub scales: Array<D, f64>,
+    pub inputs: Array<D, f32>,
+    pub targets: Option<Array<D, f32>>,
+}
+
+impl<D: Device> Drawn<D> {
+    pub fn new(device: &Checked<D>, bench: &Bench, tables: Tables, has_targets: bool) -> Self {
+        Self {
+            config: bench.config().clone(),
+            thresholds: device.array(&tables.thresholds),
+            scales: device.array(&tables.scales),
+            inputs: device.array(bench.directions(Side::Input).data()),
+            targets: has_targets.then(|| device.array(bench.directions(Side::Target).data())),
+            tables,
+        }
+    }
 }
 
 impl<D: Device> Batch<D> {
@@ -166,6 +196,8 @@ impl<D: Device> Batch<D> {
             targets: (!spec.reconstructs_its_input).then(|| device.zeros(spec.batch * n_r)),
             weights: device.zeros(spec.batch),
             host_weights: Vec::new(),
+            indices: device.zeros(spec.batch),
+            drawn: None,
         }
     }
 

@@ -189,7 +189,8 @@ fn what_cannot_be_trained_is_answered_by_one_line_and_status_2() {
 #[test]
 fn without_a_driver_a_gpu_is_refused_in_one_line_and_auto_goes_on_without() {
     let has_driver = ["libcuda.so", "libcuda.so.1"].iter().any(|name| {
-        let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib", "/usr/local/cuda/compat"];
+        let folders =
+            ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib", "/usr/local/cuda/compat"];
         folders.iter().any(|folder| Path::new(folder).join(name).exists())
     });
     if has_driver {
@@ -199,7 +200,10 @@ fn without_a_driver_a_gpu_is_refused_in_one_line_and_auto_goes_on_without() {
     let refused = place.train(&place.run("refused"), &["--device", "cuda"]);
     assert_eq!(status(&refused), 2);
     let text = error(&refused);
-    assert!(text.contains("--device cuda: the CUDA driver (libcuda) was not found; install an NVIDIA driver"), "{text}");
+    assert!(
+        text.contains("--device cuda: the CUDA driver (libcuda) was not found; install an NVIDIA driver"),
+        "{text}"
+    );
     assert!(!place.run("refused").exists(), "nothing was begun");
     let (auto, cpu) = (place.run("auto"), place.run("cpu"));
     let output = place.train(&auto, &["--device", "auto"]);

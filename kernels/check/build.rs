@@ -5,13 +5,7 @@ use std::path::{Path, PathBuf};
 /// A fault: its name, the file, what is replaced (the first occurrence after the marker), and by what.
 const FAULTS: [(&str, &str, &str, &str, &str); 2] = [
     // The histogram is searched before all threads have counted.
-    (
-        "missing-barrier",
-        "common.cuh",
-        "atomicAdd(&space->histogram",
-        "    __syncthreads();\n",
-        "",
-    ),
+    ("missing-barrier", "common.cuh", "atomicAdd(&space->histogram", "    __syncthreads();\n", ""),
     // The last of equal entries is left out.
     ("off-by-one", "common.cuh", "__device__ u32 take_until", "before < cut.ties", "before + 1 < cut.ties"),
 ];
@@ -58,7 +52,11 @@ fn build() -> cc::Build {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(2).debug(true).include("..").include("../shim").define("SDLAB_SHIM", None);
     // Contraction would change bits. Fibers need frames that fit their stacks.
-    build.flag("-ffp-contract=off").flag("-fno-strict-aliasing").flag("-Wno-unknown-pragmas").flag("-Wno-unused-parameter");
+    build
+        .flag("-ffp-contract=off")
+        .flag("-fno-strict-aliasing")
+        .flag("-Wno-unknown-pragmas")
+        .flag("-Wno-unused-parameter");
     if std::env::var_os("CARGO_FEATURE_ADDRESS").is_some() {
         build.flag("-fsanitize=address").flag("-fno-omit-frame-pointer");
     }

@@ -40,7 +40,6 @@ struct Warp {
 struct Machine {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
-  std::vector<unsigned> order;
   unsigned count = 0, arrived = 0, alive = 0, current = 0;
   void* scheduler = nullptr;
   void* scheduler_fake = nullptr;
@@ -152,7 +151,8 @@ void to_scheduler() {
 
 void to_fiber(unsigned i) {
   machine.current = i;
-  thread = {i % threads.x, i / threads.x % threads.y, i / (threads.x * threads.y)};
+  // Blocks have one dimension.
+  thread = {i, 0, 0};
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(&machine.scheduler_fake, machine.fibers[i].stack, STACK);
 #endif
@@ -194,18 +194,6 @@ void prepare(Fiber& fiber) {
   fiber.parity = 0;
 }
 
-// The order of a round: as numbered, backwards, or shuffled.
-void arrange(uint64_t seed) {
-  auto& order = machine.order;
-  order.clear();
-  for (unsigned i = 0; i < machine.count; ++i)
-    if (machine.fibers[i].state == RUNS) order.push_back(i);
-  if (seed % 8 == 1)
-    for (size_t i = 0; i < order.size() / 2; ++i) std::swap(order[i], order[order.size() - 1 - i]);
-  else if (seed % 8 != 0)
-    shuffle(order);
-}
-
 // False if some threads wait for others that never come.
 bool run(uint64_t seed) {
   for (unsigned i = 0; i < machine.count; ++i) prepare(machine.fibers[i]);
@@ -215,10 +203,24 @@ bool run(uint64_t seed) {
   }
   machine.arrived = 0;
   machine.alive = machine.count;
+  unsigned mask = 31;
+  while (mask + 1 < machine.count) mask = 2 * mask + 1;
+  // Each round goes through all threads: as numbered, backwards, or from a random one on by a random odd step, modulo a power of two.
+  unsigned start = 0, step = seed % 8 == 1 ? mask : 1;
   while (machine.alive) {
-    arrange(seed);
-    if (machine.order.empty()) return false;
-    for (size_t q = 0; q < machine.order.size(); ++q) to_fiber(machine.order[q]);
+    if (seed % 8 > 1) {
+      uint64_t random = draw();
+      start = unsigned(random >> 40);
+      step = unsigned(random >> 8) | 1;
+    }
+    bool any = false;
+    for (unsigned q = 0; q <= mask; ++q) {
+      unsigned i = (start + step * q) & mask;
+      if (i >= machine.count || machine.fibers[i].state != RUNS) continue;
+      any = true;
+      to_fiber(i);
+    }
+    if (!any) return false;
   }
   return true;
 }

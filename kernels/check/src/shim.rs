@@ -6,7 +6,13 @@ use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
 
 unsafe extern "C" {
-    fn sdlab_shim_launch(name: *const c_char, grid: *const u32, width: u32, arguments: *mut *mut c_void, seed: u64) -> c_int;
+    fn sdlab_shim_launch(
+        name: *const c_char,
+        grid: *const u32,
+        width: u32,
+        arguments: *mut *mut c_void,
+        seed: u64,
+    ) -> c_int;
     fn sdlab_shim_allocate(bytes: usize) -> *mut c_void;
     fn sdlab_shim_free(at: *mut c_void);
 }
@@ -151,7 +157,11 @@ impl Device for Shim {
         for i in 0..m {
             for j in 0..n {
                 let term = |q: usize| {
-                    if product.transposed { a[q * of_a + i] * b[q * of_b + j] } else { a[i * of_a + q] * b[j * of_b + q] }
+                    if product.transposed {
+                        a[q * of_a + i] * b[q * of_b + j]
+                    } else {
+                        a[i * of_a + q] * b[j * of_b + q]
+                    }
                 };
                 c.push((0..k).map(term).sum::<f32>());
             }

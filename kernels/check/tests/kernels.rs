@@ -19,7 +19,8 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
         state ^= state << 17;
         state
     };
-    let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, 1e-40, -1e-40, f32::MIN_POSITIVE, 1.5, 1.5];
+    let special =
+        [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, 1e-40, -1e-40, f32::MIN_POSITIVE, 1.5, 1.5];
     (0..count)
         .map(|_| {
             let word = draw();
@@ -74,7 +75,8 @@ fn first_of_row(device: &Checked<Shim>, values: &[f32], n: usize, k: usize, posi
 }
 
 /// (n, k) with tails, k = 1, k = n and k > n.
-const SHAPES: [(usize, usize); 9] = [(1, 1), (5, 1), (33, 33), (64, 5), (70, 100), (150, 20), (257, 64), (500, 1), (500, 499)];
+const SHAPES: [(usize, usize); 9] =
+    [(1, 1), (5, 1), (33, 33), (64, 5), (70, 100), (150, 20), (257, 64), (500, 1), (500, 499)];
 
 fn selects(device: &Checked<Shim>, seed: u64) -> bool {
     SHAPES.into_iter().all(|(n, k)| {
@@ -93,7 +95,10 @@ fn selects(device: &Checked<Shim>, seed: u64) -> bool {
 fn the_first_k_of_a_row_are_those_of_a_sort_whatever_the_numbers_are() {
     for schedule in SCHEDULES {
         for width in WIDTHS {
-            assert!(selects(&Checked::new(Shim::new(width, schedule)), schedule), "schedule {schedule}, {width} threads");
+            assert!(
+                selects(&Checked::new(Shim::new(width, schedule)), schedule),
+                "schedule {schedule}, {width} threads"
+            );
         }
     }
 }
@@ -101,7 +106,8 @@ fn the_first_k_of_a_row_are_those_of_a_sort_whatever_the_numbers_are() {
 #[test]
 fn a_missing_barrier_and_an_error_by_one_are_noticed() {
     for fault in ["missing-barrier/", "off-by-one/"] {
-        let noticed = SCHEDULES.into_iter().filter(|s| !selects(&Checked::new(Shim::with_fault(64, *s, fault)), *s)).count();
+        let noticed =
+            SCHEDULES.into_iter().filter(|s| !selects(&Checked::new(Shim::with_fault(64, *s, fault)), *s)).count();
         // The order of threads as numbered may hide a missing barrier; most others must not.
         assert!(noticed >= 8, "{fault} is noticed under {noticed} schedules of {}", SCHEDULES.len());
     }
@@ -109,8 +115,9 @@ fn a_missing_barrier_and_an_error_by_one_are_noticed() {
 
 #[test]
 fn scores_have_the_bits_of_the_definition() {
-    for (schedule, (rows, n_q, n_p)) in
-        SCHEDULES.into_iter().zip([(1, 1, 1), (3, 9, 63), (8, 8, 64), (9, 17, 65), (17, 70, 129), (2, 200, 7)].into_iter().cycle())
+    for (schedule, (rows, n_q, n_p)) in SCHEDULES
+        .into_iter()
+        .zip([(1, 1, 1), (3, 9, 63), (8, 8, 64), (9, 17, 65), (17, 70, 129), (2, 200, 7)].into_iter().cycle())
     {
         let device = Checked::new(Shim::new(WIDTHS[schedule as usize % 3], schedule));
         let (x, w) = (numbers(rows * n_p, schedule + 1), numbers(n_q * n_p, schedule + 2));
@@ -179,12 +186,20 @@ fn codes_come_out_by_latent_with_increasing_rows() {
             let (of_counts, of_latents) = (device.array(&counts), device.array(&latents));
             let values = device.array(&vec![1.0_f32; rows * stride]);
             let [bits, active, of_latent, starts, sums, rows_of] =
-                [n_q * words, n_q, n_q, n_q + 1, device.blocks(n_q) as usize, rows * stride].map(|n| device.zeros::<u32>(n));
+                [n_q * words, n_q, n_q, n_q + 1, device.blocks(n_q) as usize, rows * stride]
+                    .map(|n| device.zeros::<u32>(n));
             let places = device.zeros::<u64>(rows * stride);
             let (words, n) = (words as u32, n_q as u32);
             let stride_word = stride as u32;
-            let arguments =
-                [of_counts.all(), of_latents.all(), values.all(), stride_word.into(), words.into(), bits.all(), active.all()];
+            let arguments = [
+                of_counts.all(),
+                of_latents.all(),
+                values.all(),
+                stride_word.into(),
+                words.into(),
+                bits.all(),
+                active.all(),
+            ];
             device.launch("mark", [rows as u32, 1, 1], arguments);
             let grid = [device.warps(n_q), 1, 1];
             device.launch("count_bits", grid, [bits.all(), words.into(), of_latent.all(), n.into()]);
@@ -214,7 +229,10 @@ fn codes_come_out_by_latent_with_increasing_rows() {
                     assert_eq!((place / stride as u64, latents[*place as usize]), (u64::from(*row), i as u32));
                 }
             }
-            assert_eq!(device.download(&active, n_q), (0..n_q).map(|i| u32::from(starts[i] < starts[i + 1])).collect::<Vec<_>>());
+            assert_eq!(
+                device.download(&active, n_q),
+                (0..n_q).map(|i| u32::from(starts[i] < starts[i + 1])).collect::<Vec<_>>()
+            );
         }
     }
 }
@@ -225,7 +243,8 @@ fn sums_of_many_blocks_are_joined() {
         let device = Checked::new(Shim::new(32, schedule));
         let numbers: Vec<u32> = (0..n as u32).map(|i| i * 7919 % 13).collect();
         let blocks = device.blocks(n);
-        let (from, to, sums) = (device.array(&numbers), device.zeros::<u32>(n + 1), device.zeros::<u32>(blocks as usize));
+        let (from, to, sums) =
+            (device.array(&numbers), device.zeros::<u32>(n + 1), device.zeros::<u32>(blocks as usize));
         device.launch("scan_blocks", [blocks, 1, 1], [from.all(), to.all(), sums.all(), (n as u32).into()]);
         device.launch("scan_join", [blocks, 1, 1], [to.all(), sums.all(), (n as u32).into()]);
         let mut sum = 0;

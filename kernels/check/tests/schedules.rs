@@ -35,14 +35,8 @@ fn spec(activation: Activation) -> Spec {
 }
 
 fn trained(activation: Activation, encoder: Encoder, schedule: u64) -> (Model, HostOptState) {
-    let init = Init {
-        tied: false,
-        encoder_bias: true,
-        decoder_bias: true,
-        input_bias: true,
-        skip: true,
-        ..Init::default()
-    };
+    let init =
+        Init { tied: false, encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
     // Screens have room for few candidates, so that some rows are scored in full.
     let backend = Cuda::on(Shim::new(64, schedule), spec(activation), Options { encoder, candidates: Some(16) });
     let model = init.model(SHAPE, activation, 3);
@@ -79,7 +73,11 @@ fn a_step_has_the_same_bits_under_every_schedule_and_every_screen() {
         Activation::Gated,
     ] {
         let expected = trained(activation, Encoder::Exact, 0);
-        let moved = expected.1.first.parameters().all(|p| expected.1.first.get(p).unwrap_or_default().iter().any(|m| *m != 0.0));
+        let moved = expected
+            .1
+            .first
+            .parameters()
+            .all(|p| expected.1.first.get(p).unwrap_or_default().iter().any(|m| *m != 0.0));
         assert!(moved, "{activation:?}: every parameter has a gradient");
         for schedule in 1..=10 {
             let encoder = [Encoder::Exact, Encoder::F32, Encoder::Tf32, Encoder::Bf16][schedule as usize % 4];

@@ -236,7 +236,11 @@ impl<D: Device> Checked<D> {
         }
     }
 
-    fn compare<'a, const N: usize>(&self, kernel: &str, given: [Given<'a, D>; N]) -> Option<Vec<Argument<'a, D::Memory>>> {
+    fn compare<'a, const N: usize>(
+        &self,
+        kernel: &str,
+        given: [Given<'a, D>; N],
+    ) -> Option<Vec<Argument<'a, D::Memory>>> {
         let Some(parameters) = self.signatures.get(kernel) else {
             return self.wrong(kernel, "no such kernel".to_owned());
         };
@@ -249,7 +253,9 @@ impl<D: Device> Checked<D> {
                 Given::Array { len, need, .. } if len < need => {
                     return self.wrong(kernel, format!("argument {number} has {len} numbers, {need} are needed"));
                 }
-                Given::Array { memory, kind, .. } => (Parameter { kind, is_memory: true }, Argument::Memory(memory?, kind)),
+                Given::Array { memory, kind, .. } => {
+                    (Parameter { kind, is_memory: true }, Argument::Memory(memory?, kind))
+                }
                 Given::Scalar(scalar) => {
                     let (kind, argument) = match scalar {
                         Argument::U32(x) => (Kind::U32, Argument::U32(x)),
@@ -276,7 +282,8 @@ impl<D: Device> Checked<D> {
             return;
         }
         let kind = if of.precision == Precision::Bf16 { Kind::U16 } else { Kind::F32 };
-        let span = |rows: usize, columns: usize, stride: usize| if rows == 0 { 0 } else { (rows - 1) * stride + columns };
+        let span =
+            |rows: usize, columns: usize, stride: usize| if rows == 0 { 0 } else { (rows - 1) * stride + columns };
         let (a, b) = if of.transposed {
             (span(k, m, of.a.1), span(k, n, of.b.1))
         } else {

@@ -131,7 +131,8 @@ pub trait Device {
     ///
     /// # Errors
     /// No such kernel, or a call failed.
-    fn launch(&self, kernel: &str, grid: [u32; 3], arguments: &[Argument<'_, Self::Memory>]) -> Result<(), DeviceError>;
+    fn launch(&self, kernel: &str, grid: [u32; 3], arguments: &[Argument<'_, Self::Memory>])
+    -> Result<(), DeviceError>;
     /// A dense product, with the same bits every time.
     ///
     /// # Errors

@@ -70,7 +70,9 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
     let (selected, rows) = (batch * main.stride, batch * n_r);
     let limits: Vec<u32> = match &spec.objective.scales {
         Scales::Single => Vec::new(),
-        Scales::TopK { ks: limits, .. } | Scales::Prefixes { sizes: limits, .. } => limits.iter().map(|k| *k as u32).collect(),
+        Scales::TopK { ks: limits, .. } | Scales::Prefixes { sizes: limits, .. } => {
+            limits.iter().map(|k| *k as u32).collect()
+        }
     };
     let lambdas: Vec<f32> = spec.objective.scales.weights().iter().map(|l| *l as f32).collect();
     Room {
@@ -190,13 +192,8 @@ impl<D: Device> Selection<'_, D> {
             return &batch.inputs;
         };
         let (n_p, count) = (spec.shape.n_p, batch.rows * spec.shape.n_p);
-        let arguments = [
-            batch.inputs.of(count),
-            bias.all(),
-            centred.of(count),
-            (batch.rows as u32).into(),
-            (n_p as u32).into(),
-        ];
+        let arguments =
+            [batch.inputs.of(count), bias.all(), centred.of(count), (batch.rows as u32).into(), (n_p as u32).into()];
         device.launch("centre", [device.some(count), 1, 1], arguments);
         centred
     }

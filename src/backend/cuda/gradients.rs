@@ -222,7 +222,15 @@ impl<D: Device> Pass<'_, D> {
         }
     }
 
-    fn backward_set(&self, set: &Set<D>, upstream: &Array<D, f32>, parts: usize, l1: f64, adds: bool, grads: &Grads<D>) {
+    fn backward_set(
+        &self,
+        set: &Set<D>,
+        upstream: &Array<D, f32>,
+        parts: usize,
+        l1: f64,
+        adds: bool,
+        grads: &Grads<D>,
+    ) {
         let Self { device, spec, params, batch, room, rows } = *self;
         let Shape { n_p, n_r, n_q } = spec.shape;
         let selected = rows * set.stride;
@@ -288,8 +296,13 @@ impl<D: Device> Pass<'_, D> {
             grads.partial.of(groups * columns),
         ];
         device.launch("column_sums", [blocks, groups as u32, 1], arguments);
-        let arguments =
-            [grads.partial.of(groups * columns), (groups as u32).into(), (columns as u32).into(), sign.into(), out.all()];
+        let arguments = [
+            grads.partial.of(groups * columns),
+            (groups as u32).into(),
+            (columns as u32).into(),
+            sign.into(),
+            out.all(),
+        ];
         device.launch("join_sums", [blocks, 1, 1], arguments);
     }
 }

@@ -26,14 +26,16 @@ pub struct Parameter {
 
 /// All files as one source for the compiler.
 pub fn source() -> String {
-    let without = |text: &str| text.lines().filter(|line| !line.starts_with("#include \"common.cuh\"") && *line != "#pragma once").fold(
-        String::with_capacity(text.len()),
-        |mut all, line| {
-            all.push_str(line);
-            all.push('\n');
-            all
-        },
-    );
+    let without = |text: &str| {
+        text.lines().filter(|line| !line.starts_with("#include \"common.cuh\"") && *line != "#pragma once").fold(
+            String::with_capacity(text.len()),
+            |mut all, line| {
+                all.push_str(line);
+                all.push('\n');
+                all
+            },
+        )
+    };
     FILES.iter().map(|(_, text)| without(text)).collect()
 }
 

@@ -193,9 +193,10 @@ impl<D: Device> Backend for Cuda<D> {
         };
         let penalty = weighted(device.download(&room.penalties, rows));
         let gates = room.gates.as_ref().map_or(0.0, |gates| weighted(device.download(&gates.squares, rows)));
-        let aux = objective.aux.zip(room.aux.as_ref()).map_or(0.0, |(of, aux)| {
-            of.weight * weighted(device.download(&aux.squares, rows))
-        });
+        let aux = objective
+            .aux
+            .zip(room.aux.as_ref())
+            .map_or(0.0, |(of, aux)| of.weight * weighted(device.download(&aux.squares, rows)));
         let aux = aux + gates;
         let anchor = self.anchors.as_ref().map_or(0.0, |anchors| self.anchor(anchors, params));
         let active: u64 = device.download(&room.active_of_row, rows).into_iter().map(u64::from).sum();
@@ -297,7 +298,9 @@ impl<D: Device> Cuda<D> {
         let drawn = batch.drawn.as_ref()?;
         let shape = self.spec.shape;
         let targets = batch.targets.as_ref().zip(drawn.targets.as_ref()).map(|(out, of)| (out, of, shape.n_r));
-        for (out, directions, dimension) in [Some((&batch.inputs, &drawn.inputs, shape.n_p)), targets].into_iter().flatten() {
+        for (out, directions, dimension) in
+            [Some((&batch.inputs, &drawn.inputs, shape.n_p)), targets].into_iter().flatten()
+        {
             let n = drawn.thresholds.len();
             let arguments = [
                 drawn.tables.key[0].into(),

@@ -106,16 +106,18 @@ fn one_line(text: &str) -> String {
 /// cudarc panics where a library lacks a function that it looks for. Nothing that a panic leaves behind is used again.
 fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
-        Err(DeviceError::Failed { what: what.to_owned(), reason: "a function of the library is missing: it is too old".to_owned() })
+        Err(DeviceError::Failed {
+            what: what.to_owned(),
+            reason: "a function of the library is missing: it is too old".to_owned(),
+        })
     })
 }
 
 /// Asks for the three libraries, without touching a device.
 fn libraries() -> Result<(), DeviceError> {
     // SAFETY: these only try to open the libraries.
-    let (driver, compiler, products) = unsafe {
-        (cu_sys::is_culib_present(), nvrtc_sys::is_culib_present(), lt_sys::is_culib_present())
-    };
+    let (driver, compiler, products) =
+        unsafe { (cu_sys::is_culib_present(), nvrtc_sys::is_culib_present(), lt_sys::is_culib_present()) };
     for (present, what, remedy) in [
         (driver, "the CUDA driver (libcuda)", "an NVIDIA driver for CUDA 12.0 or later"),
         (compiler, "the compiler of kernels (libnvrtc)", "the CUDA toolkit 12.0 or later, or its nvrtc library"),
@@ -145,7 +147,11 @@ impl Driver {
         // SAFETY: the driver writes one number.
         unsafe { cu_sys::cuDriverGetVersion(&mut version) }.result().map_err(none)?;
         if version < LEAST_DRIVER {
-            let found = format!("it is for CUDA {}.{}, 12.0 is needed: install a newer one", version / 1000, version % 1000 / 10);
+            let found = format!(
+                "it is for CUDA {}.{}, 12.0 is needed: install a newer one",
+                version / 1000,
+                version % 1000 / 10
+            );
             return Err(DeviceError::Failed { what: "the CUDA driver".to_owned(), reason: found });
         }
         let device = cu::device::get(number).map_err(none)?;
@@ -296,7 +302,9 @@ impl Device for Driver {
             return Err(DeviceError::Failed { what: "upload".to_owned(), reason: "too long".to_owned() });
         }
         // SAFETY: it fits; from pageable memory the call returns once the bytes are read.
-        guarded("upload", || unsafe { cu::memcpy_htod_async(to.at, bytes, self.shared.stream) }.map_err(failed("upload")))
+        guarded("upload", || {
+            unsafe { cu::memcpy_htod_async(to.at, bytes, self.shared.stream) }.map_err(failed("upload"))
+        })
     }
 
     fn download(&self, from: &Memory, bytes: &mut [u8]) -> Result<(), DeviceError> {
@@ -339,7 +347,8 @@ impl Device for Driver {
         // SAFETY: the arguments are those of the kernel's signature, with memory as long as it needs, which the checked layer has compared; a
         // little-endian word of eight bytes begins with the bytes of a shorter parameter, and the driver copies them before it returns.
         guarded(kernel, || {
-            unsafe { cu::launch_kernel(function, grid, block, 0, self.shared.stream, &mut pointers) }.map_err(failed(kernel))
+            unsafe { cu::launch_kernel(function, grid, block, 0, self.shared.stream, &mut pointers) }
+                .map_err(failed(kernel))
         })
     }
 
@@ -365,8 +374,10 @@ impl Driver {
             cublasComputeType_t as Compute, cublasLtMatmulDescAttributes_t as Attribute,
             cublasLtMatmulPreferenceAttributes_t as Preference, cudaDataType as Data,
         };
-        let wrong =
-            |error: lt::CublasError| DeviceError::Failed { what: "cuBLASLt".to_owned(), reason: one_line(&format!("{error:?}")) };
+        let wrong = |error: lt::CublasError| DeviceError::Failed {
+            what: "cuBLASLt".to_owned(),
+            reason: one_line(&format!("{error:?}")),
+        };
         let [m, n, k] = product.sizes.map(|size| size as u64);
         let (compute, data) = match product.precision {
             Precision::F32 => (Compute::CUBLAS_COMPUTE_32F_PEDANTIC, Data::CUDA_R_32F),
@@ -402,7 +413,8 @@ impl Driver {
             let at = std::ptr::from_ref(&room).cast();
             lt::set_matmul_pref_attribute(preference.0, which, at, size_of_val(&room)).map_err(wrong)?;
             // The same sizes find the same algorithm, so that a product has the same bits every time.
-            let best = lt::get_matmul_algo_heuristic(self.products, task.0, b.0, a.0, c.0, c.0, preference.0).map_err(wrong)?;
+            let best = lt::get_matmul_algo_heuristic(self.products, task.0, b.0, a.0, c.0, c.0, preference.0)
+                .map_err(wrong)?;
             lt::matmul(
                 self.products,
                 task.0,

@@ -85,7 +85,11 @@ impl<D: Device> Params<D> {
     pub(super) fn cast(&self, device: &Checked<D>) {
         if let Some(half) = &self.half {
             let count = half.len();
-            device.launch("to_bf16", [device.some(count), 1, 1], [self.encoder().all(), half.all(), (count as u64).into()]);
+            device.launch(
+                "to_bf16",
+                [device.some(count), 1, 1],
+                [self.encoder().all(), half.all(), (count as u64).into()],
+            );
         }
     }
 

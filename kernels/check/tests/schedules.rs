@@ -79,7 +79,7 @@ fn a_step_has_the_same_bits_under_every_schedule_and_every_screen() {
             .parameters()
             .all(|p| expected.1.first.get(p).unwrap_or_default().iter().any(|m| *m != 0.0));
         assert!(moved, "{activation:?}: every parameter has a gradient");
-        for schedule in 1..=10 {
+        for schedule in 1..=8 {
             let encoder = [Encoder::Exact, Encoder::F32, Encoder::Tf32, Encoder::Bf16][schedule as usize % 4];
             let found = trained(activation, encoder, 1_000_003 * schedule);
             assert!(found == expected, "{activation:?}, schedule {schedule}, {encoder:?}");

@@ -69,6 +69,11 @@ impl<D: Device, T: Number> Array<D, T> {
         self.len
     }
 
+    /// True without numbers.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// As an argument, of which `need` numbers are read or written.
     pub fn of(&self, need: usize) -> Given<'_, D> {
         Given::Array { memory: self.memory.as_ref(), kind: T::KIND, len: self.len, need }

@@ -116,18 +116,20 @@ fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> Resu
 /// Asks for the three libraries, without touching a device.
 fn libraries() -> Result<(), DeviceError> {
     // SAFETY: these only try to open the libraries.
-    let (driver, compiler, products) =
-        unsafe { (cu_sys::is_culib_present(), nvrtc_sys::is_culib_present(), lt_sys::is_culib_present()) };
-    for (present, what, remedy) in [
-        (driver, "the CUDA driver (libcuda)", "an NVIDIA driver for CUDA 12.0 or later"),
-        (compiler, "the compiler of kernels (libnvrtc)", "the CUDA toolkit 12.0 or later, or its nvrtc library"),
-        (products, "cuBLASLt (libcublasLt)", "the CUDA toolkit 12.0 or later, or its cublas library"),
-    ] {
-        if !present {
-            return Err(DeviceError::Missing { what, remedy });
-        }
-    }
-    Ok(())
+    let (driver, products) = unsafe { (cu_sys::is_culib_present(), lt_sys::is_culib_present()) };
+    present(driver, "the CUDA driver (libcuda)", "an NVIDIA driver for CUDA 12.0 or later")?;
+    compiler()?;
+    present(products, "cuBLASLt (libcublasLt)", "the CUDA toolkit 12.0 or later, or its cublas library")
+}
+
+fn compiler() -> Result<(), DeviceError> {
+    // SAFETY: it only tries to open the library.
+    let found = unsafe { nvrtc_sys::is_culib_present() };
+    present(found, "the compiler of kernels (libnvrtc)", "the CUDA toolkit 12.0 or later, or its nvrtc library")
+}
+
+fn present(found: bool, what: &'static str, remedy: &'static str) -> Result<(), DeviceError> {
+    if found { Ok(()) } else { Err(DeviceError::Missing { what, remedy }) }
 }
 
 impl Driver {
@@ -205,8 +207,7 @@ fn load(device: cu_sys::CUdevice) -> Result<BTreeMap<String, cu_sys::CUfunction>
     let (mut newest, mut of_newest) = (0, 0);
     // SAFETY: the compiler writes two numbers.
     unsafe { nvrtc_sys::nvrtcVersion(&mut newest, &mut of_newest) };
-    let mut options: Vec<String> = OPTIONS.iter().map(|option| (*option).to_owned()).collect();
-    options.push(format!("--gpu-architecture=sm_{major}{minor}"));
+    let options = options(&format!("sm_{major}{minor}"));
     let text = source();
     // Another compiler may build something else.
     let place = cached(&[options.clone(), vec![format!("nvrtc {newest}.{of_newest}")]].concat(), &text);
@@ -230,7 +231,23 @@ fn load(device: cu_sys::CUdevice) -> Result<BTreeMap<String, cu_sys::CUfunction>
     Ok(kernels)
 }
 
-fn build(text: &str, options: &[String]) -> Result<Vec<u8>, DeviceError> {
+/// The kernels as machine code, by NVRTC.
+///
+/// # Errors
+/// The compiler is missing, or refuses the text or an option.
+pub fn build(text: &str, options: &[String]) -> Result<Vec<u8>, DeviceError> {
+    compiler()?;
+    guarded("the compiler of kernels", || compile(text, options))
+}
+
+/// What the kernels are compiled with for an architecture such as `sm_90`.
+pub fn options(architecture: &str) -> Vec<String> {
+    let mut options: Vec<String> = OPTIONS.iter().map(|option| (*option).to_owned()).collect();
+    options.push(format!("--gpu-architecture={architecture}"));
+    options
+}
+
+fn compile(text: &str, options: &[String]) -> Result<Vec<u8>, DeviceError> {
     let refused = |reason: String| DeviceError::Build { reason };
     let text = CString::new(text).map_err(|error| refused(error.to_string()))?;
     let program = nvrtc::create_program(&text, Some(c"sdlab.cu")).map_err(|error| refused(format!("{error:?}")))?;

@@ -185,6 +185,35 @@ fn what_cannot_be_trained_is_answered_by_one_line_and_status_2() {
     }
 }
 
+/// Where there is a driver, the device may be used or be refused, which is not looked at here.
+#[test]
+fn without_a_driver_a_gpu_is_refused_in_one_line_and_auto_goes_on_without() {
+    let has_driver = ["libcuda.so", "libcuda.so.1"].iter().any(|name| {
+        let folders =
+            ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib", "/usr/local/cuda/compat"];
+        folders.iter().any(|folder| Path::new(folder).join(name).exists())
+    });
+    if has_driver {
+        return;
+    }
+    let place = Place::new(&EXPERIMENT.replace("1500", "5").replace("steps = [300, 700]", "steps = [3]"));
+    let refused = place.train(&place.run("refused"), &["--device", "cuda"]);
+    assert_eq!(status(&refused), 2);
+    let text = error(&refused);
+    assert!(
+        text.contains("--device cuda: the CUDA driver (libcuda) was not found; install an NVIDIA driver"),
+        "{text}"
+    );
+    assert!(!place.run("refused").exists(), "nothing was begun");
+    let (auto, cpu) = (place.run("auto"), place.run("cpu"));
+    let output = place.train(&auto, &["--device", "auto"]);
+    assert_eq!(status(&output), 0, "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.matches("training on the processor: the CUDA driver (libcuda) was not found").count(), 1, "{said}");
+    assert_eq!(status(&place.train(&cpu, &[])), 0);
+    assert_same(&auto, &cpu);
+}
+
 #[test]
 fn a_damaged_checkpoint_is_refused_in_one_line_and_left_alone() {
     let place = Place::new(EXPERIMENT);

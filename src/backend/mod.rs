@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`reference`](mod@reference) | f64, dense, plain loops: what the others are compared with |
 //! | [`cpu`] | f32, at the machine's limit |
+//! | [`cuda`] | f32 on a GPU, never run on one so far |
 //!
 //! # What a step computes
 //!
@@ -68,9 +69,10 @@
 //! [`score::score`], products accumulated in 64 lanes by fused multiply-adds and summed in a fixed tree. Screens may only discard what provably
 //! cannot be selected by that score. Ties go to the lower latent; NaN is never selected while a number is left.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod cpu;
+pub mod cuda;
 pub mod optimizer;
 pub mod reference;
 pub mod score;
@@ -209,6 +211,10 @@ pub trait Backend {
     fn describe(&self) -> String;
     /// What the backend was made for.
     fn spec(&self) -> &Spec;
+    /// The first failure of a device, if there was one: everything after it was left out, and numbers that were downloaded since are NaN.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 
     /// Uploads a model.
     fn params(&self, model: &Model) -> Self::Params;

@@ -46,6 +46,21 @@ pub struct Coefficients {
     pub(super) groups: Vec<Vec<usize>>,
 }
 
+/// What another device needs to draw the same samples; see [the module](self).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tables {
+    /// Of the generator.
+    pub key: [u32; 2],
+    /// t_d, from 0 to 2³².
+    pub thresholds: Vec<u64>,
+    /// s_d.
+    pub scales: Vec<f64>,
+    /// c_min.
+    pub c_min: f64,
+    /// β.
+    pub beta: f64,
+}
+
 /// Consecutive features with a common normal factor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Copula {
@@ -139,6 +154,17 @@ impl Coefficients {
     /// n, the number of features.
     pub fn n(&self) -> usize {
         self.rates.len()
+    }
+
+    /// What another device needs, where features fire independently; under a copula or a hierarchy a sample needs more than tables.
+    pub fn tables(&self) -> Option<Tables> {
+        (self.copula.is_none() && self.groups.is_empty()).then(|| Tables {
+            key: self.stream.key(),
+            thresholds: self.rates.iter().map(|p| threshold(*p)).collect(),
+            scales: self.scales.clone(),
+            c_min: self.c_min,
+            beta: self.beta,
+        })
     }
 
     /// The samples of these indices, one row each; the same at any number of threads.

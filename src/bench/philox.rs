@@ -31,6 +31,11 @@ impl Philox {
         Self { key: [word(0), word(4)] }
     }
 
+    /// The key, with which another device draws the same words.
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// Four words at this counter.
     pub fn block(&self, counter: [u32; 4]) -> [u32; 4] {
         self.blocks_at(counter.map(|word| [u64::from(word)])).map(|lanes| lanes[0] as u32)

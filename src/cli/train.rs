@@ -4,6 +4,7 @@ use super::interrupt::Deferred;
 use super::output::{Progress, duration};
 use super::{Answer, CliError, Session};
 use crate::backend::cpu::Cpu;
+use crate::backend::cuda::{Cuda, Driver, Options};
 use crate::backend::reference::Reference;
 use crate::stats::{Cell, Kind, Table};
 use crate::train::check::{Checked, Facts, Plan};
@@ -44,13 +45,17 @@ pub struct Arguments {
     threads: Option<usize>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = Where::Cpu)]
-    backend: Where,
+    device: Where,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Where {
     /// In f32, as fast as the processor can
     Cpu,
+    /// In f32 on the first NVIDIA GPU; not run on one so far
+    Cuda,
+    /// On a GPU if there is one, else on the processor
+    Auto,
     /// In f64 by plain loops, for comparisons; its checkpoints are rounded to f32
     Reference,
 }
@@ -61,6 +66,7 @@ Examples:
   sdlab train configs/table1/topk.toml --dry-run
   sdlab train configs/table1/topk.toml --out runs/first --seed 1
   sdlab train configs/table1/topk.toml --resume          after Ctrl-C, a crash, or --max-steps
+  sdlab train configs/table1/topk.toml --device auto     on a GPU if there is one
 
 A configuration holds what differs from the defaults (a TopK SAE on the paper's bench):
   [bench]                                    or [data] with inputs, targets, labels (.npy, .safetensors, .csv)
@@ -108,7 +114,8 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         (_, true) => Opening::Force,
         _ => Opening::New,
     };
-    let run = Run { name: &name, folder: &folder, opening, until: arguments.max_steps, backend: arguments.backend };
+    let device = open_device(arguments.device, session)?;
+    let run = Run { name: &name, folder: &folder, opening, until: arguments.max_steps, device };
     match run.train(checked, "", session)? {
         Trained::Before(outcome) => again(&outcome, &folder, session),
         Trained::Now { finish, steps, interrupted } => {
@@ -125,7 +132,31 @@ struct Run<'a> {
     folder: &'a Path,
     opening: Opening,
     until: Option<u64>,
-    backend: Where,
+    device: Computes,
+}
+
+/// What computes.
+enum Computes {
+    Cpu,
+    Cuda(Box<Driver>),
+    Reference,
+}
+
+/// Before anything else is done: a device that is missing is known at once.
+fn open_device(device: Where, session: &Session) -> Result<Computes, CliError> {
+    let opened = match device {
+        Where::Cpu => return Ok(Computes::Cpu),
+        Where::Reference => return Ok(Computes::Reference),
+        Where::Cuda | Where::Auto => Driver::open(0),
+    };
+    match opened {
+        Ok(driver) => Ok(Computes::Cuda(Box::new(driver))),
+        Err(error) if device == Where::Auto => {
+            session.output.text(&format!("training on the processor: {error}"))?;
+            Ok(Computes::Cpu)
+        }
+        Err(error) => Err(CliError::Request(format!("--device cuda: {error}"))),
+    }
 }
 
 /// What has come of it.
@@ -144,12 +175,12 @@ pub(super) fn resume(
     label: &str,
     session: &Session,
 ) -> Result<Trained, CliError> {
-    Run { name, folder, opening: Opening::Resume, until: None, backend: Where::Cpu }.train(checked, label, session)
+    Run { name, folder, opening: Opening::Resume, until: None, device: Computes::Cpu }.train(checked, label, session)
 }
 
 impl Run<'_> {
     fn train(self, checked: Checked, label: &str, session: &Session) -> Result<Trained, CliError> {
-        let Self { name, folder, opening, until, backend } = self;
+        let Self { name, folder, opening, until, device } = self;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
         let prepared;
@@ -176,9 +207,13 @@ impl Run<'_> {
         }
         let mut bar = Bar::new(&prepared.plan, state.as_deref(), label);
         let spec = prepared.plan.spec.clone();
-        let finish = match backend {
-            Where::Cpu => train(&prepared, &Cpu::new(spec), &mut directory, state.as_deref(), until, &mut bar),
-            Where::Reference => {
+        let finish = match device {
+            Computes::Cpu => train(&prepared, &Cpu::new(spec), &mut directory, state.as_deref(), until, &mut bar),
+            Computes::Cuda(driver) => {
+                let backend = Cuda::on(*driver, spec, Options::default());
+                train(&prepared, &backend, &mut directory, state.as_deref(), until, &mut bar)
+            }
+            Computes::Reference => {
                 train(&prepared, &Reference::new(spec), &mut directory, state.as_deref(), until, &mut bar)
             }
         };

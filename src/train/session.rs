@@ -177,6 +177,9 @@ pub enum TrainError {
     /// The trained model cannot be scored.
     #[error("scores: {0}")]
     Scores(#[from] SimilarityError),
+    /// The device that computes has failed.
+    #[error("the device has failed: {0}")]
+    Device(String),
 }
 
 /// How training ended.
@@ -220,16 +223,21 @@ pub fn train<B: Backend>(
         trainer.run(&mut recorder)
     };
     let mut trace = recorder.trace;
+    // What a failed device gives is NaN, which looks like divergence.
+    let works = || backend.failure().map_or(Ok(()), |failure| Err(TrainError::Device(failure)));
     let end = ended.map_err(|error| match error {
-        RunError::Diverged(diverged) => TrainError::Diverged(diverged),
+        RunError::Diverged(diverged) => works().err().unwrap_or(TrainError::Diverged(diverged)),
         RunError::Watch(error) => TrainError::File(error),
     })?;
     let step = trainer.step();
-    directory.checkpoint(&trainer.finite_state()?, plan)?;
+    let state = trainer.finite_state();
+    works()?;
+    directory.checkpoint(&state?, plan)?;
     let training_seconds = clock.elapsed().as_secs_f64();
     let samples_per_second = (plan.order.seen(step) - plan.order.seen(from)) as f64 / training_seconds.max(1e-9);
     let model = trainer.model();
     drop(trainer);
+    works()?;
     let mut outcome = None;
     let mut export_notes = Vec::new();
     if end != End::Stopped {
@@ -238,7 +246,9 @@ pub fn train<B: Backend>(
             directory.traced(&point)?;
         }
         export_notes = saelens::write(directory.path(), &model, &export(prepared))?;
-        let (scored, scores) = score(backend, data, plan, &model, SCORED)?;
+        let scores = score(backend, data, plan, &model, SCORED);
+        works()?;
+        let (scored, scores) = scores?;
         outcome = Some(Outcome {
             format: 1,
             experiment: plan.hash.clone(),

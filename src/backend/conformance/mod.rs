@@ -16,6 +16,7 @@
 
 mod bounds;
 mod cases;
+#[cfg(test)]
 mod faulty;
 mod steps;
 mod update_bounds;
@@ -32,10 +33,18 @@ use steps::Run;
 /// # Panics
 /// Where the backend deviates, with the case in words.
 pub fn suite<B: Backend>(make: impl Fn(Spec) -> B) {
-    for case in Case::all() {
+    suite_of(|_| true, make);
+}
+
+/// The part of it that is about these activations.
+///
+/// # Panics
+/// Where the backend deviates, with the case in words.
+pub fn suite_of<B: Backend>(takes: impl Fn(Activation) -> bool, make: impl Fn(Spec) -> B) {
+    for case in Case::all().into_iter().filter(|case| takes(case.model.activation)) {
         steps_agree(&case, &make);
     }
-    for activation in cases::activations(3) {
+    for activation in cases::activations(3).into_iter().filter(|activation| takes(*activation)) {
         not_a_number(activation, &make);
         draws_what_it_loads(activation, &make);
     }

@@ -1,0 +1,74 @@
+//! Compiles the kernels for the processor: once as they are, and once for each planted fault, under names with a prefix.
+
+use std::path::{Path, PathBuf};
+
+/// A fault: its name, the file, what is replaced (the first occurrence after the marker), and by what.
+const FAULTS: [(&str, &str, &str, &str, &str); 2] = [
+    // The histogram is searched before all threads have counted.
+    ("missing-barrier", "common.cuh", "atomicAdd(&space->histogram", "    __syncthreads();\n", ""),
+    // The last of equal entries is left out.
+    ("off-by-one", "common.cuh", "__device__ u32 take_until", "before < cut.ties", "before + 1 < cut.ties"),
+];
+
+fn main() {
+    let kernels = Path::new("..");
+    println!("cargo:rerun-if-changed=..");
+    println!("cargo:rerun-if-env-changed=CXX");
+    let sources: Vec<PathBuf> = std::fs::read_dir(kernels)
+        .expect("the folder of kernels")
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cu"))
+        .collect();
+    compile("kernels", kernels, &sources, "");
+    for (name, file, marker, from, to) in FAULTS {
+        let folder = PathBuf::from(std::env::var("OUT_DIR").expect("set by cargo")).join(name);
+        std::fs::create_dir_all(folder.join("shim")).expect("a folder for the faulty sources");
+        std::fs::copy(kernels.join("shim/shim.h"), folder.join("shim/shim.h")).expect("the header of the stand-in");
+        let mut faulty = Vec::new();
+        for path in sources.iter().cloned().chain([kernels.join("common.cuh")]) {
+            let own = path.file_name().expect("a file").to_owned();
+            let mut text = std::fs::read_to_string(&path).expect("a source");
+            if own == file {
+                let (before, after) = text.split_once(marker).expect("the marker of a fault");
+                assert!(after.contains(from), "{name}: the place of a fault");
+                text = format!("{before}{marker}{}", after.replacen(from, to, 1));
+            }
+            let copy = folder.join(&own);
+            std::fs::write(&copy, text).expect("a faulty source");
+            if own.to_string_lossy().ends_with("select.cu") {
+                faulty.push(copy);
+            }
+        }
+        compile(name, &folder, &faulty, &format!("{name}/"));
+    }
+    let mut shim = build();
+    shim.file(kernels.join("shim/shim.cpp")).compile("sdlab_shim");
+    if std::env::var_os("CARGO_FEATURE_ADDRESS").is_some() {
+        println!("cargo:rustc-link-arg=-fsanitize=address");
+    }
+}
+
+fn build() -> cc::Build {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").opt_level(2).debug(true).include("..").include("../shim").define("SDLAB_SHIM", None);
+    // Contraction would change bits. Fibers need frames that fit their stacks.
+    build
+        .flag("-ffp-contract=off")
+        .flag("-fno-strict-aliasing")
+        .flag("-Wno-unknown-pragmas")
+        .flag("-Wno-unused-parameter");
+    if std::env::var_os("CARGO_FEATURE_ADDRESS").is_some() {
+        build.flag("-fsanitize=address").flag("-fno-omit-frame-pointer");
+    }
+    build
+}
+
+fn compile(name: &str, folder: &Path, sources: &[PathBuf], prefix: &str) {
+    let mut build = build();
+    build.include(folder).define("SHIM_PREFIX", format!("\"{prefix}\"").as_str());
+    // The compiler is told the language of a file by its name.
+    build.flag("-x").flag("c++");
+    // Kernels register themselves, so that the linker must not leave them out.
+    build.link_lib_modifier("+whole-archive");
+    build.files(sources).compile(&format!("sdlab_{}", name.replace('-', "_")));
+}

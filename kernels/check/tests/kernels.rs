@@ -1,0 +1,286 @@
+//! Kernels against plain loops, at sizes that leave tails, under many schedules of the threads.
+
+use sdlab_kernels::backend::cuda::checked::{Array, Checked};
+use sdlab_kernels::backend::cuda::device::Device;
+use sdlab_kernels::backend::score::score;
+use sdlab_kernels::shim::Shim;
+use std::cmp::Ordering;
+
+/// As numbered, backwards, and shuffled in eight ways.
+const SCHEDULES: [u64; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 11, 12];
+const WIDTHS: [u32; 3] = [32, 64, 160];
+
+/// Numbers with ties, both zeros, infinities, NaN and subnormal ones.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut draw = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let special =
+        [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, 1e-40, -1e-40, f32::MIN_POSITIVE, 1.5, 1.5];
+    (0..count)
+        .map(|_| {
+            let word = draw();
+            match word % 8 {
+                0 => special[(word >> 8) as usize % special.len()],
+                1 | 2 => ((word >> 8) % 5) as f32 / 2.0 - 1.0,
+                _ => (word >> 40) as f32 / (1 << 23) as f32 - 1.0,
+            }
+        })
+        .collect()
+}
+
+/// The order of the reference: larger first, NaN last, −0 equal to +0, the earlier one first among equals.
+fn first(k: usize, values: &[f32]) -> Vec<u32> {
+    let mut positions: Vec<u32> = (0..values.len() as u32).collect();
+    let at = |i: u32| values[i as usize];
+    positions.sort_by(|a, b| {
+        at(*a).is_nan().cmp(&at(*b).is_nan()).then_with(|| at(*b).partial_cmp(&at(*a)).unwrap_or(Ordering::Equal))
+    });
+    positions.truncate(k);
+    positions.sort_unstable();
+    positions
+}
+
+/// Rows of values in, rows of the first k out. There is room for all, so that a faulty kernel writes nowhere else.
+fn first_of_row(device: &Checked<Shim>, values: &[f32], n: usize, k: usize, positive: bool) -> Vec<Vec<u32>> {
+    let rows = values.len() / n;
+    let (s, bias) = (device.array(values), device.zeros::<f32>(n));
+    let (idle, marks) = (device.zeros::<u64>(n), device.zeros::<u32>(1));
+    let (counts, latents, found): (Array<_, u32>, Array<_, u32>, Array<_, f32>) =
+        (device.zeros(rows), device.zeros(rows * n), device.zeros(rows * n));
+    let arguments = [
+        s.all(),
+        bias.all(),
+        idle.all(),
+        false.into(),
+        0_u64.into(),
+        marks.of(0),
+        false.into(),
+        (k as u32).into(),
+        positive.into(),
+        (n as u32).into(),
+        counts.all(),
+        latents.all(),
+        found.all(),
+        (n as u32).into(),
+    ];
+    device.launch("first_of_row", [rows as u32, 1, 1], arguments);
+    assert_eq!(device.failure(), None);
+    let (counts, latents) = (device.download(&counts, rows), device.download(&latents, rows * n));
+    counts.iter().enumerate().map(|(row, count)| latents[row * n..][..*count as usize].to_vec()).collect()
+}
+
+/// (n, k) with tails, k = 1, k = n and k > n.
+const SHAPES: [(usize, usize); 9] =
+    [(1, 1), (5, 1), (33, 33), (64, 5), (70, 100), (150, 20), (257, 64), (500, 1), (500, 499)];
+
+fn selects(device: &Checked<Shim>, seed: u64) -> bool {
+    SHAPES.into_iter().all(|(n, k)| {
+        let values = numbers(3 * n, seed + n as u64);
+        [false, true].into_iter().all(|positive| {
+            let expected = values.chunks(n).map(|row| {
+                let chosen = first(k, row).into_iter();
+                chosen.filter(|i| !positive || row[*i as usize] > 0.0).collect::<Vec<_>>()
+            });
+            first_of_row(device, &values, n, k, positive) == expected.collect::<Vec<_>>()
+        })
+    })
+}
+
+#[test]
+fn the_first_k_of_a_row_are_those_of_a_sort_whatever_the_numbers_are() {
+    for schedule in SCHEDULES {
+        for width in WIDTHS {
+            assert!(
+                selects(&Checked::new(Shim::new(width, schedule)), schedule),
+                "schedule {schedule}, {width} threads"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_barrier_and_an_error_by_one_are_noticed() {
+    for fault in ["missing-barrier/", "off-by-one/"] {
+        let noticed =
+            SCHEDULES.into_iter().filter(|s| !selects(&Checked::new(Shim::with_fault(64, *s, fault)), *s)).count();
+        // The order of threads as numbered may hide a missing barrier; most others must not.
+        assert!(noticed >= 8, "{fault} is noticed under {noticed} schedules of {}", SCHEDULES.len());
+    }
+}
+
+#[test]
+fn scores_have_the_bits_of_the_definition() {
+    for (schedule, (rows, n_q, n_p)) in SCHEDULES
+        .into_iter()
+        .zip([(1, 1, 1), (3, 9, 63), (8, 8, 64), (9, 17, 65), (17, 70, 129), (2, 200, 7)].into_iter().cycle())
+    {
+        let device = Checked::new(Shim::new(WIDTHS[schedule as usize % 3], schedule));
+        let (x, w) = (numbers(rows * n_p, schedule + 1), numbers(n_q * n_p, schedule + 2));
+        let marked: Vec<u32> = (0..rows as u32).map(|row| row % 2).collect();
+        for marks in [None, Some(&marked)] {
+            let (of_x, of_w, s) = (device.array(&x), device.array(&w), device.array(&vec![7.0_f32; rows * n_q]));
+            let of_marks = device.array(marks.unwrap_or(&vec![0; rows]));
+            let arguments = [
+                of_x.all(),
+                of_w.all(),
+                of_marks.all(),
+                marks.is_some().into(),
+                s.all(),
+                (rows as u32).into(),
+                (n_q as u32).into(),
+                (n_p as u32).into(),
+            ];
+            device.launch("scores", [device.warps(n_q.div_ceil(8)), rows.div_ceil(8) as u32, 1], arguments);
+            assert_eq!(device.failure(), None);
+            for (at, found) in device.download(&s, rows * n_q).into_iter().enumerate() {
+                let (row, i) = (at / n_q, at % n_q);
+                let is_scored = marks.is_none_or(|marks| marks[row] != 0);
+                let exact = if is_scored { score(&w[i * n_p..][..n_p], &x[row * n_p..][..n_p]) } else { 7.0 };
+                let equal = found.to_bits() == exact.to_bits() || found.is_nan() && exact.is_nan();
+                assert!(equal, "row {row}, latent {i} of {rows}×{n_q}×{n_p}: {found:e}, not {exact:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bf16_is_rounded_to_nearest_and_even() {
+    let device = Checked::new(Shim::new(32, 3));
+    let mut x = numbers(500, 9);
+    x.extend([1.003_906_25, 1.011_718_75, f32::MAX, -f32::MAX]);
+    let (of_x, out): (Array<_, f32>, Array<_, u16>) = (device.array(&x), device.zeros(x.len()));
+    device.launch("to_bf16", [2, 1, 1], [of_x.all(), out.all(), (x.len() as u64).into()]);
+    for (x, found) in x.iter().zip(device.download(&out, x.len())) {
+        let expected = half::bf16::from_f32(*x);
+        assert!(found == expected.to_bits() || x.is_nan() && half::bf16::from_bits(found).is_nan(), "{x:e}");
+    }
+}
+
+#[test]
+fn codes_come_out_by_latent_with_increasing_rows() {
+    for schedule in SCHEDULES {
+        for (rows, n_q, stride) in [(1, 1, 1), (40, 7, 7), (70, 150, 12), (33, 3, 2)] {
+            let device = Checked::new(Shim::new(WIDTHS[schedule as usize % 3], schedule));
+            let mut draws = numbers(rows * n_q + rows, schedule).into_iter();
+            let mut draw = |below: usize| {
+                let x = draws.next().unwrap_or(0.5);
+                if x.is_finite() { (x.abs() * 1e6) as usize % below } else { 0 }
+            };
+            // Row after row: the latents that it holds, some rows none at all.
+            let mut held = Vec::new();
+            for _ in 0..rows {
+                let most = draw(stride + 1);
+                let mut row: Vec<u32> = (0..n_q as u32).filter(|_| draw(3) == 0).collect();
+                row.truncate(most);
+                held.push(row);
+            }
+            let counts: Vec<u32> = held.iter().map(|row| row.len() as u32).collect();
+            let mut latents = vec![u32::MAX; rows * stride];
+            held.iter().enumerate().for_each(|(b, row)| latents[b * stride..][..row.len()].copy_from_slice(row));
+            let words = rows.div_ceil(32);
+            let (of_counts, of_latents) = (device.array(&counts), device.array(&latents));
+            let values = device.array(&vec![1.0_f32; rows * stride]);
+            let [bits, active, of_latent, starts, sums, rows_of] =
+                [n_q * words, n_q, n_q, n_q + 1, device.blocks(n_q) as usize, rows * stride]
+                    .map(|n| device.zeros::<u32>(n));
+            let places = device.zeros::<u64>(rows * stride);
+            let (words, n) = (words as u32, n_q as u32);
+            let stride_word = stride as u32;
+            let arguments = [
+                of_counts.all(),
+                of_latents.all(),
+                values.all(),
+                stride_word.into(),
+                words.into(),
+                bits.all(),
+                active.all(),
+            ];
+            device.launch("mark", [rows as u32, 1, 1], arguments);
+            let grid = [device.warps(n_q), 1, 1];
+            device.launch("count_bits", grid, [bits.all(), words.into(), of_latent.all(), n.into()]);
+            let blocks = [device.blocks(n_q), 1, 1];
+            device.launch("scan_blocks", blocks, [of_latent.all(), starts.all(), sums.all(), n.into()]);
+            device.launch("scan_join", blocks, [starts.all(), sums.all(), n.into()]);
+            let arguments = [
+                bits.all(),
+                words.into(),
+                starts.all(),
+                of_counts.all(),
+                of_latents.all(),
+                stride_word.into(),
+                rows_of.all(),
+                places.all(),
+                n.into(),
+            ];
+            device.launch("by_latent", grid, arguments);
+            assert_eq!(device.failure(), None);
+            let starts = device.download(&starts, n_q + 1);
+            let (rows_of, places) = (device.download(&rows_of, rows * stride), device.download(&places, rows * stride));
+            for i in 0..n_q {
+                let range = starts[i] as usize..starts[i + 1] as usize;
+                let expected: Vec<u32> = (0..rows as u32).filter(|b| held[*b as usize].contains(&(i as u32))).collect();
+                assert_eq!(rows_of[range.clone()], expected, "latent {i}");
+                for (row, place) in expected.iter().zip(&places[range]) {
+                    assert_eq!((place / stride as u64, latents[*place as usize]), (u64::from(*row), i as u32));
+                }
+            }
+            assert_eq!(
+                device.download(&active, n_q),
+                (0..n_q).map(|i| u32::from(starts[i] < starts[i + 1])).collect::<Vec<_>>()
+            );
+        }
+    }
+}
+
+#[test]
+fn sums_of_many_blocks_are_joined() {
+    for (schedule, n) in SCHEDULES.into_iter().zip([1, 31, 32, 33, 1000, 5000, 64, 4096, 77, 2049]) {
+        let device = Checked::new(Shim::new(32, schedule));
+        let numbers: Vec<u32> = (0..n as u32).map(|i| i * 7919 % 13).collect();
+        let blocks = device.blocks(n);
+        let (from, to, sums) =
+            (device.array(&numbers), device.zeros::<u32>(n + 1), device.zeros::<u32>(blocks as usize));
+        device.launch("scan_blocks", [blocks, 1, 1], [from.all(), to.all(), sums.all(), (n as u32).into()]);
+        device.launch("scan_join", [blocks, 1, 1], [to.all(), sums.all(), (n as u32).into()]);
+        let mut sum = 0;
+        let mut expected = vec![0];
+        for x in &numbers {
+            sum += x;
+            expected.push(sum);
+        }
+        assert_eq!(device.download(&to, n + 1), expected, "{n}");
+    }
+}
+
+#[test]
+fn the_checked_layer_refuses_what_does_not_fit_a_kernel() {
+    let refused = |call: &dyn Fn(&Checked<Shim>)| {
+        let device = Checked::new(Shim::new(32, 0));
+        call(&device);
+        device.failure().expect("a failure").to_string()
+    };
+    let x = |device: &Checked<Shim>| device.zeros::<f32>(4);
+    let short = refused(&|d| d.launch("exponentials", [1, 1, 1], [x(d).of(5), x(d).all(), 4_u32.into()]));
+    assert!(short.contains("argument 0 has 4 numbers, 5 are needed"), "{short}");
+    let kind = refused(&|d| d.launch("exponentials", [1, 1, 1], [d.zeros::<u32>(4).all(), x(d).all(), 4_u32.into()]));
+    assert!(kind.contains("argument 0 is"), "{kind}");
+    let word = refused(&|d| d.launch("exponentials", [1, 1, 1], [x(d).all(), x(d).all(), 4_u64.into()]));
+    assert!(word.contains("argument 2 is"), "{word}");
+    let count = refused(&|d| d.launch("exponentials", [1, 1, 1], [x(d).all(), x(d).all()]));
+    assert!(count.contains("3 arguments expected, 2 given"), "{count}");
+    let name = refused(&|d| d.launch("no_such", [1, 1, 1], [x(d).all()]));
+    assert!(name.contains("no such kernel"), "{name}");
+    let long = refused(&|d| d.upload(&[0.0_f32; 5], &x(d)));
+    assert!(long.contains("5 numbers into an array of 4"), "{long}");
+    // After a failure nothing is computed any more, and what is downloaded is no number.
+    let device = Checked::new(Shim::new(32, 0));
+    let array = device.array(&[1.0_f32, 2.0]);
+    device.launch("no_such", [1, 1, 1], []);
+    assert!(device.download(&array, 2).iter().all(|x| x.is_nan()));
+    assert_eq!(device.device().width(), 32);
+}

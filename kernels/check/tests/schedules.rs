@@ -1,0 +1,88 @@
+//! A step has the same bits whatever the order of threads and blocks: every activation with everything that an objective can hold.
+
+use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
+use sdlab_kernels::backend::{Backend, HostOptState, Mode, Rows, Spec};
+use sdlab_kernels::sdl::{Activation, Anchors, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape, Tensors};
+use sdlab_kernels::shim::Shim;
+
+const SHAPE: Shape = Shape { n_p: 37, n_r: 21, n_q: 75 };
+const BATCH: usize = 35;
+
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    (0..count as u32).map(|k| (k.wrapping_mul(2_654_435_761).wrapping_add(seed * 97) as f32 * 1e-7).sin()).collect()
+}
+
+fn spec(activation: Activation) -> Spec {
+    let ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
+    let scales = if ranked {
+        Scales::TopK { ks: vec![1, 4, 7], weights: vec![0.5, 1.0, 0.25] }
+    } else {
+        Scales::Prefixes { sizes: vec![20, 75], weights: vec![0.5, 1.0] }
+    };
+    let mut spec = Spec::plain(SHAPE, BATCH);
+    spec.objective = Objective {
+        l1: 0.1,
+        l1_by_decoder_norm: true,
+        l0: 0.05,
+        aux: Some(AuxK { k: 5, weight: 0.3, dead_after: 10, target: AuxTarget::Residual }),
+        scales,
+    };
+    spec.anchors = Anchors::first(0.2, numbers(3 * 37, 5), numbers(3 * 21, 6), SHAPE).expect("three anchors");
+    spec.unit_decoder = true;
+    spec.reconstructs_its_input = false;
+    spec.optimizer.clip = 0.5;
+    spec
+}
+
+fn trained(activation: Activation, encoder: Encoder, schedule: u64) -> (Model, HostOptState) {
+    let init =
+        Init { tied: false, encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
+    // Screens have room for few candidates, so that some rows are scored in full.
+    let backend = Cuda::on(Shim::new(64, schedule), spec(activation), Options { encoder, candidates: Some(16) });
+    let model = init.model(SHAPE, activation, 3);
+    let mut params = backend.params(&model);
+    let mut opt = backend.restore(&HostOptState {
+        step: 0,
+        warm_up: Default::default(),
+        first: Tensors::zeros_like(&model.tensors),
+        second: Some(Tensors::zeros_like(&model.tensors)),
+        idle: (0..75).map(|i| i % 15).collect(),
+    });
+    let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
+    for step in 0..2 {
+        let rows = BATCH - step as usize;
+        let (inputs, targets) = (numbers(rows * 37, step), numbers(rows * 21, step + 10));
+        backend.load(Rows { inputs: &inputs, targets: &targets, weights: None }, &mut batch);
+        backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+        backend.decode_residual(&params, &batch, &mut codes);
+        backend.backward(&params, &batch, &mut codes, &mut grads);
+        backend.step(&mut params, &mut opt, &codes, &mut grads);
+    }
+    assert_eq!(backend.failure(), None);
+    (backend.model(&params), backend.save(&opt))
+}
+
+#[test]
+fn a_step_has_the_same_bits_under_every_schedule_and_every_screen() {
+    for activation in [
+        Activation::Relu,
+        Activation::JumpRelu { theta: 0.1, bandwidth: 0.3 },
+        Activation::TopK { k: 7 },
+        Activation::TopKRelu { k: 7 },
+        Activation::BatchTopK { k: 7 },
+        Activation::Gated,
+    ] {
+        let expected = trained(activation, Encoder::Exact, 0);
+        let moved = expected
+            .1
+            .first
+            .parameters()
+            .all(|p| expected.1.first.get(p).unwrap_or_default().iter().any(|m| *m != 0.0));
+        assert!(moved, "{activation:?}: every parameter has a gradient");
+        for schedule in 1..=8 {
+            let encoder = [Encoder::Exact, Encoder::F32, Encoder::Tf32, Encoder::Bf16][schedule as usize % 4];
+            let found = trained(activation, encoder, 1_000_003 * schedule);
+            assert!(found == expected, "{activation:?}, schedule {schedule}, {encoder:?}");
+        }
+    }
+}

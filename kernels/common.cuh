@@ -1,0 +1,191 @@
+// What all kernels share: words, sums of a block, the score of a latent, the order of pre-activations, and the selection of the first k.
+//
+// Kernels are compiled for the device by NVRTC and, for tests, for the processor through shim/shim.h. They use 32-bit words, shuffles and
+// ballots of whole warps, barriers, shared memory and atomic operations on integers, nothing else: no atomic operation on floating-point
+// numbers, so that a result does not depend on the order of threads. Products and sums are contracted only where `fmaf` is written
+// (`-fmad=false`). A block has a multiple of 32 threads and at most 1024; every kernel works with any such number.
+#pragma once
+#ifdef SDLAB_SHIM
+#include "shim/shim.h"
+#else
+typedef unsigned int u32;
+typedef unsigned long long u64;
+#define KERNEL(name) extern "C" __global__ void name
+#define REGISTER(name)
+#endif
+
+#define ALL_LANES 0xffffffffu
+// Warps of the largest block.
+#define WARPS 32
+
+__device__ __forceinline__ u32 lane_of() { return threadIdx.x % 32; }
+__device__ __forceinline__ u32 warp_of() { return threadIdx.x / 32; }
+__device__ __forceinline__ u32 warps_of() { return blockDim.x / 32; }
+
+// True for numbers that are neither infinite nor NaN.
+__device__ __forceinline__ bool is_finite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
+
+// The sum over a warp, in every lane, in a fixed tree.
+template <class T>
+__device__ __forceinline__ T warp_sum(T x) {
+  for (u32 width = 16; width > 0; width /= 2) x += __shfl_xor_sync(ALL_LANES, x, width);
+  return x;
+}
+
+// The sum over a block, in every thread, in a fixed order. `space` holds WARPS numbers; it may be used again after the call.
+template <class T>
+__device__ __forceinline__ T block_sum(T x, T* space) {
+  x = warp_sum(x);
+  if (lane_of() == 0) space[warp_of()] = x;
+  __syncthreads();
+  T sum = 0;
+  for (u32 w = 0; w < warps_of(); ++w) sum += space[w];
+  __syncthreads();
+  return sum;
+}
+
+// The number of threads before this one that have set their flag, and in `total` that of all. `space` holds WARPS words.
+__device__ __forceinline__ u32 block_rank(bool flag, u32* space, u32* total) {
+  u32 ballot = __ballot_sync(ALL_LANES, flag);
+  if (lane_of() == 0) space[warp_of()] = __popc(ballot);
+  __syncthreads();
+  u32 before = 0, all = 0;
+  for (u32 w = 0; w < warps_of(); ++w) {
+    if (w < warp_of()) before += space[w];
+    all += space[w];
+  }
+  __syncthreads();
+  *total = all;
+  return before + __popc(ballot & ((1u << lane_of()) - 1u));
+}
+
+// The sum of the numbers of the threads before this one, and in `total` that of all. `space` holds WARPS words.
+__device__ __forceinline__ u32 block_scan(u32 x, u32* space, u32* total) {
+  u32 inclusive = x;
+  for (u32 by = 1; by < 32; by *= 2) {
+    u32 other = __shfl_up_sync(ALL_LANES, inclusive, by);
+    if (lane_of() >= by) inclusive += other;
+  }
+  if (lane_of() == 31) space[warp_of()] = inclusive;
+  __syncthreads();
+  u32 before = 0, all = 0;
+  for (u32 w = 0; w < warps_of(); ++w) {
+    if (w < warp_of()) before += space[w];
+    all += space[w];
+  }
+  __syncthreads();
+  *total = all;
+  return before + inclusive - x;
+}
+
+// From the sums of the lanes l and l + 32 of each thread: the tree of halves of the score, in every lane.
+__device__ __forceinline__ float score_tree(float low, float high) {
+  float x = low + high;
+  for (u32 width = 16; width > 0; width /= 2) x += __shfl_xor_sync(ALL_LANES, x, width);
+  return x + 0.0f;
+}
+
+// The score of two vectors by one warp: element k goes to lane k mod 64, of which each thread holds two.
+__device__ __forceinline__ float score(const float* __restrict__ a, const float* __restrict__ b, u32 n) {
+  float low = 0.0f, high = 0.0f;
+  for (u32 k = lane_of(); k < n; k += 64) {
+    low = fmaf(a[k], b[k], low);
+    if (k + 32 < n) high = fmaf(a[k + 32], b[k + 32], high);
+  }
+  return score_tree(low, high);
+}
+
+// Plain scalar product by one warp, in every lane.
+__device__ __forceinline__ float warp_dot(const float* __restrict__ a, const float* __restrict__ b, u32 n) {
+  float sum = 0.0f;
+  for (u32 k = lane_of(); k < n; k += 32) sum = fmaf(a[k], b[k], sum);
+  return warp_sum(sum);
+}
+
+// The key of +0; those of positive numbers are greater.
+#define KEY_OF_ZERO 0x80000000u
+
+// Words in the order of a top-k: a greater key comes first. NaN has the least key of all, and -0 that of +0.
+__device__ __forceinline__ u32 key_of(float x) {
+  u32 bits = __float_as_uint(x + 0.0f);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0;
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+// Of the entries with this key or a greater one, the first k in the order: all with a greater key, and the first `ties` with this key.
+struct Cut {
+  u32 key;
+  u32 ties;
+};
+
+// Shared memory of `radix_cut`.
+struct RadixSpace {
+  u32 histogram[256];
+  u32 digit;
+  u32 rest;
+};
+
+// Finds in a histogram of 256 digits the one that holds the rest-th entry from above, and how many of that digit are still needed.
+// By the first warp; `histogram` must be complete.
+__device__ __forceinline__ void find_digit(const u32* histogram, u32 rest, u32* digit, u32* left) {
+  u32 top = 255 - 8 * lane_of(), sum = 0;
+  for (u32 j = 0; j < 8; ++j) sum += histogram[top - j];
+  u32 inclusive = sum;
+  for (u32 by = 1; by < 32; by *= 2) {
+    u32 other = __shfl_up_sync(ALL_LANES, inclusive, by);
+    if (lane_of() >= by) inclusive += other;
+  }
+  u32 before = inclusive - sum;
+  if (before < rest && rest <= inclusive) {
+    u32 j = 0;
+    while (before + histogram[top - j] < rest) before += histogram[top - j++];
+    *digit = top - j;
+    *left = rest - before;
+  }
+}
+
+// The cut behind the first k of m entries, in every thread; `of(i)` is the key of entry i. Four passes of 8 bits over the entries, with
+// integer atomics in shared memory.
+template <class Key>
+__device__ Cut radix_cut(Key of, u32 m, u32 k, RadixSpace* space) {
+  if (k >= m) return {0, m};
+  if (k == 0) return {0xffffffffu, 0};
+  u32 prefix = 0, rest = k;
+  for (u32 shift = 32; shift > 0;) {
+    shift -= 8;
+    for (u32 d = threadIdx.x; d < 256; d += blockDim.x) space->histogram[d] = 0;
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < m; i += blockDim.x) {
+      u32 key = of(i);
+      // A shift by 32 is not defined.
+      if (shift == 24 || (key >> (shift + 8)) == (prefix >> (shift + 8))) atomicAdd(&space->histogram[(key >> shift) & 255u], 1u);
+    }
+    __syncthreads();
+    if (warp_of() == 0) find_digit(space->histogram, rest, &space->digit, &space->rest);
+    __syncthreads();
+    prefix |= space->digit << shift;
+    rest = space->rest;
+    __syncthreads();
+  }
+  return {prefix, rest};
+}
+
+// Goes through m entries by increasing index and calls `take(i, place)` for those before the cut that are above `least`, with consecutive
+// places from 0. Returns how many there were, in every thread. `space` holds 2·WARPS words.
+template <class Key, class Take>
+__device__ u32 take_until(Cut cut, u32 least, Key of, u32 m, Take take, u32* space) {
+  u32 ties = 0, taken = 0;
+  for (u32 base = 0; base < m; base += blockDim.x) {
+    u32 i = base + threadIdx.x;
+    u32 key = i < m ? of(i) : 0;
+    bool tie = i < m && key == cut.key;
+    u32 all;
+    u32 before = ties + block_rank(tie, space, &all);
+    ties += all;
+    bool chosen = i < m && key > least && (key > cut.key || (tie && before < cut.ties));
+    u32 place = taken + block_rank(chosen, space + WARPS, &all);
+    taken += all;
+    if (chosen) take(i, place);
+  }
+  return taken;
+}

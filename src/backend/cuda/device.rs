@@ -1,0 +1,141 @@
+//! What the backend asks of a device: memory, copies, kernels by name, and dense products.
+
+/// Why a device does not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// A library is not there.
+    #[error("{what} was not found; install {remedy}")]
+    Missing {
+        /// Which one.
+        what: &'static str,
+        /// What provides it.
+        remedy: &'static str,
+    },
+    /// The driver is there and sees no device.
+    #[error("the CUDA driver finds no device ({reason})")]
+    NoDevice {
+        /// What it says.
+        reason: String,
+    },
+    /// The device has less memory left.
+    #[error("{bytes} bytes cannot be allocated on the device: take a smaller batch, or fewer latents")]
+    OutOfMemory {
+        /// How much was asked for.
+        bytes: usize,
+    },
+    /// The kernels cannot be built for this device.
+    #[error("the kernels cannot be built: {reason}")]
+    Build {
+        /// What the compiler says, in one line.
+        reason: String,
+    },
+    /// A call failed.
+    #[error("{what}: {reason}")]
+    Failed {
+        /// Which one.
+        what: String,
+        /// What the device says.
+        reason: String,
+    },
+}
+
+/// An argument of a kernel.
+#[derive(Debug)]
+pub enum Argument<'a, M> {
+    /// A pointer to the beginning of memory.
+    Memory(&'a M, Kind),
+    /// A word.
+    U32(u32),
+    /// Two words.
+    U64(u64),
+    /// A number.
+    F32(f32),
+    /// A double.
+    F64(f64),
+}
+
+/// What memory holds, or a parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `unsigned short`: the bits of a bf16.
+    U16,
+    /// `u32`.
+    U32,
+    /// `u64`.
+    U64,
+    /// `float`.
+    F32,
+    /// `double`.
+    F64,
+}
+
+/// How the numbers of a product are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// f32, products and sums in f32.
+    F32,
+    /// f32, rounded to tf32 (10 bits behind the point) on the way into tensor cores; sums in f32.
+    Tf32,
+    /// bf16, sums in f32.
+    Bf16,
+}
+
+/// A product of two matrices in rows, into f32.
+#[derive(Debug)]
+pub struct Product<'a, M> {
+    /// How a and b are stored and read.
+    pub precision: Precision,
+    /// False: c (m×n) = a (m×k) bᵀ (b is n×k). True: c (m×n) = aᵀ b (a is k×m, b is k×n).
+    pub transposed: bool,
+    /// m, n, k.
+    pub sizes: [usize; 3],
+    /// a, and the numbers from one of its rows to the next.
+    pub a: (&'a M, usize),
+    /// b, likewise.
+    pub b: (&'a M, usize),
+    /// c, whose rows have n numbers.
+    pub c: &'a M,
+}
+
+/// A device. Calls are asynchronous and in order, except downloads, which wait.
+pub trait Device {
+    /// A piece of its memory; released when dropped.
+    type Memory;
+
+    /// What it is, for provenance.
+    fn describe(&self) -> String;
+    /// Threads of a block, a multiple of 32.
+    fn width(&self) -> u32;
+    /// Memory filled with zeros.
+    ///
+    /// # Errors
+    /// There is not so much left.
+    fn allocate(&self, bytes: usize) -> Result<Self::Memory, DeviceError>;
+    /// Copies from the host to the beginning of memory.
+    ///
+    /// # Errors
+    /// A call failed.
+    fn upload(&self, bytes: &[u8], to: &Self::Memory) -> Result<(), DeviceError>;
+    /// Copies from the beginning of memory to the host, after everything that was asked for before.
+    ///
+    /// # Errors
+    /// A call failed, now or before.
+    fn download(&self, from: &Self::Memory, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// Fills the beginning of memory with a byte.
+    ///
+    /// # Errors
+    /// A call failed.
+    fn fill(&self, memory: &Self::Memory, byte: u8, bytes: usize) -> Result<(), DeviceError>;
+    /// Launches a kernel; its arguments are those of its signature, and memory is as long as the kernel reads and writes, which the
+    /// [checked layer](super::checked) sees to.
+    ///
+    /// # Errors
+    /// No such kernel, or a call failed.
+    fn launch(&self, kernel: &str, grid: [u32; 3], arguments: &[Argument<'_, Self::Memory>])
+    -> Result<(), DeviceError>;
+    /// A dense product, with the same bits every time.
+    ///
+    /// # Errors
+    /// A call failed.
+    fn product(&self, product: &Product<'_, Self::Memory>) -> Result<(), DeviceError>;
+}

@@ -1,0 +1,509 @@
+//! Which latents are active: scores, screens, selection.
+
+use super::checked::{Array, Checked, Matrices};
+use super::device::{Device, Precision};
+use super::state::{Aux, Batch, Candidates, Codes, Gates, OptState, Params, Room, Set};
+use super::{Encoder, Options};
+use crate::backend::{Mode, Spec};
+use crate::sdl::{Activation, Parameter, Scales, Shape};
+
+/// u of f32.
+const U: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// The numbers of the bound on |s~ − s| in `candidates` of `select.cu`.
+///
+/// With δ the relative rounding of an operand, and m roundings of sums: a product of rounded operands is off by at most
+/// ((1 + δ)² − 1) ‖x'‖‖w‖, its sums by γ_m ‖x'‖‖w‖, the score itself by γ_{⌈n/64⌉+7} ‖x'‖‖w‖ (see the CPU's screen). Tensor cores may cut off
+/// instead of rounding, and may take operands and products below 2⁻¹²⁶ as 0.
+struct Slack {
+    product: f32,
+    sum: f32,
+    least: f32,
+    share: f32,
+}
+
+fn gamma(m: f64, unit: f64) -> f64 {
+    m * unit / (1.0 - m * unit)
+}
+
+impl Slack {
+    fn of(encoder: Encoder, n_p: usize) -> Self {
+        let n = n_p as f64;
+        let (operand, unit) = match encoder {
+            Encoder::Exact | Encoder::F32 => (0.0, U),
+            Encoder::Tf32 => (1.0 / 1024.0, 4.0 * U),
+            Encoder::Bf16 => (1.0 / 256.0, 4.0 * U),
+        };
+        let rounded = operand * (2.0 + operand);
+        let product = rounded + (1.0 + rounded) * gamma(n + 16.0, unit) + gamma((n / 64.0).ceil() + 7.0, U);
+        let tiny = 2f64.powi(-125);
+        // 1 % covers the rounding of the bound itself.
+        Self {
+            product: (1.01 * product + 8.0 * U) as f32,
+            sum: (1.01 * tiny * n.sqrt()) as f32,
+            least: (1.01 * tiny * n + 1e-36) as f32,
+            share: (8.0 * U) as f32,
+        }
+    }
+}
+
+fn stride(activation: Activation, n_q: usize) -> usize {
+    match activation {
+        Activation::TopK { k } | Activation::TopKRelu { k } => k.min(n_q),
+        _ => n_q,
+    }
+}
+
+/// Room for a batch of such codes.
+pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options, params: &Params<D>) -> Room<D> {
+    let Shape { n_p, n_r, n_q } = spec.shape;
+    let (activation, batch) = (params.activation, spec.batch);
+    let parts = spec.objective.scales.weights().len();
+    let has = |parameter| params.blocks.get(parameter).is_some();
+    let is_ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
+    let screens = is_ranked && options.encoder != Encoder::Exact;
+    let candidates = |k: usize| {
+        let most = options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)).clamp(1, n_q);
+        screens.then(|| Candidates::new(device, batch, most))
+    };
+    let main = Set::new(device, spec, stride(activation, n_q));
+    let (selected, rows) = (batch * main.stride, batch * n_r);
+    let limits: Vec<u32> = match &spec.objective.scales {
+        Scales::Single => Vec::new(),
+        Scales::TopK { ks: limits, .. } | Scales::Prefixes { sizes: limits, .. } => {
+            limits.iter().map(|k| *k as u32).collect()
+        }
+    };
+    let lambdas: Vec<f32> = spec.objective.scales.weights().iter().map(|l| *l as f32).collect();
+    Room {
+        activation,
+        centred: has(Parameter::InputBias).then(|| device.zeros(batch * n_p)),
+        scores: device.zeros(batch * n_q),
+        x_norms: device.zeros(batch),
+        half: (screens && options.encoder == Encoder::Bf16).then(|| device.zeros(batch * n_p)),
+        candidates: activation.k().and_then(candidates),
+        main,
+        gates: (activation == Activation::Gated).then(|| Gates {
+            pi: device.zeros(selected),
+            scores: device.zeros(selected),
+            residuals: device.zeros(rows),
+            upstream: device.zeros(rows),
+            squares: device.zeros(batch),
+        }),
+        band: matches!(activation, Activation::JumpRelu { .. }).then(|| Set::new(device, spec, n_q)),
+        aux: spec.objective.aux.map(|aux| Aux {
+            set: Set::new(device, spec, aux.k.min(n_q)),
+            candidates: candidates(aux.k),
+            lambda: device.array(&[aux.weight as f32]),
+            residuals: device.zeros(rows),
+            upstream: device.zeros(rows),
+            squares: device.zeros(batch),
+        }),
+        active: device.zeros(n_q),
+        ignored: device.zeros(n_q),
+        theta: device.zeros(n_q),
+        rho: device.zeros(n_q),
+        column_norms: device.zeros(n_q),
+        search: device.zeros(2 + 256),
+        ties: device.zeros(batch),
+        ties_before: device.zeros(batch + 1),
+        tie_sums: device.zeros(device.blocks(batch) as usize),
+        least: device.zeros(1),
+        limits: device.array(&limits),
+        lambdas: device.array(&lambdas),
+        one: device.array(&[1.0]),
+        linear: has(Parameter::Skip).then(|| device.zeros(rows)),
+        residuals: device.zeros(rows * parts),
+        upstream: device.zeros(rows * parts),
+        squares: device.zeros(batch * parts),
+        penalties: device.zeros(batch),
+        active_of_row: device.zeros(batch),
+    }
+}
+
+/// What selects latents of a batch.
+pub(super) struct Selection<'a, D: Device> {
+    pub device: &'a Checked<D>,
+    pub spec: &'a Spec,
+    pub options: Options,
+    pub params: &'a Params<D>,
+    pub opt: &'a OptState<D>,
+    pub mode: Mode,
+}
+
+/// Whom a top-k of rows may take.
+#[derive(Clone, Copy)]
+struct Ranked {
+    k: usize,
+    positive: bool,
+    /// AuxK: only latents that were idle for so long.
+    dead_after: Option<u64>,
+}
+
+impl<D: Device> Selection<'_, D> {
+    pub fn run(&self, batch: &Batch<D>, codes: &mut Codes<D>) {
+        let Self { device, spec, options, params, mode, .. } = *self;
+        codes.rows = batch.rows;
+        codes.weights.clone_from(&batch.host_weights);
+        if codes.room.as_ref().is_none_or(|room| room.activation != params.activation) {
+            codes.room = Some(room(device, spec, options, params));
+        }
+        let Some(room) = &codes.room else { return };
+        let rows = batch.rows;
+        let x = self.centre(batch, room);
+        device.clear(&room.active);
+        match params.activation {
+            Activation::TopK { k } | Activation::TopKRelu { k } => {
+                let positive = matches!(params.activation, Activation::TopKRelu { .. });
+                self.ranked(x, rows, room, Ranked { k, positive, dead_after: None });
+            }
+            _ => self.exact(x, rows, None, room),
+        }
+        match params.activation {
+            Activation::TopK { .. } | Activation::TopKRelu { .. } => {}
+            Activation::BatchTopK { k } if mode == Mode::Training => self.first_of_batch(k, rows, room),
+            Activation::BatchTopK { .. } => self.above(&params.threshold, true, 0.0, rows, room, &room.main),
+            Activation::Relu | Activation::Gated => self.above(&room.theta, false, 0.0, rows, room, &room.main),
+            Activation::JumpRelu { bandwidth, .. } => {
+                self.exponentials(Parameter::LogThreshold, &room.theta);
+                self.above(&room.theta, false, 0.0, rows, room, &room.main);
+                if let Some(band) = &room.band {
+                    self.above(&room.theta, false, (bandwidth / 2.0) as f32, rows, room, band);
+                    self.levels(rows, room, band);
+                }
+            }
+        }
+        self.levels(rows, room, &room.main);
+        if mode == Mode::Training {
+            self.mark(rows, &room.main, &room.active);
+            let is_ranked = matches!(params.activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
+            if let (Some(aux), Some(found), false) = (spec.objective.aux, &room.aux, is_ranked) {
+                let dead = Ranked { k: aux.k, positive: true, dead_after: Some(aux.dead_after) };
+                self.first_of_row(dead, None, rows, room, &found.set);
+            }
+        } else if let Some(found) = &room.aux {
+            device.clear(&found.set.counts);
+        }
+    }
+
+    fn centre<'b>(&self, batch: &'b Batch<D>, room: &'b Room<D>) -> &'b Array<D, f32> {
+        let Self { device, spec, params, .. } = *self;
+        let (Some(centred), Some(bias)) = (&room.centred, params.blocks.get(Parameter::InputBias)) else {
+            return &batch.inputs;
+        };
+        let (n_p, count) = (spec.shape.n_p, batch.rows * spec.shape.n_p);
+        let arguments =
+            [batch.inputs.of(count), bias.all(), centred.of(count), (batch.rows as u32).into(), (n_p as u32).into()];
+        device.launch("centre", [device.some(count), 1, 1], arguments);
+        centred
+    }
+
+    /// Scores of all latents, of the marked rows or of all.
+    fn exact(&self, x: &Array<D, f32>, rows: usize, marks: Option<&Array<D, u32>>, room: &Room<D>) {
+        let Self { device, spec, params, .. } = *self;
+        let Shape { n_p, n_q, .. } = spec.shape;
+        let grid = [device.warps(n_q.div_ceil(8)), rows.div_ceil(8) as u32, 1];
+        let arguments = [
+            x.of(rows * n_p),
+            params.encoder().all(),
+            marks.unwrap_or(&room.ignored).of(if marks.is_some() { rows } else { 0 }),
+            marks.is_some().into(),
+            room.scores.of(rows * n_q),
+            (rows as u32).into(),
+            (n_q as u32).into(),
+            (n_p as u32).into(),
+        ];
+        device.launch("scores", grid, arguments);
+    }
+
+    /// The first k of each row, and the dead latents of AuxK.
+    fn ranked(&self, x: &Array<D, f32>, rows: usize, room: &Room<D>, main: Ranked) {
+        let aux = self.spec.objective.aux.filter(|_| self.mode == Mode::Training).zip(room.aux.as_ref());
+        let dead = aux.map(|(aux, found)| {
+            (Ranked { k: aux.k, positive: true, dead_after: Some(aux.dead_after) }, &found.set, &found.candidates)
+        });
+        let both = [Some((main, &room.main, &room.candidates)), dead];
+        if self.options.encoder == Encoder::Exact {
+            self.exact(x, rows, None, room);
+            for (ranked, set, _) in both.into_iter().flatten() {
+                self.first_of_row(ranked, None, rows, room, set);
+            }
+            return;
+        }
+        self.screen(x, rows, room);
+        // All lists first: rows that are scored in full overwrite what a screen has left.
+        for (ranked, _, list) in both.into_iter().flatten() {
+            if let Some(list) = list {
+                self.candidates(ranked, rows, room, list);
+            }
+        }
+        for (ranked, set, list) in both.into_iter().flatten() {
+            let Some(list) = list else { continue };
+            self.exact(x, rows, Some(&list.marks), room);
+            self.first_of_row(ranked, Some(&list.marks), rows, room, set);
+            self.first_of_candidates(x, ranked, rows, list, set);
+        }
+    }
+
+    /// Approximate scores of all latents.
+    fn screen(&self, x: &Array<D, f32>, rows: usize, room: &Room<D>) {
+        let Self { device, spec, options, params, .. } = *self;
+        let Shape { n_p, n_q, .. } = spec.shape;
+        let (count, sizes, c) = (rows * n_p, [rows, n_q, n_p], &room.scores);
+        let arguments = [x.of(count), room.x_norms.of(rows), (rows as u32).into(), (n_p as u32).into()];
+        device.launch("norms_above", [device.warps(rows), 1, 1], arguments);
+        if let (Some(half), Some(w)) = (&room.half, &params.half) {
+            device.launch("to_bf16", [device.some(count), 1, 1], [x.of(count), half.of(count), (count as u64).into()]);
+            let (a, b) = ((half, n_p), (w, n_p));
+            device.product(&Matrices { precision: Precision::Bf16, transposed: false, sizes, a, b, c });
+        } else {
+            let precision = if options.encoder == Encoder::Tf32 { Precision::Tf32 } else { Precision::F32 };
+            let (a, b) = ((x, n_p), (params.encoder(), n_p));
+            device.product(&Matrices { precision, transposed: false, sizes, a, b, c });
+        }
+    }
+
+    fn candidates(&self, ranked: Ranked, rows: usize, room: &Room<D>, list: &Candidates<D>) {
+        let Self { device, spec, options, params, opt, .. } = *self;
+        let n_q = spec.shape.n_q;
+        let slack = Slack::of(options.encoder, spec.shape.n_p);
+        let arguments = [
+            room.scores.of(rows * n_q),
+            params.encoder_bias().of(n_q),
+            room.x_norms.of(rows),
+            params.norms.of(n_q),
+            slack.product.into(),
+            slack.sum.into(),
+            slack.least.into(),
+            slack.share.into(),
+            opt.idle.of(n_q),
+            ranked.dead_after.is_some().into(),
+            ranked.dead_after.unwrap_or(0).into(),
+            clamped(ranked.k).into(),
+            ranked.positive.into(),
+            (list.most as u32).into(),
+            list.counts.of(rows),
+            list.latents.of(rows * list.most),
+            list.marks.of(rows),
+            (n_q as u32).into(),
+        ];
+        device.launch("candidates", [rows as u32, 1, 1], arguments);
+    }
+
+    fn first_of_row(&self, ranked: Ranked, marks: Option<&Array<D, u32>>, rows: usize, room: &Room<D>, set: &Set<D>) {
+        let Self { device, spec, params, opt, .. } = *self;
+        let n_q = spec.shape.n_q;
+        let arguments = [
+            room.scores.of(rows * n_q),
+            params.encoder_bias().of(n_q),
+            opt.idle.of(n_q),
+            ranked.dead_after.is_some().into(),
+            ranked.dead_after.unwrap_or(0).into(),
+            marks.unwrap_or(&room.ignored).of(if marks.is_some() { rows } else { 0 }),
+            marks.is_some().into(),
+            clamped(ranked.k).into(),
+            ranked.positive.into(),
+            (set.stride as u32).into(),
+            set.counts.of(rows),
+            set.latents.of(rows * set.stride),
+            set.values.of(rows * set.stride),
+            (n_q as u32).into(),
+        ];
+        device.launch("first_of_row", [rows as u32, 1, 1], arguments);
+    }
+
+    fn first_of_candidates(&self, x: &Array<D, f32>, ranked: Ranked, rows: usize, list: &Candidates<D>, set: &Set<D>) {
+        let Self { device, spec, params, .. } = *self;
+        let Shape { n_p, n_q, .. } = spec.shape;
+        let room = rows * list.most;
+        let arguments = [
+            x.of(rows * n_p),
+            params.encoder().all(),
+            params.encoder_bias().of(n_q),
+            list.counts.of(rows),
+            list.latents.of(room),
+            list.pi.of(room),
+            (list.most as u32).into(),
+            (n_p as u32).into(),
+        ];
+        device.launch("score_candidates", [rows as u32, 1, 1], arguments);
+        let arguments = [
+            list.counts.of(rows),
+            list.latents.of(room),
+            list.pi.of(room),
+            list.marks.of(rows),
+            (list.most as u32).into(),
+            clamped(ranked.k).into(),
+            ranked.positive.into(),
+            (set.stride as u32).into(),
+            set.counts.of(rows),
+            set.latents.of(rows * set.stride),
+            set.values.of(rows * set.stride),
+        ];
+        device.launch("first_of_candidates", [rows as u32, 1, 1], arguments);
+    }
+
+    /// The first k·B of the batch.
+    fn first_of_batch(&self, k: usize, rows: usize, room: &Room<D>) {
+        let Self { device, spec, params, .. } = *self;
+        let n_q = spec.shape.n_q;
+        let count = rows * n_q;
+        let wanted = k.saturating_mul(rows).min(count);
+        device.clear(&room.search);
+        device.upload(&[0, clamped(wanted)], &room.search);
+        device.fill(&room.least, 0xFF);
+        let bias = || params.encoder_bias().of(n_q);
+        for shift in [24_u32, 16, 8, 0] {
+            let arguments = [
+                room.scores.of(count),
+                bias(),
+                room.search.all(),
+                shift.into(),
+                (count as u64).into(),
+                (n_q as u32).into(),
+            ];
+            device.launch("batch_histogram", [device.some(count), 1, 1], arguments);
+            device.launch("batch_digit", [1, 1, 1], [room.search.all(), shift.into()]);
+        }
+        let arguments = [room.scores.of(count), bias(), room.search.all(), room.ties.of(rows), (n_q as u32).into()];
+        device.launch("batch_ties", [rows as u32, 1, 1], arguments);
+        scan(device, &room.ties, &room.ties_before, &room.tie_sums, rows);
+        let set = &room.main;
+        let arguments = [
+            room.scores.of(count),
+            bias(),
+            room.search.all(),
+            room.ties_before.of(rows),
+            (set.stride as u32).into(),
+            set.counts.of(rows),
+            set.latents.of(rows * set.stride),
+            set.values.of(rows * set.stride),
+            room.least.all(),
+            (n_q as u32).into(),
+        ];
+        device.launch("batch_take", [rows as u32, 1, 1], arguments);
+    }
+
+    /// e^x of a parameter of latents.
+    fn exponentials(&self, parameter: Parameter, out: &Array<D, f32>) {
+        let n_q = self.spec.shape.n_q;
+        let arguments = [self.params.block(parameter).of(n_q), out.of(n_q), (n_q as u32).into()];
+        self.device.launch("exponentials", [self.device.blocks(n_q), 1, 1], arguments);
+    }
+
+    /// Latents above a threshold, or within a band of it.
+    fn above(&self, theta: &Array<D, f32>, common: bool, band: f32, rows: usize, room: &Room<D>, set: &Set<D>) {
+        let Self { device, spec, params, .. } = *self;
+        let (n_q, selected) = (spec.shape.n_q, rows * set.stride);
+        let gated = room.gates.as_ref();
+        if gated.is_some() {
+            self.exponentials(Parameter::GateScale, &room.rho);
+        }
+        let arguments = [
+            room.scores.of(rows * n_q),
+            params.encoder_bias().of(n_q),
+            theta.of(if common { 1 } else { n_q }),
+            common.into(),
+            band.into(),
+            gated.is_some().into(),
+            room.rho.of(n_q),
+            params.block(Parameter::MagnitudeBias).of(if gated.is_some() { n_q } else { 0 }),
+            (set.stride as u32).into(),
+            set.counts.of(rows),
+            set.latents.of(selected),
+            set.values.of(selected),
+            gated.map_or(&room.theta, |gates| &gates.pi).of(if gated.is_some() { selected } else { 0 }),
+            gated.map_or(&room.theta, |gates| &gates.scores).of(if gated.is_some() { selected } else { 0 }),
+            (n_q as u32).into(),
+        ];
+        device.launch("above", [rows as u32, 1, 1], arguments);
+    }
+
+    fn levels(&self, rows: usize, room: &Room<D>, set: &Set<D>) {
+        let (kind, parts) = match &self.spec.objective.scales {
+            Scales::Single => (0_u32, 1),
+            Scales::TopK { ks, .. } => (1, ks.len()),
+            Scales::Prefixes { sizes, .. } => (2, sizes.len()),
+        };
+        if kind == 0 {
+            // Levels are 0 from the start.
+            return;
+        }
+        let arguments = [
+            set.counts.of(rows),
+            set.latents.of(rows * set.stride),
+            set.values.of(rows * set.stride),
+            (set.stride as u32).into(),
+            kind.into(),
+            room.limits.of(parts),
+            (parts as u32).into(),
+            set.levels.of(rows * set.stride),
+        ];
+        self.device.launch("levels", [rows as u32, 1, 1], arguments);
+    }
+
+    fn mark(&self, rows: usize, set: &Set<D>, active: &Array<D, u32>) {
+        mark(self.device, rows, set, active);
+    }
+}
+
+/// Bits of the codes, and latents with a value that is not 0.
+pub(super) fn mark<D: Device>(device: &Checked<D>, rows: usize, set: &Set<D>, active: &Array<D, u32>) {
+    device.clear(&set.bits);
+    let arguments = [
+        set.counts.of(rows),
+        set.latents.of(rows * set.stride),
+        set.values.of(rows * set.stride),
+        (set.stride as u32).into(),
+        (set.words as u32).into(),
+        set.bits.all(),
+        active.all(),
+    ];
+    device.launch("mark", [rows as u32, 1, 1], arguments);
+}
+
+/// Codes by latent, from their bits.
+pub(super) fn transpose<D: Device>(device: &Checked<D>, rows: usize, set: &Set<D>, n_q: usize) {
+    let grid = [device.warps(n_q), 1, 1];
+    let arguments = [set.bits.all(), (set.words as u32).into(), set.of_latent.all(), (n_q as u32).into()];
+    device.launch("count_bits", grid, arguments);
+    scan(device, &set.of_latent, &set.starts, &set.sums, n_q);
+    let arguments = [
+        set.bits.all(),
+        (set.words as u32).into(),
+        set.starts.all(),
+        set.counts.of(rows),
+        set.latents.of(rows * set.stride),
+        (set.stride as u32).into(),
+        set.rows.of(rows * set.stride),
+        set.places.of(rows * set.stride),
+        (n_q as u32).into(),
+    ];
+    device.launch("by_latent", grid, arguments);
+}
+
+/// Sums of numbers before each one, and of all.
+fn scan<D: Device>(device: &Checked<D>, from: &Array<D, u32>, to: &Array<D, u32>, sums: &Array<D, u32>, n: usize) {
+    let blocks = device.blocks(n);
+    let grid = [blocks, 1, 1];
+    device.launch("scan_blocks", grid, [from.of(n), to.of(n + 1), sums.of(blocks as usize), (n as u32).into()]);
+    device.launch("scan_join", grid, [to.of(n + 1), sums.of(blocks as usize), (n as u32).into()]);
+}
+
+fn clamped(k: usize) -> u32 {
+    u32::try_from(k).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coarser_screen_has_a_wider_bound() {
+        let of = |encoder| Slack::of(encoder, 768).product;
+        // Twice the rounding of an operand, to first order, and sums.
+        assert!(of(Encoder::F32) < 2e-4 && of(Encoder::F32) > 768.0 * U as f32);
+        assert!((2.0 / 1024.0..3.0 / 1024.0).contains(&of(Encoder::Tf32)));
+        assert!((2.0 / 256.0..2.2 / 256.0).contains(&of(Encoder::Bf16)));
+    }
+}

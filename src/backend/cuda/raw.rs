@@ -1,0 +1,491 @@
+//! The raw layer: the driver, the compiler of kernels and cuBLASLt, found when the program runs. All unsafe code of the backend is here.
+//!
+//! None of it has run on a GPU so far.
+#![allow(unsafe_code)]
+
+use super::device::{Argument, Device, DeviceError, Precision, Product};
+use super::kernels::{signatures, source};
+use cudarc::cublaslt::{result as lt, sys as lt_sys};
+use cudarc::driver::{result as cu, sys as cu_sys};
+use cudarc::nvrtc::{result as nvrtc, sys as nvrtc_sys};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Threads of a block.
+const WIDTH: u32 = 256;
+/// Bytes that cuBLASLt may use.
+const WORKSPACE: usize = 32 << 20;
+/// The least version of the driver: that of CUDA 12.0.
+const LEAST_DRIVER: i32 = 12_000;
+/// Contraction would change bits.
+const OPTIONS: [&str; 2] = ["--std=c++17", "--fmad=false"];
+
+/// Numbers for which every pattern of bits is a value and which have no padding.
+///
+/// # Safety
+/// Only for such types.
+pub unsafe trait Plain: Copy {}
+
+// SAFETY: a primitive number.
+unsafe impl Plain for u16 {}
+// SAFETY: a primitive number.
+unsafe impl Plain for u32 {}
+// SAFETY: a primitive number.
+unsafe impl Plain for u64 {}
+// SAFETY: a primitive number.
+unsafe impl Plain for f32 {}
+// SAFETY: a primitive number.
+unsafe impl Plain for f64 {}
+
+/// Numbers as bytes.
+pub fn bytes<T: Plain>(numbers: &[T]) -> &[u8] {
+    // SAFETY: the memory of plain numbers is initialised bytes, and a byte needs no alignment.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
+/// Numbers as bytes, to be overwritten.
+pub fn bytes_mut<T: Plain>(numbers: &mut [T]) -> &mut [u8] {
+    // SAFETY: as in `bytes`, and any bytes are plain numbers.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), size_of_val(numbers)) }
+}
+
+/// A CUDA device with the kernels that were built for it.
+pub struct Driver {
+    shared: Rc<Shared>,
+    kernels: BTreeMap<String, cu_sys::CUfunction>,
+    products: lt_sys::cublasLtHandle_t,
+    workspace: Memory,
+    name: String,
+}
+
+/// What memory needs to be released.
+struct Shared {
+    device: cu_sys::CUdevice,
+    context: cu_sys::CUcontext,
+    stream: cu_sys::CUstream,
+}
+
+/// Memory of the device.
+pub struct Memory {
+    at: cu_sys::CUdeviceptr,
+    bytes: usize,
+    shared: Rc<Shared>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: all memory has been released, for it holds on to this; the context was retained once.
+        unsafe {
+            let _ = cu::ctx::set_current(self.context);
+            let _ = cu::stream::synchronize(self.stream);
+            let _ = cu::stream::destroy(self.stream);
+            let _ = cu::primary_ctx::release(self.device);
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated on this stream and is freed once, after everything that was asked for before.
+        let _ = unsafe { cu::free_async(self.at, self.shared.stream) };
+    }
+}
+
+fn failed(what: &str) -> impl Fn(cu::DriverError) -> DeviceError + '_ {
+    move |error| DeviceError::Failed { what: what.to_owned(), reason: one_line(&format!("{error:?}")) }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// cudarc panics where a library lacks a function that it looks for. Nothing that a panic leaves behind is used again.
+fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        Err(DeviceError::Failed {
+            what: what.to_owned(),
+            reason: "a function of the library is missing: it is too old".to_owned(),
+        })
+    })
+}
+
+/// Asks for the three libraries, without touching a device.
+fn libraries() -> Result<(), DeviceError> {
+    // SAFETY: these only try to open the libraries.
+    let (driver, products) = unsafe { (cu_sys::is_culib_present(), lt_sys::is_culib_present()) };
+    present(driver, "the CUDA driver (libcuda)", "an NVIDIA driver for CUDA 12.0 or later")?;
+    compiler()?;
+    present(products, "cuBLASLt (libcublasLt)", "the CUDA toolkit 12.0 or later, or its cublas library")
+}
+
+fn compiler() -> Result<(), DeviceError> {
+    // SAFETY: it only tries to open the library.
+    let found = unsafe { nvrtc_sys::is_culib_present() };
+    present(found, "the compiler of kernels (libnvrtc)", "the CUDA toolkit 12.0 or later, or its nvrtc library")
+}
+
+fn present(found: bool, what: &'static str, remedy: &'static str) -> Result<(), DeviceError> {
+    if found { Ok(()) } else { Err(DeviceError::Missing { what, remedy }) }
+}
+
+impl Driver {
+    /// The device of this number, with all kernels built for it.
+    ///
+    /// # Errors
+    /// A library is missing or too old, there is no such device, or the kernels cannot be built.
+    pub fn open(number: i32) -> Result<Self, DeviceError> {
+        libraries()?;
+        guarded("the CUDA driver", || Self::start(number))
+    }
+
+    fn start(number: i32) -> Result<Self, DeviceError> {
+        let none = |error: cu::DriverError| DeviceError::NoDevice { reason: one_line(&format!("{error:?}")) };
+        cu::init().map_err(none)?;
+        let mut version = 0;
+        // SAFETY: the driver writes one number.
+        unsafe { cu_sys::cuDriverGetVersion(&mut version) }.result().map_err(none)?;
+        if version < LEAST_DRIVER {
+            let found = format!(
+                "it is for CUDA {}.{}, 12.0 is needed: install a newer one",
+                version / 1000,
+                version % 1000 / 10
+            );
+            return Err(DeviceError::Failed { what: "the CUDA driver".to_owned(), reason: found });
+        }
+        let device = cu::device::get(number).map_err(none)?;
+        let name = cu::device::get_name(device).map_err(none)?;
+        // SAFETY: the device exists; its primary context is retained until `Shared` is dropped, and current in this thread.
+        let context = unsafe { cu::primary_ctx::retain(device) }.map_err(none)?;
+        // SAFETY: as above.
+        unsafe { cu::ctx::set_current(context) }.map_err(none)?;
+        let stream = cu::stream::create(cu::stream::StreamKind::NonBlocking).map_err(none)?;
+        let shared = Rc::new(Shared { device, context, stream });
+        let kernels = load(device)?;
+        let products = lt::create_handle().map_err(|error| DeviceError::Failed {
+            what: "cuBLASLt".to_owned(),
+            reason: one_line(&format!("{error:?}")),
+        })?;
+        let workspace = allocate(&shared, WORKSPACE)?;
+        Ok(Self { shared, kernels, products, workspace, name })
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // SAFETY: the handle was created once and nothing uses it afterwards.
+        let _ = unsafe { lt::destroy_handle(self.products) };
+    }
+}
+
+/// Major and minor of the architecture.
+fn architecture(device: cu_sys::CUdevice) -> Result<(i32, i32), DeviceError> {
+    use cu_sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    };
+    // SAFETY: the device exists.
+    let get = |which| unsafe { cu::device::get_attribute(device, which) }.map_err(failed("architecture"));
+    Ok((get(MAJOR)?, get(MINOR)?))
+}
+
+/// Where built kernels are kept, by what they were built from.
+fn cached(options: &[String], text: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    let digest = Sha256::new().chain_update(options.join(" ")).chain_update([0]).chain_update(text).finalize();
+    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(home.join("sdlab").join(format!("{name}.cubin")))
+}
+
+/// The kernels for the device's own architecture, from the cache or the compiler.
+fn load(device: cu_sys::CUdevice) -> Result<BTreeMap<String, cu_sys::CUfunction>, DeviceError> {
+    let (major, minor) = architecture(device)?;
+    let (mut newest, mut of_newest) = (0, 0);
+    // SAFETY: the compiler writes two numbers.
+    unsafe { nvrtc_sys::nvrtcVersion(&mut newest, &mut of_newest) };
+    let options = options(&format!("sm_{major}{minor}"));
+    let text = source();
+    // Another compiler may build something else.
+    let place = cached(&[options.clone(), vec![format!("nvrtc {newest}.{of_newest}")]].concat(), &text);
+    if let Some(image) = place.as_ref().and_then(|place| std::fs::read(place).ok())
+        && let Ok(kernels) = functions(&image)
+    {
+        return Ok(kernels);
+    }
+    let image = build(&text, &options)?;
+    let kernels = functions(&image)?;
+    // A cache that cannot be written costs time at the next start, nothing else.
+    if let Some(place) = place
+        && let Some(folder) = place.parent()
+        && std::fs::create_dir_all(folder).is_ok()
+    {
+        let new = place.with_extension(format!("{}.tmp", std::process::id()));
+        if std::fs::write(&new, &image).and_then(|()| std::fs::rename(&new, &place)).is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+    }
+    Ok(kernels)
+}
+
+/// The kernels as machine code, by NVRTC.
+///
+/// # Errors
+/// The compiler is missing, or refuses the text or an option.
+pub fn build(text: &str, options: &[String]) -> Result<Vec<u8>, DeviceError> {
+    compiler()?;
+    guarded("the compiler of kernels", || compile(text, options))
+}
+
+/// What the kernels are compiled with for an architecture such as `sm_90`.
+pub fn options(architecture: &str) -> Vec<String> {
+    let mut options: Vec<String> = OPTIONS.iter().map(|option| (*option).to_owned()).collect();
+    options.push(format!("--gpu-architecture={architecture}"));
+    options
+}
+
+fn compile(text: &str, options: &[String]) -> Result<Vec<u8>, DeviceError> {
+    let refused = |reason: String| DeviceError::Build { reason };
+    let text = CString::new(text).map_err(|error| refused(error.to_string()))?;
+    let program = nvrtc::create_program(&text, Some(c"sdlab.cu")).map_err(|error| refused(format!("{error:?}")))?;
+    // SAFETY: the program was just created, and is destroyed once, at the end; the text lives until then.
+    unsafe {
+        let built = nvrtc::compile_program(program, options).map_err(|error| {
+            let log = nvrtc::get_program_log(program).unwrap_or_default();
+            let log: Vec<u8> = log.into_iter().map(|c| c as u8).take_while(|c| *c != 0).collect();
+            refused(one_line(&format!("{error:?}: {}", String::from_utf8_lossy(&log))))
+        });
+        let image = built.and_then(|()| {
+            let mut size = 0;
+            let status = nvrtc_sys::nvrtcGetCUBINSize(program, &mut size);
+            let mut image = vec![0_u8; size];
+            status.result().map_err(|error| refused(format!("{error:?}")))?;
+            let status = nvrtc_sys::nvrtcGetCUBIN(program, image.as_mut_ptr().cast());
+            status.result().map_err(|error| refused(format!("{error:?}")))?;
+            Ok(image)
+        });
+        let _ = nvrtc::destroy_program(program);
+        image
+    }
+}
+
+fn functions(image: &[u8]) -> Result<BTreeMap<String, cu_sys::CUfunction>, DeviceError> {
+    // SAFETY: a cubin of the compiler, which says how long it is; the driver copies it. The module is never unloaded.
+    let module = unsafe { cu::module::load_data(image.as_ptr().cast()) }.map_err(failed("loading the kernels"))?;
+    let get = |name: String| {
+        let c_name = CString::new(name.as_str()).unwrap_or_default();
+        // SAFETY: the module is loaded.
+        let function = unsafe { cu::module::get_function(module, c_name) }.map_err(failed(&name))?;
+        Ok((name, function))
+    };
+    signatures().into_keys().map(get).collect()
+}
+
+fn allocate(shared: &Rc<Shared>, bytes: usize) -> Result<Memory, DeviceError> {
+    let explain = |error: cu::DriverError| {
+        if error.0 == cu_sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return DeviceError::OutOfMemory { bytes };
+        }
+        failed("allocation")(error)
+    };
+    // SAFETY: the stream exists; the memory is filled before it is used, on the same stream.
+    let at = unsafe { cu::malloc_async(shared.stream, bytes) }.map_err(explain)?;
+    let memory = Memory { at, bytes, shared: Rc::clone(shared) };
+    // SAFETY: as long as was just allocated.
+    unsafe { cu::memset_d8_async(at, 0, bytes, shared.stream) }.map_err(failed("clearing"))?;
+    Ok(memory)
+}
+
+impl Device for Driver {
+    type Memory = Memory;
+
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+
+    fn width(&self) -> u32 {
+        WIDTH
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Memory, DeviceError> {
+        guarded("allocation", || allocate(&self.shared, bytes))
+    }
+
+    fn upload(&self, bytes: &[u8], to: &Memory) -> Result<(), DeviceError> {
+        if bytes.len() > to.bytes {
+            return Err(DeviceError::Failed { what: "upload".to_owned(), reason: "too long".to_owned() });
+        }
+        // SAFETY: it fits; from pageable memory the call returns once the bytes are read.
+        guarded("upload", || {
+            unsafe { cu::memcpy_htod_async(to.at, bytes, self.shared.stream) }.map_err(failed("upload"))
+        })
+    }
+
+    fn download(&self, from: &Memory, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        if bytes.len() > from.bytes {
+            return Err(DeviceError::Failed { what: "download".to_owned(), reason: "too long".to_owned() });
+        }
+        guarded("download", || {
+            // SAFETY: it fits, and the bytes are not touched before the stream has come to its end.
+            let begun = unsafe { cu::memcpy_dtoh_async(bytes, from.at, self.shared.stream) };
+            // SAFETY: the stream exists.
+            let ended = unsafe { cu::stream::synchronize(self.shared.stream) };
+            begun.and(ended).map_err(failed("download"))
+        })
+    }
+
+    fn fill(&self, memory: &Memory, byte: u8, bytes: usize) -> Result<(), DeviceError> {
+        let bytes = bytes.min(memory.bytes);
+        // SAFETY: within the memory.
+        guarded("filling", || {
+            unsafe { cu::memset_d8_async(memory.at, byte, bytes, self.shared.stream) }.map_err(failed("filling"))
+        })
+    }
+
+    fn launch(&self, kernel: &str, grid: [u32; 3], arguments: &[Argument<'_, Memory>]) -> Result<(), DeviceError> {
+        let Some(&function) = self.kernels.get(kernel) else {
+            return Err(DeviceError::Failed { what: kernel.to_owned(), reason: "no such kernel".to_owned() });
+        };
+        let mut words: Vec<u64> = arguments
+            .iter()
+            .map(|argument| match argument {
+                Argument::Memory(memory, _) => memory.at,
+                Argument::U32(x) => u64::from(*x),
+                Argument::U64(x) => *x,
+                Argument::F32(x) => u64::from(x.to_bits()),
+                Argument::F64(x) => x.to_bits(),
+            })
+            .collect();
+        let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        let (grid, block) = ((grid[0], grid[1], grid[2]), (WIDTH, 1, 1));
+        // SAFETY: the arguments are those of the kernel's signature, with memory as long as it needs, which the checked layer has compared; a
+        // little-endian word of eight bytes begins with the bytes of a shorter parameter, and the driver copies them before it returns.
+        guarded(kernel, || {
+            unsafe { cu::launch_kernel(function, grid, block, 0, self.shared.stream, &mut pointers) }
+                .map_err(failed(kernel))
+        })
+    }
+
+    fn product(&self, product: &Product<'_, Memory>) -> Result<(), DeviceError> {
+        guarded("cuBLASLt", || self.multiply(product))
+    }
+}
+
+/// A handle of cuBLASLt that is destroyed when dropped.
+struct Owned<T: Copy>(T, unsafe fn(T) -> Result<(), lt::CublasError>);
+
+impl<T: Copy> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: it was created once and is destroyed once.
+        let _ = unsafe { (self.1)(self.0) };
+    }
+}
+
+impl Driver {
+    /// cuBLASLt stores matrices by columns: a matrix in rows is its own transpose there, and cᵀ (n×m) = b aᵀ, or bᵀ a.
+    fn multiply(&self, product: &Product<'_, Memory>) -> Result<(), DeviceError> {
+        use lt_sys::{
+            cublasComputeType_t as Compute, cublasLtMatmulDescAttributes_t as Attribute,
+            cublasLtMatmulPreferenceAttributes_t as Preference, cudaDataType as Data,
+        };
+        let wrong = |error: lt::CublasError| DeviceError::Failed {
+            what: "cuBLASLt".to_owned(),
+            reason: one_line(&format!("{error:?}")),
+        };
+        let [m, n, k] = product.sizes.map(|size| size as u64);
+        let (compute, data) = match product.precision {
+            Precision::F32 => (Compute::CUBLAS_COMPUTE_32F_PEDANTIC, Data::CUDA_R_32F),
+            Precision::Tf32 => (Compute::CUBLAS_COMPUTE_32F_FAST_TF32, Data::CUDA_R_32F),
+            Precision::Bf16 => (Compute::CUBLAS_COMPUTE_32F, Data::CUDA_R_16BF),
+        };
+        // CUBLAS_OP_T and CUBLAS_OP_N.
+        let (transpose, plain) = (1_u32, 0_u32);
+        // By columns, the first operand is b and the second is a.
+        let (of_b, of_a, b_size, a_size) =
+            if product.transposed { (plain, transpose, (n, k), (m, k)) } else { (transpose, plain, (k, n), (k, m)) };
+        let layout = |data, (rows, columns): (u64, u64), stride: usize| {
+            lt::create_matrix_layout(data, rows, columns, stride as i64)
+                .map(|layout| Owned(layout, lt::destroy_matrix_layout))
+                .map_err(wrong)
+        };
+        let b = layout(data, b_size, product.b.1)?;
+        let a = layout(data, a_size, product.a.1)?;
+        let c = layout(Data::CUDA_R_32F, (n, m), product.sizes[1])?;
+        let task = Owned(lt::create_matmul_desc(compute, Data::CUDA_R_32F).map_err(wrong)?, lt::destroy_matmul_desc);
+        let preference = Owned(lt::create_matmul_pref().map_err(wrong)?, lt::destroy_matmul_pref);
+        let (one, zero) = (1.0_f32, 0.0_f32);
+        // SAFETY: all handles live until the end; attributes point to values of the sizes given; the matrices are as long as their layouts say,
+        // which the checked layer has compared; everything runs on one stream, which owns the memory.
+        unsafe {
+            for (which, operation) in
+                [(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, of_b), (Attribute::CUBLASLT_MATMUL_DESC_TRANSB, of_a)]
+            {
+                let at = std::ptr::from_ref(&operation).cast();
+                lt::set_matmul_desc_attribute(task.0, which, at, size_of_val(&operation)).map_err(wrong)?;
+            }
+            let (which, room) = (Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, WORKSPACE);
+            let at = std::ptr::from_ref(&room).cast();
+            lt::set_matmul_pref_attribute(preference.0, which, at, size_of_val(&room)).map_err(wrong)?;
+            // The same sizes find the same algorithm, so that a product has the same bits every time.
+            let best = lt::get_matmul_algo_heuristic(self.products, task.0, b.0, a.0, c.0, c.0, preference.0)
+                .map_err(wrong)?;
+            lt::matmul(
+                self.products,
+                task.0,
+                std::ptr::from_ref(&one).cast(),
+                std::ptr::from_ref(&zero).cast(),
+                product.b.0.at as *const c_void,
+                b.0,
+                product.a.0.at as *const c_void,
+                a.0,
+                product.c.at as *const c_void,
+                c.0,
+                product.c.at as *mut c_void,
+                c.0,
+                &best.algo,
+                self.workspace.at as *mut c_void,
+                WORKSPACE,
+                self.shared.stream as lt_sys::cudaStream_t,
+            )
+            .map_err(wrong)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_bytes_have_the_same_memory() {
+        let mut numbers = [1.0_f32, -0.0, f32::NAN];
+        assert_eq!(bytes(&numbers), numbers.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>());
+        bytes_mut(&mut numbers)[..4].copy_from_slice(&2.5_f32.to_ne_bytes());
+        assert_eq!((numbers[0], bytes::<u64>(&[]).len()), (2.5, 0));
+    }
+
+    #[test]
+    fn without_a_device_the_driver_says_what_is_missing_in_one_line() {
+        // Where there is one, opening it must succeed.
+        if let Err(error) = Driver::open(0) {
+            let text = error.to_string();
+            assert!(!text.contains('\n') && !text.is_empty(), "{text}");
+            // SAFETY: it only tries to open the library.
+            if !unsafe { cu_sys::is_culib_present() } {
+                assert!(text.contains("libcuda") && text.contains("install an NVIDIA driver"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn built_kernels_are_kept_by_what_they_were_built_from() {
+        let of = |option: &str, text: &str| cached(&[option.to_owned()], text);
+        if let (Some(a), Some(b), Some(c)) = (of("x", "text"), of("y", "text"), of("x", "text ")) {
+            assert!(a != b && a != c && b != c);
+            assert_eq!(of("x", "text"), Some(a));
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! What lives on the device: parameters, moments, batches, codes, gradients.
+
+use super::checked::{Array, Checked};
+use super::device::Device;
+use crate::backend::{HostOptState, Rule, Spec, WarmUp};
+use crate::bench::coefficients::Tables;
+use crate::bench::config::BenchConfig;
+use crate::bench::dataset::{Bench, Side};
+use crate::sdl::{Activation, Model, Parameter, Shape, Tensors};
+
+/// One array for each parameter that a model has.
+pub(super) struct Blocks<D: Device> {
+    pub shape: Shape,
+    blocks: [Option<Array<D, f32>>; 9],
+}
+
+impl<D: Device> Blocks<D> {
+    pub fn upload(device: &Checked<D>, tensors: &Tensors<f32>) -> Self {
+        let block = |p: Parameter| tensors.get(p).map(|numbers| device.array(numbers));
+        Self { shape: tensors.shape(), blocks: Parameter::ALL.map(block) }
+    }
+
+    pub fn zeros_like(device: &Checked<D>, other: &Self) -> Self {
+        let block = |p: Parameter| other.get(p).map(|array| device.zeros(array.len()));
+        Self { shape: other.shape, blocks: Parameter::ALL.map(block) }
+    }
+
+    pub fn get(&self, parameter: Parameter) -> Option<&Array<D, f32>> {
+        self.blocks[parameter as usize].as_ref()
+    }
+
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter> + '_ {
+        Parameter::ALL.into_iter().filter(|p| self.get(*p).is_some())
+    }
+
+    pub fn download(&self, device: &Checked<D>) -> Tensors<f32> {
+        let mut tensors = Tensors::zeros(self.shape, self.parameters());
+        for parameter in Parameter::ALL {
+            if let (Some(to), Some(array)) = (tensors.get_mut(parameter), self.get(parameter)) {
+                to.copy_from_slice(&device.download(array, array.len()));
+            }
+        }
+        tensors
+    }
+}
+
+/// Weights and biases on the device.
+pub struct Params<D: Device> {
+    pub(super) activation: Activation,
+    pub(super) blocks: Blocks<D>,
+    /// θ of BatchTopK, and 1 once there is one.
+    pub(super) threshold: Array<D, f32>,
+    /// Upper bounds of ‖w_i‖.
+    pub(super) norms: Array<D, f32>,
+    /// W_E in bf16, where a screen reads it.
+    pub(super) half: Option<Array<D, u16>>,
+    /// b_E, or zeros.
+    pub(super) no_bias: Option<Array<D, f32>>,
+}
+
+impl<D: Device> Params<D> {
+    pub(super) fn new(device: &Checked<D>, model: &Model, half: bool) -> Self {
+        let blocks = Blocks::upload(device, &model.tensors);
+        let Shape { n_p, n_q, .. } = blocks.shape;
+        let threshold = [model.threshold.unwrap_or(0.0), f32::from(u8::from(model.threshold.is_some()))];
+        let params = Self {
+            activation: model.activation,
+            threshold: device.array(&threshold),
+            norms: device.zeros(n_q),
+            half: half.then(|| device.zeros(n_q * n_p)),
+            no_bias: blocks.get(Parameter::EncoderBias).is_none().then(|| device.zeros(n_q)),
+            blocks,
+        };
+        let grid = [device.warps(n_q), 1, 1];
+        device.launch(
+            "norms_above",
+            grid,
+            [params.encoder().all(), params.norms.all(), (n_q as u32).into(), (n_p as u32).into()],
+        );
+        params.cast(device);
+        params
+    }
+
+    /// Brings W_E in bf16 up to date.
+    pub(super) fn cast(&self, device: &Checked<D>) {
+        if let Some(half) = &self.half {
+            let count = half.len();
+            device.launch(
+                "to_bf16",
+                [device.some(count), 1, 1],
+                [self.encoder().all(), half.all(), (count as u64).into()],
+            );
+        }
+    }
+
+    pub(super) fn encoder(&self) -> &Array<D, f32> {
+        self.block(Parameter::Encoder)
+    }
+
+    pub(super) fn decoder(&self) -> &Array<D, f32> {
+        self.block(Parameter::Decoder)
+    }
+
+    /// b_E, or zeros.
+    pub(super) fn encoder_bias(&self) -> &Array<D, f32> {
+        self.blocks.get(Parameter::EncoderBias).or(self.no_bias.as_ref()).unwrap_or(&self.norms)
+    }
+
+    /// A parameter that models of this activation have; a stand-in that no kernel reads where they have not.
+    pub(super) fn block(&self, parameter: Parameter) -> &Array<D, f32> {
+        self.blocks.get(parameter).unwrap_or(&self.threshold)
+    }
+}
+
+/// Moments, step count, dead counters.
+pub struct OptState<D: Device> {
+    pub(super) step: u64,
+    pub(super) warm_up: WarmUp,
+    pub(super) first: Blocks<D>,
+    pub(super) second: Option<Blocks<D>>,
+    pub(super) idle: Array<D, u64>,
+}
+
+impl<D: Device> OptState<D> {
+    pub(super) fn new(device: &Checked<D>, spec: &Spec, params: &Params<D>) -> Self {
+        let zeros = || Blocks::zeros_like(device, &params.blocks);
+        Self {
+            step: 0,
+            warm_up: spec.schedule.first_warm_up(),
+            first: zeros(),
+            second: (spec.optimizer.rule != Rule::Sgd).then(zeros),
+            idle: device.zeros(spec.shape.n_q),
+        }
+    }
+
+    pub(super) fn restored(device: &Checked<D>, state: &HostOptState) -> Self {
+        Self {
+            step: state.step,
+            warm_up: state.warm_up,
+            first: Blocks::upload(device, &state.first),
+            second: state.second.as_ref().map(|second| Blocks::upload(device, second)),
+            idle: device.array(&state.idle),
+        }
+    }
+
+    pub(super) fn save(&self, device: &Checked<D>) -> HostOptState {
+        HostOptState {
+            step: self.step,
+            warm_up: self.warm_up,
+            first: self.first.download(device),
+            second: self.second.as_ref().map(|second| second.download(device)),
+            idle: device.download(&self.idle, self.idle.len()),
+        }
+    }
+}
+
+/// Samples on the device.
+pub struct Batch<D: Device> {
+    pub(super) rows: usize,
+    pub(super) inputs: Array<D, f32>,
+    /// Absent where x_r is x_p.
+    pub(super) targets: Option<Array<D, f32>>,
+    pub(super) weights: Array<D, f32>,
+    pub(super) host_weights: Vec<f64>,
+    /// Numbers of samples that are drawn.
+    pub(super) indices: Array<D, u64>,
+    /// The bench that was drawn from last.
+    pub(super) drawn: Option<Drawn<D>>,
+}
+
+/// A bench on the device.
+pub(super) struct Drawn<D: Device> {
+    pub config: BenchConfig,
+    pub tables: Tables,
+    pub thresholds: Array<D, u64>,
+    pub scales: Array<D, f64>,
+    pub inputs: Array<D, f32>,
+    pub targets: Option<Array<D, f32>>,
+}
+
+impl<D: Device> Drawn<D> {
+    pub fn new(device: &Checked<D>, bench: &Bench, tables: Tables, has_targets: bool) -> Self {
+        Self {
+            config: bench.config().clone(),
+            thresholds: device.array(&tables.thresholds),
+            scales: device.array(&tables.scales),
+            inputs: device.array(bench.directions(Side::Input).data()),
+            targets: has_targets.then(|| device.array(bench.directions(Side::Target).data())),
+            tables,
+        }
+    }
+}
+
+impl<D: Device> Batch<D> {
+    pub(super) fn new(device: &Checked<D>, spec: &Spec) -> Self {
+        let Shape { n_p, n_r, .. } = spec.shape;
+        Self {
+            rows: 0,
+            inputs: device.zeros(spec.batch * n_p),
+            targets: (!spec.reconstructs_its_input).then(|| device.zeros(spec.batch * n_r)),
+            weights: device.zeros(spec.batch),
+            host_weights: Vec::new(),
+            indices: device.zeros(spec.batch),
+            drawn: None,
+        }
+    }
+
+    /// w_b, or 1/B.
+    pub(super) fn weigh(&mut self, device: &Checked<D>, weights: Option<&[f64]>) {
+        let equal = 1.0 / self.rows.max(1) as f64;
+        self.host_weights = weights.map_or_else(|| vec![equal; self.rows], <[f64]>::to_vec);
+        let rounded: Vec<f32> = self.host_weights.iter().map(|w| *w as f32).collect();
+        device.upload(&rounded, &self.weights);
+    }
+
+    pub(super) fn targets(&self) -> &Array<D, f32> {
+        self.targets.as_ref().unwrap_or(&self.inputs)
+    }
+}
+
+/// Codes of a batch, row by row and by latent.
+pub(super) struct Set<D: Device> {
+    /// Room of a row.
+    pub stride: usize,
+    pub counts: Array<D, u32>,
+    pub latents: Array<D, u32>,
+    pub values: Array<D, f32>,
+    pub levels: Array<D, u32>,
+    /// A bit for each latent and row.
+    pub bits: Array<D, u32>,
+    pub words: usize,
+    /// Codes of each latent; where they begin; their rows and places.
+    pub of_latent: Array<D, u32>,
+    pub starts: Array<D, u32>,
+    pub sums: Array<D, u32>,
+    pub rows: Array<D, u32>,
+    pub places: Array<D, u64>,
+}
+
+impl<D: Device> Set<D> {
+    pub fn new(device: &Checked<D>, spec: &Spec, stride: usize) -> Self {
+        let (batch, n_q) = (spec.batch, spec.shape.n_q);
+        let (room, words) = (batch * stride, batch.div_ceil(32));
+        Self {
+            stride,
+            counts: device.zeros(batch),
+            latents: device.zeros(room),
+            values: device.zeros(room),
+            levels: device.zeros(room),
+            bits: device.zeros(n_q * words),
+            words,
+            of_latent: device.zeros(n_q),
+            starts: device.zeros(n_q + 1),
+            sums: device.zeros(device.blocks(n_q) as usize),
+            rows: device.zeros(room),
+            places: device.zeros(room),
+        }
+    }
+}
+
+/// Candidates that a screen has left of a batch.
+pub(super) struct Candidates<D: Device> {
+    /// Room of a row.
+    pub most: usize,
+    pub counts: Array<D, u32>,
+    pub latents: Array<D, u32>,
+    pub pi: Array<D, f32>,
+    /// Rows that are to be scored in full.
+    pub marks: Array<D, u32>,
+}
+
+impl<D: Device> Candidates<D> {
+    pub fn new(device: &Checked<D>, batch: usize, most: usize) -> Self {
+        Self {
+            most,
+            counts: device.zeros(batch),
+            latents: device.zeros(batch * most),
+            pi: device.zeros(batch * most),
+            marks: device.zeros(batch),
+        }
+    }
+}
+
+/// Selected latents of a batch, and what follows from them. Room is made at the first use, when the activation is known.
+pub struct Codes<D: Device> {
+    pub(super) rows: usize,
+    pub(super) weights: Vec<f64>,
+    pub(super) room: Option<Room<D>>,
+}
+
+/// Everything that a batch becomes.
+pub(super) struct Room<D: Device> {
+    pub activation: Activation,
+    /// x', where there is a b_p.
+    pub centred: Option<Array<D, f32>>,
+    /// Scores of all latents.
+    pub scores: Array<D, f32>,
+    /// ‖x'‖, bf16 of x', and candidates, for a screen.
+    pub x_norms: Array<D, f32>,
+    pub half: Option<Array<D, u16>>,
+    pub candidates: Option<Candidates<D>>,
+    pub main: Set<D>,
+    /// Gated: π and s of the selected latents.
+    pub gates: Option<Gates<D>>,
+    /// JumpReLU: latents near their threshold.
+    pub band: Option<Set<D>>,
+    pub aux: Option<Aux<D>>,
+    pub active: Array<D, u32>,
+    /// Marks that nobody reads.
+    pub ignored: Array<D, u32>,
+    /// θ of each latent.
+    pub theta: Array<D, f32>,
+    /// ρ of each latent (Gated).
+    pub rho: Array<D, f32>,
+    /// Norms of decoder columns.
+    pub column_norms: Array<D, f32>,
+    /// BatchTopK: the search's state, ties of each row, sums before each row, and the key of the least value kept.
+    pub search: Array<D, u32>,
+    pub ties: Array<D, u32>,
+    pub ties_before: Array<D, u32>,
+    pub tie_sums: Array<D, u32>,
+    pub least: Array<D, u32>,
+    /// k_s or sizes of prefixes, λ_s, λ_aux, 1.
+    pub limits: Array<D, u32>,
+    pub lambdas: Array<D, f32>,
+    pub one: Array<D, f32>,
+    /// W_S x_p.
+    pub linear: Option<Array<D, f32>>,
+    pub residuals: Array<D, f32>,
+    pub upstream: Array<D, f32>,
+    pub squares: Array<D, f32>,
+    pub penalties: Array<D, f32>,
+    pub active_of_row: Array<D, u32>,
+}
+
+/// What gates reconstruct.
+pub(super) struct Gates<D: Device> {
+    pub pi: Array<D, f32>,
+    pub scores: Array<D, f32>,
+    pub residuals: Array<D, f32>,
+    pub upstream: Array<D, f32>,
+    pub squares: Array<D, f32>,
+}
+
+/// What dead latents reconstruct.
+pub(super) struct Aux<D: Device> {
+    pub set: Set<D>,
+    pub candidates: Option<Candidates<D>>,
+    pub lambda: Array<D, f32>,
+    pub residuals: Array<D, f32>,
+    pub upstream: Array<D, f32>,
+    pub squares: Array<D, f32>,
+}
+
+/// Gradients on the device. Rows of latents without codes are not written: `live` says which have one.
+pub struct Grads<D: Device> {
+    pub(super) blocks: Blocks<D>,
+    pub(super) live: Array<D, u32>,
+    /// Σ_b ∂loss/∂s of each latent.
+    pub(super) sums: Array<D, f32>,
+    /// Stands for the gradient of a parameter that the model lacks.
+    pub(super) spare: Array<D, f32>,
+    pub(super) partial: Array<D, f32>,
+    pub(super) squares: Array<D, f64>,
+    /// Norm of the gradient, and the factor of clipping.
+    pub(super) clip: Array<D, f64>,
+}
+
+/// Numbers that one block squares and adds.
+pub(super) const SQUARES: usize = 1 << 14;
+/// Rows that one thread adds.
+pub(super) const ROWS: usize = 128;
+
+impl<D: Device> Grads<D> {
+    pub(super) fn new(device: &Checked<D>, spec: &Spec, params: &Params<D>) -> Self {
+        let Shape { n_p, n_r, n_q } = spec.shape;
+        let blocks = Blocks::zeros_like(device, &params.blocks);
+        let others: usize = others(&blocks).map(|p| blocks.get(p).map_or(0, Array::len).div_ceil(SQUARES)).sum();
+        let partial = (n_q.div_ceil(ROWS) * n_p).max(spec.batch.div_ceil(ROWS) * n_r);
+        Self {
+            blocks,
+            live: device.zeros(n_q),
+            sums: device.zeros(n_q),
+            spare: device.zeros(n_q),
+            partial: device.zeros(partial),
+            squares: device.zeros(n_q + others),
+            clip: device.zeros(2),
+        }
+    }
+
+    pub(super) fn or_spare(&self, parameter: Parameter) -> &Array<D, f32> {
+        self.blocks.get(parameter).unwrap_or(&self.spare)
+    }
+}
+
+/// All parameters but the two matrices of latents.
+pub(super) fn others<D: Device>(blocks: &Blocks<D>) -> impl Iterator<Item = Parameter> + '_ {
+    blocks.parameters().filter(|p| !matches!(p, Parameter::Encoder | Parameter::Decoder))
+}

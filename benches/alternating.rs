@@ -113,8 +113,9 @@ fn partition_start(loss: &ApproximateLoss, n_q: usize, seed: u64) -> (Weights, f
 
 fn report(name: &str, loss: &ApproximateLoss, at: &Weights, variant: Variant, steps: u64) {
     let cell = Biconvex::cell(loss, at.W.as_ref()).expect("a start of this problem");
+    struct T<'a>{l:&'a ApproximateLoss} impl<'a> sdlab::optim::Observer for T<'a> { fn observe(&mut self, s:&sdlab::optim::State, t:f64){ if s.steps==30||s.steps==31||s.steps==300 { let e=self.l.w_step(&s.cell,&s.at,0.0).unwrap(); eprintln!("{} {:.14} {:?} {:.3} conv {} dec {:e} mult {} passes {}", s.steps, s.loss, s.residuals, t, e.converged, e.decrease, e.multipliers.len(), e.passes);} } }
     let mut acs = AlternatingSearch::new(loss, variant, TOLERANCE);
-    let outcome = run(loss, &mut acs, at, budget(steps), &mut Unobserved).expect("a start of this problem");
+    let outcome = run(loss, &mut acs, at, budget(steps.min(400)), &mut T{l:loss}).expect("a start of this problem");
     let pair = match outcome.termination {
         Termination::PartialOptimum { r_v, r_w, .. } => format!("{:.1e}", r_v.max(r_w) / outcome.state.loss),
         other => format!("{other:?}"),

@@ -1,7 +1,7 @@
 //! The folder of a comparison at bench scale.
 //!
-//! It holds `config.toml` (complete), `results.jsonl`, `timings.jsonl` and `provenance.json`. The files are written after every round. A method whose last line has
-//! an end other than `stopped` is done; any other begins anew when the command is given again.
+//! It holds `config.toml` (complete), `results.jsonl`, `timings.jsonl` and `provenance.json`. The files are written after every round. A
+//! method whose last line has an end other than `stopped` is done; any other begins anew when the command is given again.
 
 use super::config::SamplesComparison;
 use super::method::{self, Data, Round};

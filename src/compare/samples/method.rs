@@ -1,7 +1,8 @@
 //! The methods: loops that show their model after every round and stop when told.
 //!
-//! Adam and the alternating methods begin at the model of `init` and `seed`. The learners of dictionaries begin at samples, as they always do; for
-//! every round an encoder is fitted to the codes of all samples by least squares ([`Amortised`](crate::optim::dictionary::Amortised)), and the model is judged with the TopK of the others.
+//! Adam and the alternating methods begin at the model of `init` and `seed`. The learners of dictionaries begin at samples, as they always
+//! do; for every round an encoder is fitted to the codes of all samples by least squares
+//! ([`Amortised`](crate::optim::dictionary::Amortised)), and the model is judged with the TopK of the others.
 
 use super::config::SamplesComparison;
 use crate::backend::cpu::Cpu;

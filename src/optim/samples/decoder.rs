@@ -5,9 +5,9 @@
 //!     (A + λ I) Δᵀ = (1/N) Σ_s z_s e_sᵀ,                 A = (1/N) Σ_s z_s z_sᵀ
 //! ```
 //!
-//! **Rank and ridge.** λ is `ridge` times the mean of the diagonal of A over the latents in use. No rank is decided: a direction
-//! whose eigenvalue is far below λ stays as it was, a latent without a use does exactly, and one far above λ is optimal to λ's share of it. The step never raises the loss
-//! in exact arithmetic, since Δ = 0 is allowed.
+//! **Rank and ridge.** λ is `ridge` times the mean of the diagonal of A over the latents in use. No rank is decided: a direction whose
+//! eigenvalue is far below λ stays as it was, a latent without a use does exactly, and one far above λ is optimal to λ's share of it. The
+//! step never raises the loss in exact arithmetic, since Δ = 0 is allowed.
 //!
 //! | n_q | solver | multiply-adds | memory in bytes |
 //! |---|---|---|---|

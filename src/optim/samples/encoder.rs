@@ -6,15 +6,16 @@
 //! ```
 //!
 //! G is −½ of the gradient in W, H half of the Hessian within the cell. H couples all latents that share a sample, has n_q n_p rows, and is
-//! never formed. Conjugate gradients (Hestenes and Stiefel 1952) begin at D = 0, with one number for each latent as preconditioner, the mean of its
-//! diagonal: ‖v_i‖² (1/N) Σ_s ‖x_p^s‖²/n_p + ρ. Their iterates minimise the quadratic over growing spaces, so that D is a direction of descent wherever they are
-//! stopped.
+//! never formed. Conjugate gradients (Hestenes and Stiefel 1952) begin at D = 0, with one number for each latent as preconditioner, the
+//! mean of its diagonal: ‖v_i‖² (1/N) Σ_s ‖x_p^s‖²/n_p + ρ. Their iterates minimise the quadratic over growing spaces, so that D is a
+//! direction of descent wherever they are stopped.
 //!
 //! # Cost
-//! A product takes 2 N k (n_p + n_r) multiply-adds in gathers: rows of D and of V by sample, 4 N k (n_p + n_r) bytes (those of V twice, the second time from the
-//! cache), and rows of X_p by latent, 4 N k n_p bytes. They are bound by memory where W and V do not fit in a cache: at N = 100 000, k = 64, n_p = n_r = 768 a product reads
-//! 59 GB. State: 24 n_q n_p bytes for G, D, the residual, the preconditioned residual, the search direction and its image, and 4 N k for the products;
-//! beside them the search holds X_p and X_r, 4 N n_r for residuals, twice 16 N k for codes by sample and by latent, and two models.
+//! A product takes 2 N k (n_p + n_r) multiply-adds in gathers: rows of D and of V by sample, 4 N k (n_p + n_r) bytes (those of V twice, the
+//! second time from the cache), and rows of X_p by latent, 4 N k n_p bytes. They are bound by memory where W and V do not fit in a cache:
+//! at N = 100 000, k = 64, n_p = n_r = 768 a product reads 59 GB. State: 24 n_q n_p bytes for G, D, the residual, the preconditioned
+//! residual, the search direction and its image, and 4 N k for the products; beside them the search holds X_p and X_r, 4 N n_r for
+//! residuals, twice 16 N k for codes by sample and by latent, and two models.
 
 use super::codes::Codes;
 use super::kernels::{self, Table};

@@ -226,6 +226,56 @@ fn one_seed_gives_one_model_at_any_number_of_threads() {
 }
 
 #[test]
+fn one_batch_of_all_samples_is_one_proximal_step_of_either_block_with_weights_that_grow() {
+    for activation in ACTIVATIONS {
+        let case = case(200, 14, activation, Task::Transcoder { n_r: 10 });
+        let problem = case.problem();
+        let config = online::Config { batch: 200, ridge: 0.5, proximal: 0.25, decay: 1.0, iterations: 4 };
+        let mut online = Online::new(problem, config, &case.model, 0).unwrap();
+        let (mut model, mut residuals) = (case.model.clone(), Vec::new());
+        for growth in [1.0, 2.0] {
+            online.epoch().unwrap();
+            let codes = problem.encode(&model).unwrap();
+            let V = problem::block(&mut model, Parameter::Decoder);
+            problem.residuals(V, &codes, &mut residuals);
+            let step = decoder::Solve { ridge: 0.5 * growth, iterations: 4, tolerance: 1e-3, dense: DENSE };
+            decoder::step(&problem, &codes, &residuals, step, V);
+            problem.residuals(V, &codes, &mut residuals);
+            let step = encoder::Solve { proximal: 0.25 * growth, iterations: 4, tolerance: 1e-3 };
+            let found = encoder::direction(&problem, &codes, V, &residuals, step).unwrap();
+            kernels::add(problem::block(&mut model, Parameter::Encoder), 1.0, &found.D);
+            // The samples stand in another order, so that f32 sums of some hundred terms differ.
+            for (found, expected) in [
+                (problem::decoder(online.model()), problem::decoder(&model)),
+                (problem::encoder(online.model()), problem::encoder(&model)),
+            ] {
+                let distance = distance(found, &column(expected, 1.0));
+                assert!(distance < 1e-4, "{activation:?} {growth}: {distance}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_have_the_same_bits_at_any_number_of_threads() {
+    let mut rng = stream(2, "samples: sums");
+    // Of magnitudes so different that sums are rounded: in f64 those of equal ones would be exact.
+    let mut number = || (rng.random::<f32>() - 0.5) / (1e-3 + rng.random::<f32>());
+    let mut draw = || -> Vec<f32> { (0..40_000).map(|_| number()).collect() };
+    let (a, b) = (draw(), draw());
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| kernels::inner(&a, &b, 8)).to_bits()
+    };
+    let terms = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+    let (plain, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+    // 40 000 additions, each rounded to 2^-53 of at most the sum of magnitudes.
+    assert!((f64::from_bits(run(1)) - plain).abs() < 40_000.0 * f64::EPSILON * size);
+    assert_eq!(run(1), run(2));
+    assert_eq!(run(1), run(3));
+}
+
+#[test]
 fn batches_lower_the_loss_and_settle() {
     for activation in ACTIVATIONS {
         let case = case(2000, 24, activation, Task::Sae);

@@ -12,7 +12,16 @@ const FAULTS: [(&str, &str, &str, &str, &str); 2] = [
 
 fn main() {
     let kernels = Path::new("..");
-    println!("cargo:rerun-if-changed=..");
+    // The suite that every backend passes is part of this library, the backend of the processor is not.
+    println!("cargo:rustc-check-cfg=cfg(sdlab_kernels)");
+    println!("cargo:rustc-cfg=sdlab_kernels");
+    for watched in ["..", "../shim"] {
+        for entry in std::fs::read_dir(watched).into_iter().flatten().flatten() {
+            if entry.path().is_file() {
+                println!("cargo:rerun-if-changed={}", entry.path().display());
+            }
+        }
+    }
     println!("cargo:rerun-if-env-changed=CXX");
     let sources: Vec<PathBuf> = std::fs::read_dir(kernels)
         .expect("the folder of kernels")

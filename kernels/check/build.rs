@@ -2,12 +2,38 @@
 
 use std::path::{Path, PathBuf};
 
-/// A fault: its name, the file, what is replaced (the first occurrence after the marker), and by what.
-const FAULTS: [(&str, &str, &str, &str, &str); 2] = [
+/// A fault.
+struct Fault {
+    name: &'static str,
+    /// The file that has it, and the one whose kernels are compiled with it.
+    files: [&'static str; 2],
+    /// What is replaced, the first time that it comes after the marker, and by what.
+    marker: &'static str,
+    replaced: [&'static str; 2],
+}
+
+const FAULTS: [Fault; 3] = [
     // The histogram is searched before all threads have counted.
-    ("missing-barrier", "common.cuh", "atomicAdd(&space->histogram", "    __syncthreads();\n", ""),
+    Fault {
+        name: "missing-barrier",
+        files: ["common.cuh", "select.cu"],
+        marker: "atomicAdd(&space->histogram",
+        replaced: ["    __syncthreads();\n", ""],
+    },
     // The last of equal entries is left out.
-    ("off-by-one", "common.cuh", "__device__ u32 take_until", "before < cut.ties", "before + 1 < cut.ties"),
+    Fault {
+        name: "off-by-one",
+        files: ["common.cuh", "select.cu"],
+        marker: "__device__ u32 take_until",
+        replaced: ["before < cut.ties", "before + 1 < cut.ties"],
+    },
+    // The sums of warps are added before they are all there.
+    Fault {
+        name: "early-sum",
+        files: ["common.cuh", "decode.cu"],
+        marker: "space[warp_of()] = x;",
+        replaced: ["  __syncthreads();\n", ""],
+    },
 ];
 
 fn main() {
@@ -29,7 +55,7 @@ fn main() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "cu"))
         .collect();
     compile("kernels", kernels, &sources, "");
-    for (name, file, marker, from, to) in FAULTS {
+    for Fault { name, files: [file, compiled], marker, replaced: [from, to] } in FAULTS {
         let folder = PathBuf::from(std::env::var("OUT_DIR").expect("set by cargo")).join(name);
         std::fs::create_dir_all(folder.join("shim")).expect("a folder for the faulty sources");
         std::fs::copy(kernels.join("shim/shim.h"), folder.join("shim/shim.h")).expect("the header of the stand-in");
@@ -44,7 +70,7 @@ fn main() {
             }
             let copy = folder.join(&own);
             std::fs::write(&copy, text).expect("a faulty source");
-            if own.to_string_lossy().ends_with("select.cu") {
+            if own == compiled {
                 faulty.push(copy);
             }
         }

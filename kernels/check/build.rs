@@ -79,7 +79,19 @@ fn main() {
     let mut shim = build();
     shim.file(kernels.join("shim/shim.cpp")).compile("sdlab_shim");
     if std::env::var_os("CARGO_FEATURE_ADDRESS").is_some() {
-        println!("cargo:rustc-link-arg=-fsanitize=address");
+        // The whole runtime in the program itself, since it must come before all other libraries.
+        for argument in [
+            "-Wl,--whole-archive",
+            "-l:libasan.a",
+            "-Wl,--no-whole-archive",
+            "-lstdc++",
+            "-lm",
+            "-lpthread",
+            "-ldl",
+            "-lrt",
+        ] {
+            println!("cargo:rustc-link-arg={argument}");
+        }
     }
 }
 

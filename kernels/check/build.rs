@@ -12,7 +12,7 @@ struct Fault {
     replaced: [&'static str; 2],
 }
 
-const FAULTS: [Fault; 3] = [
+const FAULTS: [Fault; 2] = [
     // The histogram is searched before all threads have counted.
     Fault {
         name: "missing-barrier",
@@ -26,13 +26,6 @@ const FAULTS: [Fault; 3] = [
         files: ["common.cuh", "select.cu"],
         marker: "__device__ u32 take_until",
         replaced: ["before < cut.ties", "before + 1 < cut.ties"],
-    },
-    // The sums of warps are added before they are all there.
-    Fault {
-        name: "early-sum",
-        files: ["common.cuh", "decode.cu"],
-        marker: "space[warp_of()] = x;",
-        replaced: ["  __syncthreads();\n", ""],
     },
 ];
 

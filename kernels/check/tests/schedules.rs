@@ -34,11 +34,11 @@ fn spec(activation: Activation) -> Spec {
     spec
 }
 
-fn trained(activation: Activation, encoder: Encoder, shim: Shim) -> (Model, HostOptState, f64) {
+fn trained(activation: Activation, encoder: Encoder, schedule: u64) -> (Model, HostOptState) {
     let init =
         Init { tied: false, encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
     // Screens have room for few candidates, so that some rows are scored in full.
-    let backend = Cuda::on(shim, spec(activation), Options { encoder, candidates: Some(16) });
+    let backend = Cuda::on(Shim::new(64, schedule), spec(activation), Options { encoder, candidates: Some(16) });
     let model = init.model(SHAPE, activation, 3);
     let mut params = backend.params(&model);
     let mut opt = backend.restore(&HostOptState {
@@ -59,8 +59,7 @@ fn trained(activation: Activation, encoder: Encoder, shim: Shim) -> (Model, Host
         backend.step(&mut params, &mut opt, &codes, &mut grads);
     }
     assert_eq!(backend.failure(), None);
-    let loss = backend.observe(&params, &codes, &grads).loss;
-    (backend.model(&params), backend.save(&opt), loss)
+    (backend.model(&params), backend.save(&opt))
 }
 
 #[test]
@@ -73,7 +72,7 @@ fn a_step_has_the_same_bits_under_every_schedule_and_every_screen() {
         Activation::BatchTopK { k: 7 },
         Activation::Gated,
     ] {
-        let expected = trained(activation, Encoder::Exact, Shim::new(64, 0));
+        let expected = trained(activation, Encoder::Exact, 0);
         let moved = expected
             .1
             .first
@@ -82,17 +81,8 @@ fn a_step_has_the_same_bits_under_every_schedule_and_every_screen() {
         assert!(moved, "{activation:?}: every parameter has a gradient");
         for schedule in 1..=8 {
             let encoder = [Encoder::Exact, Encoder::F32, Encoder::Tf32, Encoder::Bf16][schedule as usize % 4];
-            let found = trained(activation, encoder, Shim::new(64, 1_000_003 * schedule));
+            let found = trained(activation, encoder, 1_000_003 * schedule);
             assert!(found == expected, "{activation:?}, schedule {schedule}, {encoder:?}");
         }
     }
-}
-
-#[test]
-fn a_missing_barrier_in_a_sum_is_noticed() {
-    let of = |shim: Shim| trained(Activation::TopK { k: 7 }, Encoder::Exact, shim).2;
-    let expected = of(Shim::new(64, 0));
-    assert!((1..=8).all(|schedule| of(Shim::new(64, 1_000_003 * schedule)) == expected));
-    let noticed = (1..=8).filter(|s| of(Shim::with_fault(64, 1_000_003 * s, "early-sum/")) != expected).count();
-    assert!(noticed >= 7, "it is noticed under {noticed} schedules of 8");
 }

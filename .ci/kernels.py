@@ -3,7 +3,8 @@
 
     python3 .ci/kernels.py [--pip PIP] [--cache FOLDER]
 
-The compiler comes from PyPI: five pinned wheels, kept in FOLDER (by default ~/.cache/sdlab/nvcc-13.0.88).
+The compiler comes from PyPI: pinned wheels, kept in FOLDER (by default ~/.cache/sdlab/cuda-13.0.88). With them comes NVRTC, the compiler
+that a device uses, for a test of kernels/check: its library is in FOLDER/nvidia/cu13/lib.
 """
 
 import argparse
@@ -20,6 +21,7 @@ WHEELS = [
     "nvidia-nvvm==13.0.88",
     "nvidia-cuda-runtime==13.0.96",
     "nvidia-cuda-cccl==13.0.85",
+    "nvidia-cuda-nvrtc==13.0.88",
 ]
 ARCHITECTURES = ["sm_80", "sm_90a"]
 
@@ -27,7 +29,7 @@ ARCHITECTURES = ["sm_80", "sm_90a"]
 def compiler(pip, cache):
     """The path of nvcc, fetched if it is not there."""
     nvcc = cache / "nvidia/cu13/bin/nvcc"
-    if not nvcc.exists():
+    if not nvcc.exists() or not (cache / "nvidia/cu13/lib/libnvrtc.so.13").exists():
         cache.mkdir(parents=True, exist_ok=True)
         fetch = [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade", "--target", str(cache)]
         subprocess.run([*fetch, *WHEELS], check=True)
@@ -64,7 +66,7 @@ def compile_one(nvcc, source, architecture, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pip", default=None, help="the pip to fetch with [default: that of this Python]")
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path.home() / ".cache/sdlab/nvcc-13.0.88")
+    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path.home() / ".cache/sdlab/cuda-13.0.88")
     parser.add_argument("--kernels", type=pathlib.Path, default=pathlib.Path(__file__).parent.parent / "kernels")
     arguments = parser.parse_args()
     nvcc = compiler([arguments.pip] if arguments.pip else [sys.executable, "-m", "pip"], arguments.cache)

@@ -2,17 +2,45 @@
 
 use std::path::{Path, PathBuf};
 
-/// A fault: its name, the file, what is replaced (the first occurrence after the marker), and by what.
-const FAULTS: [(&str, &str, &str, &str, &str); 2] = [
+/// A fault.
+struct Fault {
+    name: &'static str,
+    /// The file that has it, and the one whose kernels are compiled with it.
+    files: [&'static str; 2],
+    /// What is replaced, the first time that it comes after the marker, and by what.
+    marker: &'static str,
+    replaced: [&'static str; 2],
+}
+
+const FAULTS: [Fault; 2] = [
     // The histogram is searched before all threads have counted.
-    ("missing-barrier", "common.cuh", "atomicAdd(&space->histogram", "    __syncthreads();\n", ""),
+    Fault {
+        name: "missing-barrier",
+        files: ["common.cuh", "select.cu"],
+        marker: "atomicAdd(&space->histogram",
+        replaced: ["    __syncthreads();\n", ""],
+    },
     // The last of equal entries is left out.
-    ("off-by-one", "common.cuh", "__device__ u32 take_until", "before < cut.ties", "before + 1 < cut.ties"),
+    Fault {
+        name: "off-by-one",
+        files: ["common.cuh", "select.cu"],
+        marker: "__device__ u32 take_until",
+        replaced: ["before < cut.ties", "before + 1 < cut.ties"],
+    },
 ];
 
 fn main() {
     let kernels = Path::new("..");
-    println!("cargo:rerun-if-changed=..");
+    // The suite that every backend passes is part of this library, the backend of the processor is not.
+    println!("cargo:rustc-check-cfg=cfg(sdlab_kernels)");
+    println!("cargo:rustc-cfg=sdlab_kernels");
+    for watched in ["..", "../shim"] {
+        for entry in std::fs::read_dir(watched).into_iter().flatten().flatten() {
+            if entry.path().is_file() {
+                println!("cargo:rerun-if-changed={}", entry.path().display());
+            }
+        }
+    }
     println!("cargo:rerun-if-env-changed=CXX");
     let sources: Vec<PathBuf> = std::fs::read_dir(kernels)
         .expect("the folder of kernels")
@@ -20,7 +48,7 @@ fn main() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "cu"))
         .collect();
     compile("kernels", kernels, &sources, "");
-    for (name, file, marker, from, to) in FAULTS {
+    for Fault { name, files: [file, compiled], marker, replaced: [from, to] } in FAULTS {
         let folder = PathBuf::from(std::env::var("OUT_DIR").expect("set by cargo")).join(name);
         std::fs::create_dir_all(folder.join("shim")).expect("a folder for the faulty sources");
         std::fs::copy(kernels.join("shim/shim.h"), folder.join("shim/shim.h")).expect("the header of the stand-in");
@@ -35,7 +63,7 @@ fn main() {
             }
             let copy = folder.join(&own);
             std::fs::write(&copy, text).expect("a faulty source");
-            if own.to_string_lossy().ends_with("select.cu") {
+            if own == compiled {
                 faulty.push(copy);
             }
         }
@@ -44,7 +72,19 @@ fn main() {
     let mut shim = build();
     shim.file(kernels.join("shim/shim.cpp")).compile("sdlab_shim");
     if std::env::var_os("CARGO_FEATURE_ADDRESS").is_some() {
-        println!("cargo:rustc-link-arg=-fsanitize=address");
+        // The whole runtime in the program itself, since it must come before all other libraries.
+        for argument in [
+            "-Wl,--whole-archive",
+            "-l:libasan.a",
+            "-Wl,--no-whole-archive",
+            "-lstdc++",
+            "-lm",
+            "-lpthread",
+            "-ldl",
+            "-lrt",
+        ] {
+            println!("cargo:rustc-link-arg={argument}");
+        }
     }
 }
 

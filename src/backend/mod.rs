@@ -69,8 +69,9 @@
 //! [`score::score`], products accumulated in 64 lanes by fused multiply-adds and summed in a fixed tree. Screens may only discard what provably
 //! cannot be selected by that score. Ties go to the lower latent; NaN is never selected while a number is left.
 
-#[cfg(any(test, feature = "conformance"))]
+#[cfg(any(test, sdlab_kernels))]
 pub mod conformance;
+#[cfg(not(sdlab_kernels))]
 pub mod cpu;
 pub mod cuda;
 pub mod optimizer;

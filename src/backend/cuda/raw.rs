@@ -201,6 +201,13 @@ fn cached(options: &[String], text: &str) -> Option<PathBuf> {
     Some(home.join("sdlab").join(format!("{name}.cubin")))
 }
 
+/// Built kernels that were kept, if they are whole: the driver would believe what a damaged file says of its own length.
+fn kept(place: &PathBuf) -> Option<Vec<u8>> {
+    let mut image = std::fs::read(place).ok()?;
+    let digest = image.split_off(image.len().checked_sub(32)?);
+    (Sha256::digest(&image).as_slice() == digest).then_some(image)
+}
+
 /// The kernels for the device's own architecture, from the cache or the compiler.
 fn load(device: cu_sys::CUdevice) -> Result<BTreeMap<String, cu_sys::CUfunction>, DeviceError> {
     let (major, minor) = architecture(device)?;
@@ -211,7 +218,7 @@ fn load(device: cu_sys::CUdevice) -> Result<BTreeMap<String, cu_sys::CUfunction>
     let text = source();
     // Another compiler may build something else.
     let place = cached(&[options.clone(), vec![format!("nvrtc {newest}.{of_newest}")]].concat(), &text);
-    if let Some(image) = place.as_ref().and_then(|place| std::fs::read(place).ok())
+    if let Some(image) = place.as_ref().and_then(kept)
         && let Ok(kernels) = functions(&image)
     {
         return Ok(kernels);
@@ -224,7 +231,8 @@ fn load(device: cu_sys::CUdevice) -> Result<BTreeMap<String, cu_sys::CUfunction>
         && std::fs::create_dir_all(folder).is_ok()
     {
         let new = place.with_extension(format!("{}.tmp", std::process::id()));
-        if std::fs::write(&new, &image).and_then(|()| std::fs::rename(&new, &place)).is_err() {
+        let whole = [image.as_slice(), Sha256::digest(&image).as_slice()].concat();
+        if std::fs::write(&new, whole).and_then(|()| std::fs::rename(&new, &place)).is_err() {
             let _ = std::fs::remove_file(&new);
         }
     }
@@ -478,6 +486,20 @@ mod tests {
                 assert!(text.contains("libcuda") && text.contains("install an NVIDIA driver"), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_damaged_file_of_kernels_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("x.cubin");
+        let image = b"machine code".to_vec();
+        std::fs::write(&place, [image.as_slice(), Sha256::digest(&image).as_slice()].concat()).unwrap();
+        assert_eq!(kept(&place), Some(image.clone()));
+        for damaged in [&image[..5], &[], &[0; 40]] {
+            std::fs::write(&place, damaged).unwrap();
+            assert_eq!(kept(&place), None);
+        }
+        assert_eq!(kept(&folder.path().join("absent")), None);
     }
 
     #[test]

@@ -131,7 +131,8 @@ impl Folder {
             "threads": rayon::current_num_threads(),
             "calls": calls,
         });
-        write_atomic(&file, format!("{provenance:#}\n").as_bytes()).map_err(|error| format!("{}: {error}", file.display()))
+        write_atomic(&file, format!("{provenance:#}\n").as_bytes())
+            .map_err(|error| format!("{}: {error}", file.display()))
     }
 
     fn rewrite(&self, records: &[Record]) -> Result<(), String> {

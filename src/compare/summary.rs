@@ -538,7 +538,11 @@ fn answers(view: &View) -> Vec<(String, String)> {
         )
     };
     for (question, with, without) in [
-        ("Does anchoring half of the neurons at first change where gradient descent ends?", "anchored-descent", "descent-lipschitz"),
+        (
+            "Does anchoring half of the neurons at first change where gradient descent ends?",
+            "anchored-descent",
+            "descent-lipschitz",
+        ),
         ("What does resampling by the exact rule buy?", "acs-insertion", "acs-piecewise"),
         ("What do ten restarts buy alternating search within the same budget?", "acs-restarts", "acs"),
     ] {

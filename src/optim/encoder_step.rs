@@ -317,13 +317,7 @@ pub(super) fn cell_quartic(loss: &ApproximateLoss, cell: &Cell, at: &Weights, di
 }
 
 /// The longest step t ≤ `most` along a change of W that keeps every inequality of the cell, from pre-activations `codes`.
-pub(super) fn longest_step(
-    loss: &ApproximateLoss,
-    cell: &Cell,
-    codes: &Mat<f64>,
-    change: &Mat<f64>,
-    most: f64,
-) -> f64 {
+pub(super) fn longest_step(loss: &ApproximateLoss, cell: &Cell, codes: &Mat<f64>, change: &Mat<f64>, most: f64) -> f64 {
     let rates = pre_activations(loss, change);
     let mut t = most;
     for (i, on) in cell.on.iter().enumerate() {

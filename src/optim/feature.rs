@@ -22,12 +22,7 @@ use faer::{Accum, Mat, MatRef};
 const ROUNDING: f64 = 64.0 * f64::EPSILON;
 
 /// The W-step with `inverse` = P⁺ (n×n_p).
-pub(super) fn by_features(
-    loss: &ApproximateLoss,
-    inverse: MatRef<'_, f64>,
-    cell: &Cell,
-    at: &Weights,
-) -> EncoderStep {
+pub(super) fn by_features(loss: &ApproximateLoss, inverse: MatRef<'_, f64>, cell: &Cell, at: &Weights) -> EncoderStep {
     let (n, n_q, c) = (loss.n(), at.n_q(), loss.c());
     // Unit columns, so that all codes of the least-squares problems are of one scale; a column of zeros has no code.
     let norms: Vec<f64> = (0..n_q).map(|i| dot(at.V.col_as_slice(i), at.V.col_as_slice(i)).sqrt()).collect();
@@ -52,7 +47,8 @@ pub(super) fn by_features(
             continue;
         }
         let m = neurons.len();
-        let gram: Vec<f64> = neurons.iter().flat_map(|&i| neurons.iter().map(move |&j| (i, j))).map(|ij| products[ij]).collect();
+        let gram: Vec<f64> =
+            neurons.iter().flat_map(|&i| neurons.iter().map(move |&j| (i, j))).map(|ij| products[ij]).collect();
         // In terms of y = ‖v_i‖ (z_i − c) ≥ 0, with the target r_d − c Σ v_i.
         let mut target = r.to_vec();
         for &i in neurons.iter().filter(|_| c > 0.0) {

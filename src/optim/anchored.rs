@@ -6,7 +6,7 @@
 //!     L̃(V, W) + λ Σ_i ( ‖w_i − p_{d_i}‖² + ‖v_i − r_{d_i}‖² )                                       (eqs. 24, 25)
 //! ```
 //!
-//! with λ relative to the mean mass, until the gradient is small or [`STEPS`] steps are made; then the same descent goes on with L̃ alone, so that the
+//! with λ relative to the mean mass, until the gradient is small or 300 steps are made; then the same descent goes on with L̃ alone, so that the
 //! end is one of L̃ and can be compared with ends without anchors.
 //!
 //! # Requirements

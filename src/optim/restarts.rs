@@ -1,6 +1,6 @@
 //! Alternating convex search from one random start after another, of which the best end counts.
 //!
-//! The first start is the given one. A search that has ended, or has made [`SWEEPS`] sweeps, gives way to one from the next seeded start, in its own cell. The
+//! The first start is the given one. A search that has ended, or has made 200 sweeps, gives way to one from the next seeded start, in its own cell. The
 //! state is the best iterate so far; its cost is that of all.
 //!
 //! # Requirements

@@ -32,10 +32,6 @@ const ACCURACY: f64 = 1e-14;
 /// Singular values below this times the largest norm of a weighted feature count as zero.
 const RANK: f64 = 1e-12;
 
-/// An inequality is violated from this fraction of the row's size on. Less is rounding of the images, for which constraints would enter and leave
-/// for ever.
-const VIOLATED: f64 = 128.0 * f64::EPSILON;
-
 /// One row's problem.
 pub(super) struct RowProblem<'a> {
     /// P, n_p×n.
@@ -342,7 +338,7 @@ impl Metric<'_> {
             let mut entering = std::mem::take(&mut pending);
             entering.retain(|d| !held.set.contains(d));
             if entering.is_empty() {
-                let mut worst = (VIOLATED * scale, None);
+                let mut worst = (8.0 * f64::EPSILON * scale, None);
                 for d in 0..n {
                     if !held.set.contains(&d) && !banned.contains(&d) {
                         let v = violation(&w, d);

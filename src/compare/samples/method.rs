@@ -2,7 +2,7 @@
 //!
 //! Adam and the alternating methods begin at the model of `init` and `seed`. The learners of dictionaries begin at samples, as they always
 //! do; for every round an encoder is fitted to the codes of all samples by least squares
-//! ([`Amortised`](crate::optim::dictionary::Amortised)), and the model is judged with the TopK of the others.
+//! ([`Amortised`]), and the model is judged with the TopK of the others.
 
 use super::config::SamplesComparison;
 use crate::backend::cpu::Cpu;

@@ -105,6 +105,7 @@ def inside(source, target):
             best = starts(instance) if instance["starts"] else None
             print(f"{instance['name']}: {solver} {loss:.8f} in {seconds * 1e3:.0f} ms {best or ''}", file=sys.stderr)
             file.write(json.dumps({"name": instance["name"], "solver": solver, "loss": loss, "seconds": seconds, "best": best}) + "\n")
+            file.flush()
 
 
 def main():

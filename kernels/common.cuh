@@ -44,10 +44,8 @@ __device__ __forceinline__ T block_sum(T x, T* space) {
   return sum;
 }
 
-// The number of threads before this one that have set their flag, and in `total` that of all. `space` holds WARPS words.
-__device__ __forceinline__ u32 block_rank(bool flag, u32* space, u32* total) {
-  u32 ballot = __ballot_sync(ALL_LANES, flag);
-  if (lane_of() == 0) space[warp_of()] = __popc(ballot);
+// The sum of what the warps before this one have written to `space`, and in `total` that of all warps.
+__device__ __forceinline__ u32 warps_before(const u32* space, u32* total) {
   __syncthreads();
   u32 before = 0, all = 0;
   for (u32 w = 0; w < warps_of(); ++w) {
@@ -56,7 +54,14 @@ __device__ __forceinline__ u32 block_rank(bool flag, u32* space, u32* total) {
   }
   __syncthreads();
   *total = all;
-  return before + __popc(ballot & ((1u << lane_of()) - 1u));
+  return before;
+}
+
+// The number of threads before this one that have set their flag, and in `total` that of all. `space` holds WARPS words.
+__device__ __forceinline__ u32 block_rank(bool flag, u32* space, u32* total) {
+  u32 ballot = __ballot_sync(ALL_LANES, flag);
+  if (lane_of() == 0) space[warp_of()] = __popc(ballot);
+  return warps_before(space, total) + __popc(ballot & ((1u << lane_of()) - 1u));
 }
 
 // The sum of the numbers of the threads before this one, and in `total` that of all. `space` holds WARPS words.
@@ -67,15 +72,7 @@ __device__ __forceinline__ u32 block_scan(u32 x, u32* space, u32* total) {
     if (lane_of() >= by) inclusive += other;
   }
   if (lane_of() == 31) space[warp_of()] = inclusive;
-  __syncthreads();
-  u32 before = 0, all = 0;
-  for (u32 w = 0; w < warps_of(); ++w) {
-    if (w < warp_of()) before += space[w];
-    all += space[w];
-  }
-  __syncthreads();
-  *total = all;
-  return before + inclusive - x;
+  return warps_before(space, total) + inclusive - x;
 }
 
 // From the sums of the lanes l and l + 32 of each thread: the tree of halves of the score, in every lane.

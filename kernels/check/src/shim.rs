@@ -112,17 +112,7 @@ impl Device for Shim {
     fn launch(&self, kernel: &str, grid: [u32; 3], arguments: &[Argument<'_, Memory>]) -> Result<(), DeviceError> {
         let seed = self.seed.get();
         self.seed.set(seed + 1);
-        // Words of eight bytes, of which a kernel reads as many as its parameter has.
-        let mut words: Vec<u64> = arguments
-            .iter()
-            .map(|argument| match argument {
-                Argument::Memory(memory, _) => memory.at as u64,
-                Argument::U32(x) => u64::from(*x),
-                Argument::U64(x) => *x,
-                Argument::F32(x) => u64::from(x.to_bits()),
-                Argument::F64(x) => x.to_bits(),
-            })
-            .collect();
+        let mut words: Vec<u64> = arguments.iter().map(|argument| argument.word(|memory| memory.at as u64)).collect();
         let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let mut call = |name: String| {
             let name = CString::new(name).unwrap_or_default();

@@ -54,6 +54,19 @@ pub enum Argument<'a, M> {
     F64(f64),
 }
 
+impl<M> Argument<'_, M> {
+    /// Its bits in a word of eight bytes, of which a kernel reads as many as its parameter has; `address` is where memory begins.
+    pub fn word(&self, address: impl Fn(&M) -> u64) -> u64 {
+        match self {
+            Self::Memory(memory, _) => address(memory),
+            Self::U32(x) => u64::from(*x),
+            Self::U64(x) => *x,
+            Self::F32(x) => u64::from(x.to_bits()),
+            Self::F64(x) => x.to_bits(),
+        }
+    }
+}
+
 /// What memory holds, or a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

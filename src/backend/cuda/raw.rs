@@ -357,16 +357,7 @@ impl Device for Driver {
         let Some(&function) = self.kernels.get(kernel) else {
             return Err(DeviceError::Failed { what: kernel.to_owned(), reason: "no such kernel".to_owned() });
         };
-        let mut words: Vec<u64> = arguments
-            .iter()
-            .map(|argument| match argument {
-                Argument::Memory(memory, _) => memory.at,
-                Argument::U32(x) => u64::from(*x),
-                Argument::U64(x) => *x,
-                Argument::F32(x) => u64::from(x.to_bits()),
-                Argument::F64(x) => x.to_bits(),
-            })
-            .collect();
+        let mut words: Vec<u64> = arguments.iter().map(|argument| argument.word(|memory| memory.at)).collect();
         let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let (grid, block) = ((grid[0], grid[1], grid[2]), (WIDTH, 1, 1));
         // SAFETY: the arguments are those of the kernel's signature, with memory as long as it needs, which the checked layer has compared; a

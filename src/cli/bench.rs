@@ -100,9 +100,7 @@ fn configured(source: Option<&str>, session: &mut Session) -> Result<(BenchConfi
 fn made(config: &BenchConfig, name: &str) -> Result<Bench, CliError> {
     let mut progress = Progress::new(1);
     let wanted = config.interference;
-    let bench = Bench::generate_watched(config, &mut |largest| {
-        progress.set(0, &format!("features, largest interference {largest:.3}, wanted {wanted}"));
-    });
+    let bench = Bench::generate_watched(config, &mut |largest| progress.features(largest, wanted));
     progress.finish();
     bench.map_err(|error| CliError::Request(format!("{name}: {error}")))
 }

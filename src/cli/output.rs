@@ -128,6 +128,11 @@ impl Progress {
         }
     }
 
+    /// Says how far the features of a bench have come that are made with at most this interference.
+    pub fn features(&mut self, largest: f64, wanted: f64) {
+        self.set(0, &format!("features, largest interference {largest:.3}, wanted {wanted}"));
+    }
+
     /// Removes the bar.
     pub fn finish(self) {
         self.bar.finish_and_clear();

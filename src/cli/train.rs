@@ -2,6 +2,7 @@
 
 use super::interrupt::Deferred;
 use super::output::{Progress, duration};
+use super::trained::prepare;
 use super::{Answer, CliError, Session};
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, Driver, Options};
@@ -183,7 +184,7 @@ impl Run<'_> {
         let Self { name, folder, opening, until, device } = self;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
-        let prepared;
+        let prepared: Prepared;
         let (mut directory, found);
         if let Some(bench) = &checked.experiment().bench {
             let plan = checked.plan(Facts::of_bench(bench)).map_err(|error| request(error.to_string()))?;
@@ -191,9 +192,9 @@ impl Run<'_> {
             if let Found::Finished(text) = &found {
                 return Ok(Trained::Before(finished(text, folder)?));
             }
-            prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+            prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
         } else {
-            prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+            prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
             (directory, found) = open(folder, &prepared.checked, &prepared.plan, opening)?;
         }
         let state = match found {

@@ -1,13 +1,14 @@
 //! A trained model with the experiment that it is of, for the commands that look at one.
 
+use super::output::Progress;
 use super::{CliError, Session};
 use crate::io::saelens;
 use crate::sdl::{Anchors, Model, Objective, Shape};
-use crate::train::check::Plan;
+use crate::train::check::{Checked, Plan};
 use crate::train::config::Experiment;
 use crate::train::data::Data;
 use crate::train::directory::CONFIG;
-use crate::train::session::Prepared;
+use crate::train::session::{PrepareError, Prepared};
 use std::path::Path;
 
 /// A model, the data of its run, and what its backend is to be made for.
@@ -43,7 +44,7 @@ impl Trained {
             return Err(CliError::Request(format!("{message}; `sdlab train CONFIG --resume` finishes a run")));
         }
         let read = saelens::read(folder).map_err(|error| CliError::Request(error.to_string()))?.model;
-        let Prepared { data, mut plan, .. } = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+        let Prepared { data, mut plan, .. } = prepare(checked).map_err(|error| request(error.to_string()))?;
         let folder = folder.display().to_string();
         let Shape { n_p, n_r, n_q } = read.shape();
         let expected = plan.spec.shape;
@@ -60,4 +61,13 @@ impl Trained {
         }
         Ok(Self { name, folder, data, plan, model: read })
     }
+}
+
+/// Makes the bench of an experiment, with progress, or opens its files.
+pub(super) fn prepare(checked: Checked) -> Result<Prepared, PrepareError> {
+    let wanted = checked.experiment().bench.as_ref().map_or(0.0, |bench| bench.interference);
+    let mut progress = Progress::new(1);
+    let prepared = Prepared::new_watched(checked, &mut |largest| progress.features(largest, wanted));
+    progress.finish();
+    prepared
 }

@@ -50,10 +50,18 @@ impl Prepared {
     /// # Errors
     /// See [`PrepareError`].
     pub fn new(checked: Checked) -> Result<Self, PrepareError> {
+        Self::new_watched(checked, &mut |_| {})
+    }
+
+    /// The same; while a bench is made, `watch` is told the largest interference so far.
+    ///
+    /// # Errors
+    /// See [`PrepareError`].
+    pub fn new_watched(checked: Checked, watch: &mut dyn FnMut(f64)) -> Result<Self, PrepareError> {
         let experiment = checked.experiment();
         let data = match (&experiment.bench, &experiment.data) {
             (_, Some(files)) => Data::Rows(Box::new(Mapped::open(files)?)),
-            (bench, None) => Data::Bench(Box::new(Bench::generate(&bench.clone().unwrap_or_default())?)),
+            (bench, None) => Data::Bench(Box::new(Bench::generate_watched(&bench.clone().unwrap_or_default(), watch)?)),
         };
         let mut plan = checked.plan(Facts::of(&data))?;
         if let Some(known) = &experiment.anchors {

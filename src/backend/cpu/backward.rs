@@ -1,12 +1,13 @@
 //! Gradients of sparse codes, latent by latent.
 
 use super::codes::{ByLatent, Entry};
-use super::simd::{Isa, Kernel, Simd};
+use super::simd::{Isa, Kernel, Simd, WIDTH};
 use super::state::{CHUNK, Grads, Params};
-use super::vector::{add_scaled, gather, score, squared_norm};
+use super::vector::{add_scaled, squared_norm};
 use crate::backend::score::exp;
-use crate::sdl::Parameter;
+use crate::sdl::{Parameter, Shape};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// What codes reconstruct, and what they cost.
 #[derive(Clone, Copy)]
@@ -78,6 +79,12 @@ pub struct Terms {
 }
 
 impl Backward<'_> {
+    /// Times the residual: what an entry adds to the decoder column.
+    #[inline(always)]
+    fn forward(&self, entry: &Entry) -> f32 {
+        (2.0 * self.weights[entry.row as usize]) as f32 * entry.z
+    }
+
     /// The terms of an entry, from the products of the residuals with v_i. `norm` is c_i.
     #[inline(always)]
     pub fn terms(&self, source: &Source<'_>, i: usize, entry: &Entry, norm: f32, by_code: f32, by_gate: f32) -> Terms {
@@ -85,7 +92,7 @@ impl Backward<'_> {
         let factor = (2.0 * weight) as f32;
         let penalty = (weight * source.l1) as f32;
         let by_code = factor * by_code;
-        let forward = factor * entry.z;
+        let forward = self.forward(entry);
         match &source.gate {
             None => {
                 let sign = if entry.z == 0.0 { 0.0 } else { entry.z.signum() };
@@ -106,16 +113,309 @@ impl Backward<'_> {
     }
 
     /// Writes the rows of the latents that have entries, and marks them; adds to rows that are marked already if `add`.
+    ///
+    /// An entry reads a row of residuals and a row of x', as far apart as they come: from main memory, that is what the step waits for. Hence
+    /// [`panels`] of columns at a time: the rows of a panel stay in the cache of a core, and what a latent sums up stays in registers.
     pub fn run(self, source: &Source<'_>, codes: &ByLatent, add: bool, grads: &mut Grads) {
-        let shape = self.params.shape();
-        let Grads { encoder, decoder, live, sums, .. } = grads;
-        let rows = encoder.par_chunks_mut(CHUNK * shape.n_p).zip(decoder.par_chunks_mut(CHUNK * shape.n_r));
-        let marks = live.par_chunks_mut(CHUNK).zip(sums.par_chunks_mut(CHUNK));
-        rows.zip(marks).enumerate().for_each(|(chunk, ((encoder, decoder), (live, sums)))| {
+        let Shape { n_p, n_r, .. } = self.params.shape();
+        let Grads { encoder, decoder, live, sums, scratch, .. } = grads;
+        let Scratch { panel, products, gates } = scratch;
+        if !add {
+            live.fill(false);
+            sums.fill(Sums::default());
+        }
+        products.clear();
+        products.resize(codes.entries.len(), 0.0);
+        gates.clear();
+        gates.resize(if source.gate.is_some() { codes.entries.len() } else { 0 }, 0.0);
+        let mut chunks = Vec::with_capacity(live.len().div_ceil(CHUNK));
+        let (mut products, mut gates) = (products.as_mut_slice(), gates.as_mut_slice());
+        let (mut encoder, mut decoder) = (encoder.as_mut_slice(), decoder.as_mut_slice());
+        for (chunk, (live, sums)) in live.chunks_mut(CHUNK).zip(sums.chunks_mut(CHUNK)).enumerate() {
             let first = chunk * CHUNK;
-            self.isa.run(Latents { of: self, source, codes, add, first, encoder, decoder, live, sums });
-        });
+            let entries = codes.offsets[first + live.len()] - codes.offsets[first];
+            let gated = if source.gate.is_some() { entries } else { 0 };
+            chunks.push(Chunk {
+                first,
+                encoder: take(&mut encoder, live.len() * n_p),
+                decoder: take(&mut decoder, live.len() * n_r),
+                products: take(&mut products, entries),
+                gates: take(&mut gates, gated),
+                live,
+                sums,
+            });
+        }
+        let rows = self.weights.len();
+        let lines = rows * source.parts;
+        for columns in panels(n_r, lines) {
+            pack(source.residuals, n_r, &columns, lines, panel);
+            let panel = Panel { of: self, source, codes, rows: panel, columns };
+            chunks.par_iter_mut().for_each(|chunk| self.isa.run(Decoder { panel: &panel, chunk }));
+        }
+        if let Some(gate) = &source.gate {
+            for columns in panels(n_r, rows) {
+                pack(gate.residuals, n_r, &columns, rows, panel);
+                let panel = Panel { of: self, source, codes, rows: panel, columns };
+                chunks.par_iter_mut().for_each(|chunk| self.isa.run(Gates { panel: &panel, chunk }));
+            }
+        }
+        chunks.par_iter_mut().for_each(|chunk| self.isa.run(Latents { of: self, source, codes, chunk }));
+        for columns in panels(n_p, rows) {
+            pack(self.x, n_p, &columns, rows, panel);
+            let panel = Panel { of: self, source, codes, rows: panel, columns };
+            chunks.par_iter_mut().for_each(|chunk| self.isa.run(Encoder { panel: &panel, chunk }));
+        }
+        for (i, live) in live.iter_mut().enumerate() {
+            *live |= !codes.of(i).is_empty();
+        }
     }
+}
+
+/// Scratch of [`Backward::run`].
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    panel: Vec<f32>,
+    /// For every entry the product of its residual with v_i, and then what it adds of x'.
+    products: Vec<f32>,
+    /// For every entry the product of the residual of its gate with v_i.
+    gates: Vec<f32>,
+}
+
+/// Columns of a strip: eight vectors, as many sums as 16 registers hold beside what else is needed.
+const STRIP: usize = 8 * WIDTH;
+
+/// Bytes of a panel, if one strip is not more already: what a core has for itself.
+const CACHE: usize = 1 << 20;
+
+/// Columns of d, in strips as many at a time as the cache of a core holds of so many rows.
+fn panels(d: usize, rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let strips = CACHE / (size_of::<f32>() * STRIP * rows.max(1));
+    let width = STRIP * strips.max(1);
+    (0..d).step_by(width).map(move |first| first..d.min(first + width))
+}
+
+/// The first numbers of a slice, which keeps the others.
+fn take<'a>(rest: &mut &'a mut [f32], count: usize) -> &'a mut [f32] {
+    let (first, others) = std::mem::take(rest).split_at_mut(count);
+    *rest = others;
+    first
+}
+
+/// Copies columns of a table with rows of d numbers, with zeros up to whole strips.
+fn pack(table: &[f32], d: usize, columns: &Range<usize>, rows: usize, panel: &mut Vec<f32>) {
+    let stride = columns.len().next_multiple_of(STRIP);
+    panel.resize(rows * stride, 0.0);
+    panel.par_chunks_exact_mut(stride).zip(table.par_chunks_exact(d)).with_min_len(64).for_each(|(line, row)| {
+        let (line, rest) = line.split_at_mut(columns.len());
+        line.copy_from_slice(&row[columns.clone()]);
+        rest.fill(0.0);
+    });
+}
+
+/// A few latents, with what is theirs.
+struct Chunk<'a> {
+    first: usize,
+    encoder: &'a mut [f32],
+    decoder: &'a mut [f32],
+    /// Which of them have had a gradient before.
+    live: &'a [bool],
+    sums: &'a mut [Sums],
+    products: &'a mut [f32],
+    gates: &'a mut [f32],
+}
+
+/// Some columns of a table, and what they are for.
+struct Panel<'a> {
+    of: Backward<'a>,
+    source: &'a Source<'a>,
+    codes: &'a ByLatent,
+    rows: &'a [f32],
+    columns: Range<usize>,
+}
+
+impl Panel<'_> {
+    /// The row that an entry has in a table of one row per sample and part.
+    #[inline(always)]
+    fn line(&self, entry: &Entry) -> usize {
+        entry.row as usize * self.source.parts + usize::from(entry.level)
+    }
+
+    /// The first columns of the strips.
+    #[inline(always)]
+    fn strips(&self) -> impl Iterator<Item = usize> {
+        self.columns.clone().step_by(STRIP)
+    }
+
+    /// A strip of one row.
+    #[inline(always)]
+    fn row(&self, line: usize, strip: usize) -> &[[f32; WIDTH]; STRIP / WIDTH] {
+        let stride = self.columns.len().next_multiple_of(STRIP);
+        let at = line * stride + strip - self.columns.start;
+        &self.rows[at..at + STRIP].as_chunks::<WIDTH>().0.as_chunks().0[0]
+    }
+
+    /// The same strip of a row of another table with d columns.
+    #[inline(always)]
+    fn part(&self, row: usize, d: usize, strip: usize) -> Range<usize> {
+        row * d + strip..row * d + self.columns.end.min(strip + STRIP)
+    }
+
+    /// Asks for the columns of a row of another table, if there is that row.
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, table: &[f32], row: usize, d: usize) {
+        if let Some(row) = table.get(row * d + self.columns.start..row * d + self.columns.end) {
+            row.chunks(LINE).for_each(|line| s.prefetch(&line[0]));
+        }
+    }
+}
+
+/// Numbers of a cache line.
+const LINE: usize = 16;
+
+/// How many latents ahead the rows are asked for, which lie a page or more apart.
+const AHEAD: usize = 3;
+
+/// Numbers of a strip, with zeros after the last column.
+#[inline(always)]
+fn padded(part: &[f32]) -> [f32; STRIP] {
+    let mut all = [0.0; STRIP];
+    all[..part.len()].copy_from_slice(part);
+    all
+}
+
+/// The part of ∂loss/∂v_i, and of the products of residuals with v_i, that the columns of a panel make.
+struct Decoder<'a, 'b> {
+    panel: &'a Panel<'a>,
+    chunk: &'a mut Chunk<'b>,
+}
+
+impl Kernel for Decoder<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { panel, chunk } = self;
+        let (of, n_r) = (panel.of, panel.of.params.shape().n_r);
+        let mut products = &mut *chunk.products;
+        for (j, live) in chunk.live.iter().enumerate() {
+            let own = panel.codes.of(chunk.first + j);
+            if own.is_empty() {
+                continue;
+            }
+            panel.prefetch(s, of.params.decoder(), chunk.first + j + AHEAD, n_r);
+            panel.prefetch(s, chunk.decoder, j + AHEAD, n_r);
+            let products = take(&mut products, own.len());
+            for strip in panel.strips() {
+                let v = padded(&of.params.decoder()[panel.part(chunk.first + j, n_r, strip)]);
+                let out = &mut chunk.decoder[panel.part(j, n_r, strip)];
+                let mut sums = Registers::new(s, if *live { padded(out) } else { [0.0; STRIP] });
+                for (entry, product) in own.iter().zip(&mut *products) {
+                    let row = panel.row(panel.line(entry), strip);
+                    *product += dot(s, row, &v);
+                    sums.add(s, of.forward(entry), row);
+                }
+                sums.store(s, out);
+            }
+        }
+    }
+}
+
+/// The part of the products of gates' residuals with v_i that the columns of a panel make.
+struct Gates<'a, 'b> {
+    panel: &'a Panel<'a>,
+    chunk: &'a mut Chunk<'b>,
+}
+
+impl Kernel for Gates<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { panel, chunk } = self;
+        let n_r = panel.of.params.shape().n_r;
+        let mut gates = &mut *chunk.gates;
+        for i in chunk.first..chunk.first + chunk.live.len() {
+            let own = panel.codes.of(i);
+            let gates = take(&mut gates, own.len());
+            for strip in panel.strips() {
+                let v = padded(&panel.of.params.decoder()[panel.part(i, n_r, strip)]);
+                for (entry, product) in own.iter().zip(&mut *gates) {
+                    *product += dot(s, panel.row(entry.row as usize, strip), &v);
+                }
+            }
+        }
+    }
+}
+
+/// The part of ∂loss/∂w_i that the columns of a panel make.
+struct Encoder<'a, 'b> {
+    panel: &'a Panel<'a>,
+    chunk: &'a mut Chunk<'b>,
+}
+
+impl Kernel for Encoder<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { panel, chunk } = self;
+        let n_p = panel.of.params.shape().n_p;
+        let mut products = &mut *chunk.products;
+        for (j, live) in chunk.live.iter().enumerate() {
+            let own = panel.codes.of(chunk.first + j);
+            if own.is_empty() {
+                continue;
+            }
+            panel.prefetch(s, chunk.encoder, j + AHEAD, n_p);
+            let factors = take(&mut products, own.len());
+            for strip in panel.strips() {
+                let out = &mut chunk.encoder[panel.part(j, n_p, strip)];
+                let mut sums = Registers::new(s, if *live { padded(out) } else { [0.0; STRIP] });
+                for (entry, factor) in own.iter().zip(&*factors) {
+                    sums.add(s, *factor, panel.row(entry.row as usize, strip));
+                }
+                sums.store(s, out);
+            }
+        }
+    }
+}
+
+/// The sums of one latent over the columns of a panel.
+struct Registers<S: Simd>([S::V; STRIP / WIDTH]);
+
+impl<S: Simd> Registers<S> {
+    #[inline(always)]
+    fn new(s: S, from: [f32; STRIP]) -> Self {
+        let mut sums = [s.splat(0.0); STRIP / WIDTH];
+        for (sum, from) in sums.iter_mut().zip(from.as_chunks::<WIDTH>().0) {
+            *sum = s.load(from);
+        }
+        Self(sums)
+    }
+
+    #[inline(always)]
+    fn add(&mut self, s: S, factor: f32, row: &[[f32; WIDTH]; STRIP / WIDTH]) {
+        let factor = s.splat(factor);
+        for (sum, row) in self.0.iter_mut().zip(row) {
+            *sum = s.fma(factor, s.load(row), *sum);
+        }
+    }
+
+    #[inline(always)]
+    fn store(self, s: S, out: &mut [f32]) {
+        let mut all = [0.0; STRIP];
+        for (sum, out) in self.0.into_iter().zip(all.as_chunks_mut::<WIDTH>().0) {
+            s.store(sum, out);
+        }
+        out.copy_from_slice(&all[..out.len()]);
+    }
+}
+
+/// The product over the columns of a panel.
+#[inline(always)]
+fn dot<S: Simd>(s: S, row: &[[f32; WIDTH]; STRIP / WIDTH], v: &[f32; STRIP]) -> f32 {
+    let mut sums = [s.splat(0.0); 2];
+    for (l, (a, b)) in row.iter().zip(v.as_chunks::<WIDTH>().0).enumerate() {
+        sums[l % 2] = s.fma(s.load(a), s.load(b), sums[l % 2]);
+    }
+    s.sum(s.add(sums[0], sums[1]))
 }
 
 /// Copies the sums to the parameters that are one number per latent.
@@ -133,79 +433,42 @@ pub fn spread(grads: &mut Grads) {
     }
 }
 
-struct Latents<'a> {
+/// What the entries of a few latents add, from the products with v_i.
+struct Latents<'a, 'b> {
     of: Backward<'a>,
     source: &'a Source<'a>,
     codes: &'a ByLatent,
-    add: bool,
-    first: usize,
-    encoder: &'a mut [f32],
-    decoder: &'a mut [f32],
-    live: &'a mut [bool],
-    sums: &'a mut [Sums],
+    chunk: &'a mut Chunk<'b>,
 }
 
-impl Kernel for Latents<'_> {
+impl Kernel for Latents<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { of, source, codes, add, first, encoder, decoder, live, sums } = self;
-        let shape = of.params.shape();
-        let rows = encoder.chunks_exact_mut(shape.n_p).zip(decoder.chunks_exact_mut(shape.n_r));
-        for (j, ((encoder, decoder), (live, sum))) in rows.zip(live.iter_mut().zip(sums)).enumerate() {
-            let own = codes.of(first + j);
-            if !add {
-                (*live, *sum) = (false, Sums::default());
-            }
+        let Self { of, source, codes, chunk } = self;
+        let n_r = of.params.shape().n_r;
+        let by_norm = of.l1_by_decoder_norm && source.l1 != 0.0;
+        let (mut products, mut gates) = (&mut *chunk.products, &*chunk.gates);
+        for (j, sum) in chunk.sums.iter_mut().enumerate() {
+            let i = chunk.first + j;
+            let own = codes.of(i);
             if own.is_empty() {
                 continue;
             }
-            if !std::mem::replace(live, true) {
-                encoder.fill(0.0);
-                decoder.fill(0.0);
+            let v = &of.params.decoder()[i * n_r..(i + 1) * n_r];
+            let norm = if by_norm { squared_norm(s, v).sqrt() } else { 1.0 };
+            let mut pull = 0.0;
+            let by_gate;
+            (by_gate, gates) = gates.split_at(own.len().min(gates.len()));
+            for (e, (entry, product)) in own.iter().zip(take(&mut products, own.len())).enumerate() {
+                let terms = of.terms(source, i, entry, norm, *product, by_gate.get(e).copied().unwrap_or(0.0));
+                *product = terms.back;
+                pull += terms.pull;
+                sum.add(terms.sum);
             }
-            add_entries(s, &of, source, first + j, own, Row { encoder, decoder, sum });
+            if by_norm && norm > 0.0 {
+                add_scaled(s, &mut chunk.decoder[j * n_r..(j + 1) * n_r], v, pull / norm);
+            }
         }
-    }
-}
-
-/// The gradients of one latent.
-struct Row<'a> {
-    encoder: &'a mut [f32],
-    decoder: &'a mut [f32],
-    sum: &'a mut Sums,
-}
-
-#[inline(always)]
-fn add_entries<S: Simd>(s: S, of: &Backward<'_>, source: &Source<'_>, i: usize, own: &[Entry], row: Row<'_>) {
-    let n_r = row.decoder.len();
-    let v = &of.params.decoder()[i * n_r..(i + 1) * n_r];
-    let by_norm = of.l1_by_decoder_norm && source.l1 != 0.0;
-    let norm = if by_norm { squared_norm(s, v).sqrt() } else { 1.0 };
-    let line = |entry: &Entry| entry.row as usize * source.parts + usize::from(entry.level);
-    let residual = |entry: &Entry| &source.residuals[line(entry) * n_r..][..n_r];
-    let mut pull = 0.0;
-    for (at, four) in own.chunks(4).enumerate() {
-        for next in own[at * 4..].iter().skip(4).take(4) {
-            residual(next).chunks(16).take(4).for_each(|line| s.prefetch(&line[0]));
-        }
-        let (mut forward, mut back) = ([(0, 0.0); 4], [(0, 0.0); 4]);
-        for ((entry, forward), back) in four.iter().zip(&mut forward).zip(&mut back) {
-            let by_code = score(s, residual(entry), v);
-            let by_gate = match &source.gate {
-                Some(gate) => score(s, &gate.residuals[entry.row as usize * n_r..][..n_r], v),
-                None => 0.0,
-            };
-            let terms = of.terms(source, i, entry, norm, by_code, by_gate);
-            *forward = (line(entry) as u32, terms.forward);
-            *back = (entry.row, terms.back);
-            pull += terms.pull;
-            row.sum.add(terms.sum);
-        }
-        gather(s, row.decoder, source.residuals, &forward[..four.len()]);
-        gather(s, row.encoder, of.x, &back[..four.len()]);
-    }
-    if by_norm && norm > 0.0 {
-        add_scaled(s, row.decoder, v, pull / norm);
     }
 }

@@ -1,6 +1,6 @@
 //! What lives on the host between the operations: parameters, moments, samples, gradients.
 
-use super::backward::Sums;
+use super::backward::{Scratch, Sums};
 use super::integer::{LONGEST, Packed};
 use super::screen::{HUGE, norm_above};
 use super::simd::Isa;
@@ -158,6 +158,8 @@ pub struct Grads {
     /// Squared norms of the gradient, one number for each chunk of latents.
     pub(super) squares: Vec<f64>,
     pub(super) norm: f64,
+    /// Scratch.
+    pub(super) scratch: Scratch,
 }
 
 impl Grads {
@@ -172,6 +174,7 @@ impl Grads {
             rest: Tensors::zeros(shape, rest),
             squares: vec![0.0; shape.n_q.div_ceil(CHUNK)],
             norm: 0.0,
+            scratch: Scratch::default(),
         }
     }
 }

@@ -209,8 +209,12 @@ fn steps_have_the_same_bits_at_any_number_of_threads() {
 
 #[test]
 fn gradients_are_those_of_a_plain_computation_in_f64() {
-    let shape = Shape { n_p: 21, n_r: 33, n_q: 60 };
-    let (rows, k) = (19, 6);
+    compare_gradients(Shape { n_p: 21, n_r: 33, n_q: 60 }, 19, 6);
+    // Several strips in a panel, several panels, and columns beside both.
+    compare_gradients(Shape { n_p: 150, n_r: 200, n_q: 12 }, 1400, 3);
+}
+
+fn compare_gradients(shape: Shape, rows: usize, k: usize) {
     let mut spec = Spec::plain(shape, rows);
     spec.reconstructs_its_input = false;
     let cpu = Cpu::new(spec);

@@ -95,6 +95,16 @@ KERNEL(backward)
 }
 REGISTER(backward)
 
+// Zeros for the gradients of latents that have none, so that they can be added to those of other ranks.
+// Grid: one block a latent. Traffic: 4 (n_p + n_r) bytes written for a latent without a gradient. Floor: the same.
+KERNEL(clear_silent)(const u32* __restrict__ live, float* __restrict__ g_w, float* __restrict__ g_v, u32 n_p, u32 n_r) {
+  u32 i = blockIdx.x;
+  if (live[i] != 0) return;
+  for (u32 k = threadIdx.x; k < n_p; k += blockDim.x) g_w[(u64)i * n_p + k] = 0.0f;
+  for (u32 k = threadIdx.x; k < n_r; k += blockDim.x) g_v[(u64)i * n_r + k] = 0.0f;
+}
+REGISTER(clear_silent)
+
 // Straight-through estimates in log θ: −Σ (θ² (⟨v_i, u_b⟩ + w_b λ₁ c_i sign z_b) + w_b λ₀ θ)/ε over the codes near their threshold.
 // Grid: one block a latent. Traffic: 4 n_r bytes a code. Floor: the same.
 KERNEL(band)

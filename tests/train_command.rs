@@ -248,3 +248,35 @@ fn ten_samples_of_ones_own_train_and_a_hole_is_named() {
     let text = error(&place.train(&place.run("other"), &[]));
     assert!(text.contains("row 5, column 1: expected a finite number"), "{text}");
 }
+
+#[test]
+fn ranks_that_do_not_fit_a_device_are_refused_in_one_line_before_anything_is_begun() {
+    let place = Place::new(&EXPERIMENT.replace("log_every = 1\n", "log_every = 1\nranks = 2\n"));
+    let meeting = place.run("meeting").display().to_string();
+    for (options, expected) in [
+        (vec!["--device", "cuda"], "2 ranks are as many processes, each with a --rank from 0 and the same --meeting"),
+        (vec!["--device", "cuda", "--rank", "2", "--meeting", &meeting], "expected less than the 2 of train.ranks"),
+        (vec!["--device", "reference"], "train.ranks: expected 1 unless --device is cpu or cuda, found 2"),
+        (vec!["--rank", "0", "--meeting", &meeting], "--rank: expected --device cuda"),
+        (vec!["--screen", "bf16"], "--screen: expected --device cuda or auto"),
+    ] {
+        let run = place.run("refused");
+        let refused = place.train(&run, &options);
+        assert_eq!(status(&refused), 2, "{options:?}");
+        let text = error(&refused);
+        assert!(text.contains(expected), "{options:?}: {text}");
+        assert!(!run.exists(), "nothing was begun");
+    }
+}
+
+#[test]
+fn two_ranks_train_into_one_folder_and_repeat_byte_for_byte() {
+    let ranks = EXPERIMENT.replace("1500", "30").replace("steps = [300, 700]", "steps = [10]");
+    let place = Place::new(&ranks.replace("log_every = 1\n", "log_every = 1\nranks = 2\n"));
+    let (whole, parts) = (place.run("whole"), place.run("parts"));
+    assert_eq!(status(&place.train(&whole, &[])), 0);
+    assert_eq!(status(&place.train(&parts, &["--max-steps", "13", "--threads", "1"])), 0);
+    assert_eq!(status(&place.train(&parts, &["--resume"])), 0);
+    assert_same(&whole, &parts);
+    assert!(fs::read_to_string(whole.join("provenance.json")).unwrap().contains("2 ranks"));
+}

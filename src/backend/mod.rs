@@ -13,6 +13,7 @@
 //! | [`reference`](mod@reference) | f64, dense, plain loops: what the others are compared with |
 //! | [`cpu`] | f32, at the machine's limit |
 //! | [`cuda`] | f32 on a GPU, never run on one so far |
+//! | [`collective::Ranked`] | one of them as one rank of several that train together |
 //!
 //! # What a step computes
 //!
@@ -69,6 +70,7 @@
 //! [`score::score`], products accumulated in 64 lanes by fused multiply-adds and summed in a fixed tree. Screens may only discard what provably
 //! cannot be selected by that score. Ties go to the lower latent; NaN is never selected while a number is left.
 
+pub mod collective;
 #[cfg(any(test, sdlab_kernels))]
 pub mod conformance;
 #[cfg(not(sdlab_kernels))]
@@ -215,6 +217,10 @@ pub trait Backend {
     /// The first failure of a device, if there was one: everything after it was left out, and numbers that were downloaded since are NaN.
     fn failure(&self) -> Option<String> {
         None
+    }
+    /// True where it is true for any of the ranks that train together, of which a backend is the only one unless it says otherwise.
+    fn agreed(&self, stop: bool) -> bool {
+        stop
     }
 
     /// Uploads a model.

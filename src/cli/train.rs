@@ -4,16 +4,20 @@ use super::interrupt::Deferred;
 use super::output::{Progress, duration};
 use super::trained::prepare;
 use super::{Answer, CliError, Session};
+use crate::backend::Backend;
+use crate::backend::collective::Ranked;
 use crate::backend::cpu::Cpu;
-use crate::backend::cuda::{Cuda, Driver, Options};
+use crate::backend::cuda::nccl::Nccl;
+use crate::backend::cuda::{Cuda, Driver, Encoder, Options};
 use crate::backend::reference::Reference;
 use crate::stats::{Cell, Kind, Table};
 use crate::train::check::{Checked, Facts, Plan};
+use crate::train::checkpoint;
 use crate::train::config::Experiment;
 use crate::train::data::{Data, Mapped};
 use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
 use crate::train::run::{End, Record, State};
-use crate::train::session::{Display, Finish, Outcome, Prepared, train};
+use crate::train::session::{Display, Finish, Outcome, Prepared, follow, train, train_on_ranks};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -47,6 +51,38 @@ pub struct Arguments {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = Where::Cpu)]
     device: Where,
+    /// How a GPU finds what a top-k may select; it changes no result
+    #[arg(long, value_enum, value_name = "HOW")]
+    screen: Option<Screen>,
+    /// One of the ranks of the experiment, on the GPU of this number; each rank is a process
+    #[arg(long, value_name = "R", requires = "meeting")]
+    rank: Option<usize>,
+    /// A file that does not exist yet, by which the ranks find each other
+    #[arg(long, value_name = "FILE", requires = "rank")]
+    meeting: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Screen {
+    /// None: all scores exactly
+    Exact,
+    /// A product in f32
+    F32,
+    /// A product in tf32, on tensor cores [the default]
+    Tf32,
+    /// A product in bf16, on tensor cores
+    Bf16,
+}
+
+impl Screen {
+    fn encoder(self) -> Encoder {
+        match self {
+            Self::Exact => Encoder::Exact,
+            Self::F32 => Encoder::F32,
+            Self::Tf32 => Encoder::Tf32,
+            Self::Bf16 => Encoder::Bf16,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,7 +121,7 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   [schedule]
   warm_up = 0.05                             a share of all steps; an integer counts steps
   [train]
-  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau
+  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau, ranks
 
 The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
 with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the
@@ -115,8 +151,15 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         (_, true) => Opening::Force,
         _ => Opening::New,
     };
-    let device = open_device(arguments.device, session)?;
-    let run = Run { name: &name, folder: &folder, opening, until: arguments.max_steps, device };
+    fits(arguments, checked.experiment().train.ranks)?;
+    let device = open_device(arguments.device, arguments.rank.unwrap_or(0), session)?;
+    let encoder = arguments.screen.map_or_else(Encoder::default, Screen::encoder);
+    let rank = arguments.rank.zip(arguments.meeting.as_deref());
+    let options = Options { encoder, ..Options::default() };
+    let run = Run { name: &name, folder: &folder, opening, until: arguments.max_steps, device, options, rank };
+    if arguments.rank.is_some_and(|rank| rank > 0) {
+        return run.follow(checked, session);
+    }
     match run.train(checked, "", session)? {
         Trained::Before(outcome) => again(&outcome, &folder, session),
         Trained::Now { finish, steps, interrupted } => {
@@ -134,6 +177,10 @@ struct Run<'a> {
     opening: Opening,
     until: Option<u64>,
     device: Computes,
+    /// Of a GPU.
+    options: Options,
+    /// The number of this process among those that train together, and where they meet.
+    rank: Option<(usize, &'a Path)>,
 }
 
 /// What computes.
@@ -143,12 +190,34 @@ enum Computes {
     Reference,
 }
 
+/// Which options go together.
+fn fits(arguments: &Arguments, ranks: usize) -> Result<(), CliError> {
+    let refused = |text: String| Err(CliError::Request(text));
+    if arguments.screen.is_some() && !matches!(arguments.device, Where::Cuda | Where::Auto) {
+        return refused("--screen: expected --device cuda or auto".to_owned());
+    }
+    match (arguments.device, arguments.rank) {
+        (Where::Cuda, Some(rank)) if rank >= ranks => {
+            refused(format!("--rank: expected less than the {ranks} of train.ranks, found {rank}"))
+        }
+        (Where::Cuda, Some(_)) => Ok(()),
+        (_, Some(_)) => refused("--rank: expected --device cuda; on the processor ranks are threads".to_owned()),
+        (Where::Cuda, None) if ranks > 1 => refused(format!(
+            "--device cuda: {ranks} ranks are as many processes, each with a --rank from 0 and the same --meeting"
+        )),
+        (Where::Auto | Where::Reference, None) if ranks > 1 => {
+            refused(format!("train.ranks: expected 1 unless --device is cpu or cuda, found {ranks}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Before anything else is done: a device that is missing is known at once.
-fn open_device(device: Where, session: &Session) -> Result<Computes, CliError> {
+fn open_device(device: Where, number: usize, session: &Session) -> Result<Computes, CliError> {
     let opened = match device {
         Where::Cpu => return Ok(Computes::Cpu),
         Where::Reference => return Ok(Computes::Reference),
-        Where::Cuda | Where::Auto => Driver::open(0),
+        Where::Cuda | Where::Auto => Driver::open(i32::try_from(number).unwrap_or(i32::MAX)),
     };
     match opened {
         Ok(driver) => Ok(Computes::Cuda(Box::new(driver))),
@@ -176,12 +245,13 @@ pub(super) fn resume(
     label: &str,
     session: &Session,
 ) -> Result<Trained, CliError> {
-    Run { name, folder, opening: Opening::Resume, until: None, device: Computes::Cpu }.train(checked, label, session)
+    let (opening, device, options) = (Opening::Resume, Computes::Cpu, Options::default());
+    Run { name, folder, opening, until: None, device, options, rank: None }.train(checked, label, session)
 }
 
 impl Run<'_> {
     fn train(self, checked: Checked, label: &str, session: &Session) -> Result<Trained, CliError> {
-        let Self { name, folder, opening, until, device } = self;
+        let Self { name, folder, opening, until, device, options, rank } = self;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
         let prepared: Prepared;
@@ -209,10 +279,19 @@ impl Run<'_> {
         let mut bar = Bar::new(&prepared.plan, state.as_deref(), label);
         let spec = prepared.plan.spec.clone();
         let finish = match device {
-            Computes::Cpu => train(&prepared, &Cpu::new(spec), &mut directory, state.as_deref(), until, &mut bar),
+            Computes::Cpu => train_on_ranks(&prepared, Cpu::new, &mut directory, state.as_deref(), until, &mut bar),
             Computes::Cuda(driver) => {
-                let backend = Cuda::on(*driver, spec, Options::default());
-                train(&prepared, &backend, &mut directory, state.as_deref(), until, &mut bar)
+                let join = |(rank, meeting)| Nccl::join(&driver, rank, prepared.plan.ranks, meeting);
+                let team = rank.map(join).transpose().map_err(|error| request(error.to_string()))?;
+                let make = |spec| Cuda::on(*driver, spec, options);
+                let state = state.as_deref();
+                match &team {
+                    Some(team) => {
+                        let backend = Ranked::new(team, spec, make);
+                        train(&prepared, &backend, &mut directory, state, until, &mut bar)
+                    }
+                    None => train(&prepared, &make(spec), &mut directory, state, until, &mut bar),
+                }
             }
             Computes::Reference => {
                 train(&prepared, &Reference::new(spec), &mut directory, state.as_deref(), until, &mut bar)
@@ -222,6 +301,34 @@ impl Run<'_> {
         bar.progress.finish();
         let finish = Box::new(finish.map_err(|error| request(error.to_string()))?);
         Ok(Trained::Now { finish, steps, interrupted })
+    }
+}
+
+impl Run<'_> {
+    /// A rank that writes nothing: what the first one shows is what all do.
+    fn follow(self, checked: Checked, session: &Session) -> Result<Answer, CliError> {
+        let Self { name, folder, opening, device, options, rank, .. } = self;
+        let request = |error: String| CliError::Request(format!("{name}: {error}"));
+        let (Computes::Cuda(driver), Some((rank, meeting))) = (device, rank) else {
+            return Err(request("--rank: expected --device cuda".to_owned()));
+        };
+        let prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+        // The first rank overwrites it only when all have come.
+        let kept = folder.join(checkpoint::FILE);
+        let state = if opening == Opening::Resume && kept.exists() {
+            Some(checkpoint::read(&kept, &prepared.plan).map_err(|error| request(error.to_string()))?)
+        } else {
+            None
+        };
+        let joined = Nccl::join(&driver, rank, prepared.plan.ranks, meeting);
+        let team = joined.map_err(|error| request(error.to_string()))?;
+        let backend = Ranked::new(&team, prepared.plan.spec.clone(), |spec| Cuda::on(*driver, spec, options));
+        follow(&prepared, &backend, state.as_ref());
+        if let Some(failure) = backend.failure() {
+            return Err(request(failure));
+        }
+        session.output.text(&format!("rank {rank} is done; the run is in {}", folder.display()))?;
+        Ok(Answer::Yes)
     }
 }
 

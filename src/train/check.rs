@@ -59,6 +59,8 @@ pub struct Plan {
     pub steps: u64,
     /// Seed of the start.
     pub seed: u64,
+    /// Ranks that share each batch.
+    pub ranks: usize,
     /// Dead latents that are moved.
     pub resampling: Resampling,
     /// Steps between two observations.
@@ -83,6 +85,8 @@ const MOST_LATENTS: usize = 1 << 24;
 const MOST_WEIGHTS: usize = 1 << 34;
 /// Most samples in a batch.
 const MOST_ROWS: usize = 1 << 20;
+/// Most ranks.
+const MOST_RANKS: usize = 64;
 /// Most steps.
 const MOST_STEPS: u64 = 1 << 40;
 
@@ -219,6 +223,7 @@ fn length(experiment: &Experiment) -> Result {
         ensure((0.0..1.0).contains(&share), "train.plateau", "a share in [0, 1)", share)?;
     }
     within(train.divergence, 1.0, f64::MAX, "train.divergence", "a number >= 1")?;
+    ensure((1..=MOST_RANKS).contains(&train.ranks), "train.ranks", "an integer from 1 to 64", train.ranks)?;
     ensure(train.threads <= 4096, "train.threads", "an integer from 0 to 4096", train.threads)
 }
 
@@ -342,6 +347,7 @@ impl Checked {
             order,
             steps,
             seed: train.seed,
+            ranks: train.ranks,
             resampling: self.0.resampling.clone(),
             log_every: train.log_every,
             checkpoint_every: train.checkpoint_every,
@@ -405,6 +411,8 @@ mod tests {
             ("[train]\nplateau = 1.0", "train.plateau"),
             ("[train]\nplateau = nan", "train.plateau"),
             ("[train]\ndivergence = 0.5", "train.divergence"),
+            ("[train]\nranks = 0", "train.ranks"),
+            ("[train]\nranks = 65", "train.ranks"),
             ("[resampling]\nkind = \"bricken\"\nsteps = [0]", "resampling.steps"),
             ("[resampling]\nkind = \"decrease\"\ndead_after = 0", "resampling.dead_after"),
             ("[resampling]\nkind = \"decrease\"\nsamples = 0", "resampling.samples"),

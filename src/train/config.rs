@@ -233,6 +233,9 @@ pub struct Length {
     pub divergence: f64,
     /// Threads; 0 means all cores. They change no result.
     pub threads: usize,
+    /// Ranks that share the samples of each step and add up their gradients; their number changes where numbers are rounded.
+    #[serde(skip_serializing_if = "is_one")]
+    pub ranks: usize,
 }
 
 impl Default for Length {
@@ -249,8 +252,14 @@ impl Default for Length {
             plateau: None,
             divergence: 1e4,
             threads: 0,
+            ranks: 1,
         }
     }
+}
+
+/// A training on one rank is written as it was before there were several.
+fn is_one(ranks: &usize) -> bool {
+    *ranks == 1
 }
 
 /// Epochs of a training that does not say how long it is.

@@ -228,7 +228,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             if self.plan.plateau.is_some_and(|share| self.epochs.reached(share)) {
                 return Ok(End::Plateau);
             }
-            if watch.stop(self.step) {
+            if self.backend.agreed(watch.stop(self.step)) {
                 return Ok(End::Stopped);
             }
             if watch.wants_model(self.step) {

@@ -8,7 +8,8 @@ use super::divergence::Diverged;
 use super::run::{End, Record, RunError, State, Trainer, Watch};
 use super::scoring::{SCORED, score};
 use super::trace::Trace;
-use crate::backend::Backend;
+use crate::backend::collective::{DataParallel, Ranked, Threads};
+use crate::backend::{Backend, Spec};
 use crate::bench::config::Task;
 use crate::bench::dataset::{Bench, BenchError};
 use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, utc};
@@ -225,7 +226,7 @@ pub fn train<B: Backend>(
     let mut recorder = Recorder { plan, directory, display, until, clock, marked: (clock, from), trace };
     // A run that was killed between its last checkpoint and its result has nothing left to do.
     let reached = |last: Record| last.step + 1 == from && plan.target_loss.is_some_and(|target| last.loss <= target);
-    let ended = if recorder.directory.last_record()?.is_some_and(reached) {
+    let ended = if backend.agreed(recorder.directory.last_record()?.is_some_and(reached)) {
         Ok(End::Target)
     } else {
         trainer.run(&mut recorder)
@@ -277,6 +278,51 @@ pub fn train<B: Backend>(
         directory.file(RESULT, &pretty(outcome))?;
     }
     Ok(Finish { end, step, outcome, samples_per_second })
+}
+
+/// [`train`] on the ranks of the plan, each a thread of this process; only the first one writes.
+///
+/// # Errors
+/// Those of [`train`].
+pub fn train_on_ranks<B: DataParallel<Numbers = [f32], Marks = [bool]>>(
+    prepared: &Prepared,
+    make: impl Fn(Spec) -> B + Sync,
+    directory: &mut RunDirectory,
+    state: Option<&State>,
+    until: Option<u64>,
+    display: &mut dyn Display,
+) -> Result<Finish, TrainError> {
+    let spec = &prepared.plan.spec;
+    if prepared.plan.ranks == 1 {
+        return train(prepared, &make(spec.clone()), directory, state, until, display);
+    }
+    let mut team = Threads::team(prepared.plan.ranks);
+    let first = team.remove(0);
+    std::thread::scope(|scope| {
+        let make = &make;
+        for rank in team {
+            scope.spawn(move || follow(prepared, &Ranked::new(&rank, spec.clone(), make), state));
+        }
+        // Others wait for this rank until it is dropped, at the end of this block.
+        let first = first;
+        train(prepared, &Ranked::new(&first, spec.clone(), make), directory, state, until, display)
+    })
+}
+
+/// The calls of [`train`] that ranks have to make together, on a rank that writes nothing.
+pub fn follow<B: Backend>(prepared: &Prepared, backend: &B, state: Option<&State>) {
+    let Prepared { data, plan, .. } = prepared;
+    let mut trainer = match state {
+        Some(state) => Trainer::resume(backend, data, plan, state),
+        None => Trainer::new(backend, data, plan),
+    };
+    let ended = if backend.agreed(false) { Ok(End::Target) } else { trainer.run(&mut ()) };
+    // All ranks see the same numbers, so that what goes wrong is reported by the first one.
+    if backend.failure().is_none() && ended.is_ok_and(|end| end != End::Stopped) && trainer.finite_state().is_ok() {
+        let model = trainer.model();
+        drop(trainer);
+        let _ = score(backend, data, plan, &model, SCORED);
+    }
 }
 
 fn pretty(value: &impl Serialize) -> Vec<u8> {

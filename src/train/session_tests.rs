@@ -3,12 +3,13 @@
 use super::checkpoint;
 use super::config::Experiment;
 use super::directory::{
-    CONFIG, DirectoryError, Found, METRICS, Opening, PROVENANCE, RESULT, RunDirectory, TIMINGS, TRACE,
+    CONFIG, DirectoryError, Found, METRICS, Opening, PROVENANCE, RESAMPLING, RESULT, RunDirectory, TIMINGS, TRACE,
 };
 use super::mock::Mock;
 use super::run::{End, Record};
-use super::session::{Display, Finish, Outcome, Prepared, TrainError, train};
+use super::session::{Display, Finish, Outcome, Prepared, TrainError, train, train_on_ranks};
 use super::trace::Point;
+use crate::backend::cpu::Cpu;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -298,4 +299,102 @@ fn an_interrupt_saves_the_state_at_once() {
     let provenance: serde_json::Value = serde_json::from_slice(&fs::read(run.join(PROVENANCE)).unwrap()).unwrap();
     let sessions = provenance["sessions"].as_array().unwrap();
     assert_eq!((sessions.len(), &sessions[1]["from_step"]), (2, &13.into()));
+}
+
+/// The same on the processor, on the ranks of the experiment.
+fn ran_on_ranks(text: &str, folder: &Path, opening: Opening, until: Option<u64>) -> Result<Finish, TrainError> {
+    let prepared = prepared(text);
+    let (mut directory, found) = opened(&prepared, folder, opening)?;
+    let state = if let Found::Checkpoint(state) = found { Some(state) } else { None };
+    train_on_ranks(&prepared, Cpu::new, &mut directory, state.as_deref(), until, &mut ())
+}
+
+const SHARED: &str = "
+[bench]
+n = 12
+n_p = 8
+interference = 0.6
+sparsity = 0.7
+samples = 50
+[model]
+latents = 30
+activation = { kind = \"batch-top-k\", k = 2 }
+[objective]
+aux = { k = 2, weight = 0.1, dead_after = 60 }
+[optimizer]
+clip = 0.2
+[resampling]
+kind = \"bricken\"
+steps = [12, 25]
+dead_after = 60
+[train]
+batch = 8
+steps = 40
+log_every = 3
+checkpoint_every = 10
+";
+
+#[test]
+fn ranks_train_as_one_does_and_repeat_byte_for_byte_interrupted_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let lines = |name: &str, file: &str| fs::read_to_string(place(name).join(file)).unwrap();
+    let alone = ran_on_ranks(SHARED, &place("alone"), Opening::New, None).unwrap().outcome.unwrap();
+    // One rank is written as it was before there were several.
+    assert!(!lines("alone", CONFIG).contains("ranks"));
+    for ranks in [2, 4] {
+        let text = format!("{SHARED}ranks = {ranks}\n");
+        let (whole, parts) = (format!("whole {ranks}"), format!("parts {ranks}"));
+        let finish = ran_on_ranks(&text, &place(&whole), Opening::New, None).unwrap();
+        let mut opening = Opening::New;
+        for until in [0, 9, 13, 30] {
+            assert_eq!(ran_on_ranks(&text, &place(&parts), opening, Some(until)).unwrap().end, End::Stopped);
+            opening = Opening::Resume;
+        }
+        ran_on_ranks(&text, &place(&parts), opening, None).unwrap();
+        assert!(files(&place(&whole)) == files(&place(&parts)), "{ranks} ranks");
+        // Other roundings, and nothing else: 40 steps of Adam with η = 1e-3, of which a share of 1e-3 may go elsewhere.
+        let together = finish.outcome.unwrap();
+        assert_ne!(together.experiment, alone.experiment);
+        let losses = |name: &str| -> Vec<f64> {
+            lines(name, METRICS).lines().map(|line| serde_json::from_str::<Record>(line).unwrap().loss).collect()
+        };
+        let pairs = losses("alone").into_iter().zip(losses(&whole));
+        let apart = pairs.map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
+        assert!(apart < 40.0 * 1e-3 * 1e-3, "{ranks} ranks: {apart:e}");
+        let moved = |name: &str| lines(name, RESAMPLING).matches("latent").count();
+        assert_eq!(moved(&whole), moved("alone"), "{ranks} ranks");
+        assert!(moved("alone") > 0);
+        let error = |scores: &crate::metrics::Scores| scores.fit.mse;
+        assert!((error(&together.scores) - error(&alone.scores)).abs() < 1e-4, "{ranks} ranks");
+    }
+}
+
+#[test]
+fn a_rank_that_cannot_write_ends_all_of_them_with_its_own_error() {
+    /// Takes the name under which the next checkpoint is begun.
+    struct Blocks(std::path::PathBuf);
+    impl Display for Blocks {
+        fn stepped(&mut self, step: u64) {
+            if step == 5 {
+                fs::create_dir(&self.0).unwrap();
+            }
+        }
+
+        fn recorded(&mut self, _: &Record, _: f64) {}
+
+        fn interrupted(&mut self) -> bool {
+            false
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let prepared = prepared(&format!("{SHARED}ranks = 3\n"));
+    let mut directory = opened(&prepared, &run, Opening::New).unwrap().0;
+    let mut blocks = Blocks(run.join(format!(".{}.{}.tmp", checkpoint::FILE, std::process::id())));
+    let error = train_on_ranks(&prepared, Cpu::new, &mut directory, None, None, &mut blocks).unwrap_err();
+    assert!(error.to_string().contains("cannot be written"), "{error}");
+    let wild = format!("{SHARED}ranks = 3\n").replace("clip = 0.2", "learning_rate = 1e6");
+    let error = ran_on_ranks(&wild, &folder.path().join("wild"), Opening::New, None).unwrap_err();
+    assert!(matches!(error, TrainError::Diverged(_)), "{error}");
 }

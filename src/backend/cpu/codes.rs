@@ -55,12 +55,16 @@ impl Sparse {
     pub fn keep_first(&mut self, count: usize, ranks: &mut Vec<u64>) {
         ranks.clear();
         ranks.extend((0..).zip(&self.values).map(|(place, z)| rank_key(*z, place)));
-        let least = cut(ranks, count);
+        self.keep_from(cut(ranks, count), 0);
+    }
+
+    /// Keeps the entries with at least this [`rank_key`], where the first one has the place `first`.
+    pub fn keep_from(&mut self, least: u64, first: u32) {
         let mut kept = 0;
         let mut entry = 0;
         for end in &mut self.offsets[1..] {
             while entry < *end {
-                if rank_key(self.values[entry], entry as u32) >= least {
+                if rank_key(self.values[entry], first + entry as u32) >= least {
                     self.latents[kept] = self.latents[entry];
                     self.values[kept] = self.values[entry];
                     kept += 1;

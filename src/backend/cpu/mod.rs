@@ -22,6 +22,7 @@ mod dense;
 mod encode;
 mod integer;
 mod matmul;
+mod part;
 mod penalty;
 mod screen;
 mod select;
@@ -96,11 +97,27 @@ pub struct Codes {
     gates: Residuals,
     /// So many latents are active that dense products are faster.
     is_dense: bool,
-    active: Vec<bool>,
+    counted: Counted,
     aux: Option<AuxCodes>,
     thresholds: Thresholds,
     work: Workspace,
     dense: Dense,
+}
+
+/// The batch that rows are a part of.
+struct Whole<'a> {
+    rows: usize,
+    /// Leaves of the first entries of the part those that are among the first of the batch.
+    cut: &'a mut dyn FnMut(usize, &mut Sparse),
+}
+
+/// What a step counts, of the whole batch.
+#[derive(Debug, Default)]
+struct Counted {
+    rows: u64,
+    active: Vec<bool>,
+    /// The least value that BatchTopK has kept.
+    least: Option<f32>,
 }
 
 /// Dead latents of a batch, which reconstruct what is missing.
@@ -142,6 +159,60 @@ impl Cpu {
         let norm = |(dead, norm): (&bool, &f32)| if *dead || !norm.is_finite() { *norm } else { f32::NEG_INFINITY };
         found.norms.extend(found.marks.iter().zip(&params.norms).map(norm));
         Some(Dead { k: aux.k, marks: &found.marks, norms: &found.norms })
+    }
+
+    /// Selects in a batch, or in a part of one.
+    fn select(
+        &self,
+        (params, opt, batch): (&Params, &OptState, &Batch),
+        mode: Mode,
+        whole: Whole<'_>,
+        codes: &mut Codes,
+    ) {
+        let n_p = self.spec.shape.n_p;
+        codes.rows = batch.rows;
+        codes.weights.clear();
+        codes.weights.extend_from_slice(&batch.weights[..batch.rows]);
+        if let Some(bias) = params.block(Parameter::InputBias) {
+            codes.centred.resize(batch.rows * n_p, 0.0);
+            shared::centre(self.isa, &batch.inputs[..batch.rows * n_p], bias, &mut codes.centred);
+        }
+        let mut aux = codes.aux.take().unwrap_or_default();
+        let dead = self.find_dead(params, opt, mode, &mut aux);
+        let Codes { codes: main, second, scores, work, thresholds, centred, counted, .. } = codes;
+        let x = if centred.is_empty() { &batch.inputs } else { &*centred };
+        let encoder = Encoder { isa: self.isa, params, x, rows: batch.rows, dead };
+        second.clear();
+        match (params.model.activation, mode) {
+            (Activation::TopK { k }, _) => encoder.top_k(k, false, work, main),
+            (Activation::TopKRelu { k }, _) => encoder.top_k(k, true, work, main),
+            (Activation::BatchTopK { k }, Mode::Training) => {
+                let count = k.saturating_mul(whole.rows);
+                encoder.batch_top_k(count, work, main);
+                (whole.cut)(count, main);
+            }
+            (Activation::BatchTopK { .. }, Mode::Inference) => {
+                encoder.above(params.model.threshold.unwrap_or(0.0), work, main);
+            }
+            (Activation::Relu | Activation::JumpRelu { .. } | Activation::Gated, _) => {
+                encoder.above_thresholds(thresholds, work);
+                work.main(main);
+                work.second(second, scores);
+            }
+        }
+        work.dead(&mut aux.codes);
+        counted.rows = batch.rows as u64;
+        counted.least = main.values.iter().copied().reduce(f32::min);
+        counted.active.clear();
+        counted.active.resize(self.spec.shape.n_q, false);
+        for (&i, z) in main.latents.iter().zip(&main.values) {
+            counted.active[i as usize] |= *z != 0.0;
+        }
+        let scales = &self.spec.objective.scales;
+        encode::assign_levels(scales, main);
+        encode::assign_levels(scales, second);
+        codes.is_dense = dense::is_faster(params.model.activation, main, self.spec.shape.n_q);
+        codes.aux = Some(aux);
     }
 }
 
@@ -202,46 +273,7 @@ impl Backend for Cpu {
     }
 
     fn encode_select(&self, params: &Params, opt: &OptState, batch: &Batch, mode: Mode, codes: &mut Codes) {
-        let n_p = self.spec.shape.n_p;
-        codes.rows = batch.rows;
-        codes.weights.clear();
-        codes.weights.extend_from_slice(&batch.weights[..batch.rows]);
-        if let Some(bias) = params.block(Parameter::InputBias) {
-            codes.centred.resize(batch.rows * n_p, 0.0);
-            shared::centre(self.isa, &batch.inputs[..batch.rows * n_p], bias, &mut codes.centred);
-        }
-        let mut aux = codes.aux.take().unwrap_or_default();
-        let dead = self.find_dead(params, opt, mode, &mut aux);
-        let Codes { codes: main, second, scores, work, thresholds, centred, active, .. } = codes;
-        let x = if centred.is_empty() { &batch.inputs } else { &*centred };
-        let encoder = Encoder { isa: self.isa, params, x, rows: batch.rows, dead };
-        second.clear();
-        match (params.model.activation, mode) {
-            (Activation::TopK { k }, _) => encoder.top_k(k, false, work, main),
-            (Activation::TopKRelu { k }, _) => encoder.top_k(k, true, work, main),
-            (Activation::BatchTopK { k }, Mode::Training) => {
-                encoder.batch_top_k(k.saturating_mul(batch.rows), work, main);
-            }
-            (Activation::BatchTopK { .. }, Mode::Inference) => {
-                encoder.above(params.model.threshold.unwrap_or(0.0), work, main);
-            }
-            (Activation::Relu | Activation::JumpRelu { .. } | Activation::Gated, _) => {
-                encoder.above_thresholds(thresholds, work);
-                work.main(main);
-                work.second(second, scores);
-            }
-        }
-        work.dead(&mut aux.codes);
-        active.clear();
-        active.resize(self.spec.shape.n_q, false);
-        for (&i, z) in main.latents.iter().zip(&main.values) {
-            active[i as usize] |= *z != 0.0;
-        }
-        let scales = &self.spec.objective.scales;
-        encode::assign_levels(scales, main);
-        encode::assign_levels(scales, second);
-        codes.is_dense = dense::is_faster(params.model.activation, main, self.spec.shape.n_q);
-        codes.aux = Some(aux);
+        self.select((params, opt, batch), mode, Whole { rows: batch.rows, cut: &mut |_, _| () }, codes);
     }
 
     fn decode_residual(&self, params: &Params, batch: &Batch, codes: &mut Codes) {
@@ -303,11 +335,12 @@ impl Backend for Cpu {
 
     fn step(&self, params: &mut Params, opt: &mut OptState, codes: &Codes, grads: &mut Grads) {
         update::step(&self.spec, self.isa, &self.anchors, params, opt, grads);
-        for (idle, active) in opt.idle.iter_mut().zip(&codes.active) {
-            *idle = if *active { 0 } else { *idle + codes.rows as u64 };
+        let counted = &codes.counted;
+        for (idle, active) in opt.idle.iter_mut().zip(&counted.active) {
+            *idle = if *active { 0 } else { *idle + counted.rows };
         }
         if let Activation::BatchTopK { .. } = params.model.activation
-            && let Some(least) = codes.codes.values.iter().copied().reduce(f32::min)
+            && let Some(least) = counted.least
         {
             let mean = |old: f32| THRESHOLD_DECAY * f64::from(old) + (1.0 - THRESHOLD_DECAY) * f64::from(least);
             params.model.threshold = Some(params.model.threshold.map_or(least, |old| mean(old) as f32));

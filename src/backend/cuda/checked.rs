@@ -74,6 +74,11 @@ impl<D: Device, T: Number> Array<D, T> {
         self.len == 0
     }
 
+    /// Its memory, unless the device had failed before.
+    pub fn memory(&self) -> Option<&D::Memory> {
+        self.memory.as_ref()
+    }
+
     /// As an argument, of which `need` numbers are read or written.
     pub fn of(&self, need: usize) -> Given<'_, D> {
         Given::Array { memory: self.memory.as_ref(), kind: T::KIND, len: self.len, need }

@@ -144,6 +144,7 @@ impl<D: Device> Selection<'_, D> {
     pub fn run(&self, batch: &Batch<D>, codes: &mut Codes<D>) {
         let Self { device, spec, options, params, mode, .. } = *self;
         codes.rows = batch.rows;
+        codes.counted = batch.rows;
         codes.weights.clone_from(&batch.host_weights);
         if codes.room.as_ref().is_none_or(|room| room.activation != params.activation) {
             codes.room = Some(room(device, spec, options, params));

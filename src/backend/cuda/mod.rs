@@ -2,7 +2,7 @@
 //!
 //! | layer | module |
 //! |---|---|
-//! | raw: the driver, the compiler of kernels, cuBLASLt; the only unsafe code | [`raw`] |
+//! | raw: the driver, the compiler of kernels, cuBLASLt, NCCL; the only unsafe code | [`raw`], [`nccl`] |
 //! | checked: arrays with lengths, launches compared with the signatures of kernels | [`checked`] |
 //! | domain: parameters, codes, gradients, the operations of a [`Backend`] | this one |
 //!
@@ -16,6 +16,7 @@
 //! | encode | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide, thresholds and BatchTopK: `scores` |
 //! | decode | `decode`, `row_terms` |
 //! | backward | `mark`, `by_latent`, `backward` |
+//! | ranks, before a step | `clear_silent` |
 //! | step | `anchor`, `gradient_squares`, `clipping`, `update_rows`, `update_flat`, `count_idle` |
 //!
 //! Selection has the bits of [`score`](crate::backend::score): a screen only discards what provably cannot be selected. Sums have a fixed order and no
@@ -32,6 +33,9 @@ pub mod device;
 mod encode;
 mod gradients;
 pub mod kernels;
+pub mod metrics;
+pub mod nccl;
+mod part;
 pub mod raw;
 mod state;
 
@@ -124,7 +128,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn codes(&self) -> Codes<D> {
-        Codes { rows: 0, weights: Vec::new(), room: None }
+        Codes { rows: 0, counted: 0, weights: Vec::new(), room: None }
     }
 
     fn grads(&self, params: &Params<D>) -> Grads<D> {
@@ -175,7 +179,7 @@ impl<D: Device> Backend for Cuda<D> {
     fn step(&self, params: &mut Params<D>, opt: &mut OptState<D>, codes: &Codes<D>, grads: &mut Grads<D>) {
         let Some(room) = &codes.room else { return };
         let update = Update { device: &self.device, spec: &self.spec, anchors: self.anchors.as_ref() };
-        update.run(params, opt, room, codes.rows, grads);
+        update.run(params, opt, room, codes.counted, grads);
     }
 
     fn observe(&self, params: &Params<D>, codes: &Codes<D>, grads: &Grads<D>) -> Observation {

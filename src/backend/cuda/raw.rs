@@ -63,7 +63,7 @@ pub struct Driver {
 }
 
 /// What memory needs to be released.
-struct Shared {
+pub(super) struct Shared {
     device: cu_sys::CUdevice,
     context: cu_sys::CUcontext,
     stream: cu_sys::CUstream,
@@ -74,6 +74,13 @@ pub struct Memory {
     at: cu_sys::CUdeviceptr,
     bytes: usize,
     shared: Rc<Shared>,
+}
+
+impl Memory {
+    /// Where it begins.
+    pub(super) fn address(&self) -> cu_sys::CUdeviceptr {
+        self.at
+    }
 }
 
 impl Drop for Shared {
@@ -88,6 +95,34 @@ impl Drop for Shared {
     }
 }
 
+impl Shared {
+    /// What everything runs on, in order.
+    pub(super) fn stream(&self) -> cu_sys::CUstream {
+        self.stream
+    }
+
+    pub(super) fn upload(&self, bytes: &[u8], to: &Memory) -> Result<(), DeviceError> {
+        if bytes.len() > to.bytes {
+            return Err(DeviceError::Failed { what: "upload".to_owned(), reason: "too long".to_owned() });
+        }
+        // SAFETY: it fits; from pageable memory the call returns once the bytes are read.
+        guarded("upload", || unsafe { cu::memcpy_htod_async(to.at, bytes, self.stream) }.map_err(failed("upload")))
+    }
+
+    pub(super) fn download(&self, from: &Memory, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        if bytes.len() > from.bytes {
+            return Err(DeviceError::Failed { what: "download".to_owned(), reason: "too long".to_owned() });
+        }
+        guarded("download", || {
+            // SAFETY: it fits, and the bytes are not touched before the stream has come to its end.
+            let begun = unsafe { cu::memcpy_dtoh_async(bytes, from.at, self.stream) };
+            // SAFETY: the stream exists.
+            let ended = unsafe { cu::stream::synchronize(self.stream) };
+            begun.and(ended).map_err(failed("download"))
+        })
+    }
+}
+
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: it was allocated on this stream and is freed once, after everything that was asked for before.
@@ -99,12 +134,12 @@ fn failed(what: &str) -> impl Fn(cu::DriverError) -> DeviceError + '_ {
     move |error| DeviceError::Failed { what: what.to_owned(), reason: one_line(&format!("{error:?}")) }
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// cudarc panics where a library lacks a function that it looks for. Nothing that a panic leaves behind is used again.
-fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+pub(super) fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
         Err(DeviceError::Failed {
             what: what.to_owned(),
@@ -128,7 +163,7 @@ fn compiler() -> Result<(), DeviceError> {
     present(found, "the compiler of kernels (libnvrtc)", "the CUDA toolkit 12.0 or later, or its nvrtc library")
 }
 
-fn present(found: bool, what: &'static str, remedy: &'static str) -> Result<(), DeviceError> {
+pub(super) fn present(found: bool, what: &'static str, remedy: &'static str) -> Result<(), DeviceError> {
     if found { Ok(()) } else { Err(DeviceError::Missing { what, remedy }) }
 }
 
@@ -140,6 +175,11 @@ impl Driver {
     pub fn open(number: i32) -> Result<Self, DeviceError> {
         libraries()?;
         guarded("the CUDA driver", || Self::start(number))
+    }
+
+    /// What its memory lives on.
+    pub(super) fn shared(&self) -> Rc<Shared> {
+        Rc::clone(&self.shared)
     }
 
     fn start(number: i32) -> Result<Self, DeviceError> {
@@ -292,7 +332,7 @@ fn functions(image: &[u8]) -> Result<BTreeMap<String, cu_sys::CUfunction>, Devic
     signatures().into_keys().map(get).collect()
 }
 
-fn allocate(shared: &Rc<Shared>, bytes: usize) -> Result<Memory, DeviceError> {
+pub(super) fn allocate(shared: &Rc<Shared>, bytes: usize) -> Result<Memory, DeviceError> {
     let explain = |error: cu::DriverError| {
         if error.0 == cu_sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return DeviceError::OutOfMemory { bytes };
@@ -323,26 +363,11 @@ impl Device for Driver {
     }
 
     fn upload(&self, bytes: &[u8], to: &Memory) -> Result<(), DeviceError> {
-        if bytes.len() > to.bytes {
-            return Err(DeviceError::Failed { what: "upload".to_owned(), reason: "too long".to_owned() });
-        }
-        // SAFETY: it fits; from pageable memory the call returns once the bytes are read.
-        guarded("upload", || {
-            unsafe { cu::memcpy_htod_async(to.at, bytes, self.shared.stream) }.map_err(failed("upload"))
-        })
+        self.shared.upload(bytes, to)
     }
 
     fn download(&self, from: &Memory, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        if bytes.len() > from.bytes {
-            return Err(DeviceError::Failed { what: "download".to_owned(), reason: "too long".to_owned() });
-        }
-        guarded("download", || {
-            // SAFETY: it fits, and the bytes are not touched before the stream has come to its end.
-            let begun = unsafe { cu::memcpy_dtoh_async(bytes, from.at, self.shared.stream) };
-            // SAFETY: the stream exists.
-            let ended = unsafe { cu::stream::synchronize(self.shared.stream) };
-            begun.and(ended).map_err(failed("download"))
-        })
+        self.shared.download(from, bytes)
     }
 
     fn fill(&self, memory: &Memory, byte: u8, bytes: usize) -> Result<(), DeviceError> {

@@ -29,6 +29,10 @@ impl<D: Device> Blocks<D> {
         self.blocks[parameter as usize].as_ref()
     }
 
+    pub fn get_mut(&mut self, parameter: Parameter) -> Option<&mut Array<D, f32>> {
+        self.blocks[parameter as usize].as_mut()
+    }
+
     pub fn parameters(&self) -> impl Iterator<Item = Parameter> + '_ {
         Parameter::ALL.into_iter().filter(|p| self.get(*p).is_some())
     }
@@ -284,6 +288,8 @@ impl<D: Device> Candidates<D> {
 /// Selected latents of a batch, and what follows from them. Room is made at the first use, when the activation is known.
 pub struct Codes<D: Device> {
     pub(super) rows: usize,
+    /// Rows that a step counts: of the whole batch, where this is a part of one.
+    pub(super) counted: usize,
     pub(super) weights: Vec<f64>,
     pub(super) room: Option<Room<D>>,
 }

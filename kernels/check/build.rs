@@ -12,7 +12,7 @@ struct Fault {
     replaced: [&'static str; 2],
 }
 
-const FAULTS: [Fault; 2] = [
+const FAULTS: [Fault; 3] = [
     // The histogram is searched before all threads have counted.
     Fault {
         name: "missing-barrier",
@@ -26,6 +26,13 @@ const FAULTS: [Fault; 2] = [
         files: ["common.cuh", "select.cu"],
         marker: "__device__ u32 take_until",
         replaced: ["before < cut.ties", "before + 1 < cut.ties"],
+    },
+    // Every selected latent is written one place further, the last one behind the array.
+    Fault {
+        name: "out-of-bounds",
+        files: ["select.cu", "select.cu"],
+        marker: "KERNEL(first_of_row)",
+        replaced: ["latents[start + place] = i", "latents[start + place + 1] = i"],
     },
 ];
 

@@ -42,7 +42,7 @@ fn model(shape: Shape) -> Model {
 
 #[test]
 fn the_best_match_is_that_of_all_cosines() {
-    let shapes = [(1, 1, 4), (7, 33, 9), (64, 70, 60), (5, 9, 1030), (33, 3, 2100)];
+    let shapes = [(1, 1, 4), (7, 33, 9), (64, 70, 60), (5, 9, 1030)];
     for schedule in 0..8 {
         for (width, n, n_q) in shapes {
             let shape = Shape { n_p: width, n_r: width + 1, n_q };

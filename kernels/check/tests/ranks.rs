@@ -47,7 +47,7 @@ impl Reaches<Array<Shim, f32>, Array<Shim, u32>> for Copied<'_> {
 
 #[test]
 fn two_ranks_conform_as_one_device_does() {
-    let takes = |activation| !matches!(activation, Activation::BatchTopK { .. });
+    let takes = |activation| matches!(activation, Activation::TopK { .. } | Activation::Gated);
     thread::scope(|scope| {
         for rank in Threads::team(2) {
             scope.spawn(move || {

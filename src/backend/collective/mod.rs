@@ -90,7 +90,8 @@ pub trait DataParallel: Backend {
     /// Overwrites w_b of the rows that are there.
     fn weigh(&self, weights: &[f64], batch: &mut Self::Batch);
 
-    /// [`Backend::encode_select`] of a part of a batch: `whole` has the rows of all parts and who has the others. Ranks have to talk where the selection depends on the whole batch.
+    /// [`Backend::encode_select`] of a part of a batch: `whole` has the rows of all parts and who has the others. Ranks have to talk where the
+    /// selection depends on the whole batch.
     ///
     /// # Errors
     /// Of the collective.

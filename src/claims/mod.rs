@@ -92,6 +92,7 @@ pub mod ledger;
 pub mod printed;
 pub mod published;
 pub mod recovery;
+pub mod refuting;
 pub mod relations;
 pub mod search;
 pub mod sources;

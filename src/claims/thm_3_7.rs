@@ -3,7 +3,8 @@
 //! Refuted: the proof's step from eq. 85 to eq. 86 replaces the vector p_d by the number ⟨w, p_d⟩. What is true is a
 //! criterion by the eigenvectors of D^½ G D^½.
 
-use super::search::{Instance, Proposals, shrink};
+use super::refuting::{self, PROPOSALS, refutes};
+use super::search::{Proposals, shrink};
 use super::sources::GORSKI_2007;
 use super::{Check, Claim, Context, Correction, Evidence, Outcome, Verdict, landscape};
 use crate::bench::features::stream;
@@ -30,34 +31,13 @@ pub const CLAIM: Claim = Claim {
     on_instance: Some(on_instance),
 };
 
-/// Proposals looked at before the search gives up.
-const PROPOSALS: usize = 200;
 /// Instances per check of the corrected statement.
 const TRIALS: usize = 300;
 /// Features above which the partitions of a user's instance are too many (Bell(8) = 4140).
 pub(super) const MAX_FEATURES: usize = 7;
 
-/// The theorem's hypotheses on an instance, realizability excepted.
-fn hypotheses(instance: &Instance) -> bool {
-    let (problem, pattern) = (&instance.problem, &instance.pattern);
-    let unit = |f: &Feature| dot(&f.w_p, &f.w_p) == Rational::ONE;
-    let covered: std::collections::BTreeSet<usize> = pattern.sets().iter().flatten().copied().collect();
-    problem.n() >= 2
-        && pattern.latents() >= problem.n()
-        && problem.features().iter().all(unit)
-        && pattern.is_polysemantic()
-        && pattern.is_disjoint()
-        && covered.len() == problem.n()
-}
-
-/// Hypotheses hold, yet the cell is not empty and holds no partial optimum.
-fn refutes(instance: &Instance) -> bool {
-    hypotheses(instance)
-        && decide(&instance.problem, &instance.pattern).is_ok_and(|d| d.realizable && d.exists == Some(false))
-}
-
 fn run(context: &Context) -> Outcome {
-    let Some(found) = Proposals::new(context.seed, CLAIM.id, 4).take(PROPOSALS).find(refutes) else {
+    let Some(found) = refuting::first(context.seed, 4) else {
         return Outcome::undecided(format!("no counterexample among {PROPOSALS} proposals"));
     };
     let smallest = shrink(found, refutes);

@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         "folder": path.display().to_string(),
         "instances": all,
         "done": done,
-        "runs": folder.records.len(),
+        "runs": folder.records.iter().map(|record| record.runs.len()).sum::<usize>(),
         "answers": answered,
     }))?;
     session.output.text(&format!("\n{done} of {all} instances in {}", path.display()))?;

@@ -1,5 +1,6 @@
 //! What is compared, as TOML.
 
+use super::suite::ADVERSARIAL;
 use crate::optim::Budget;
 use crate::optim::Optimizer;
 use crate::optim::acs::{AlternatingSearch, Variant};
@@ -34,7 +35,7 @@ pub struct Comparison {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FamilyConfig {
-    /// Its name, as in [`crate::theory::families`].
+    /// Its name, as in [`crate::theory::families`], or [`ADVERSARIAL`], whose features are as many as dimensions and neurons, with c = 0.
     pub family: String,
     /// n.
     pub n: usize,
@@ -151,8 +152,15 @@ impl Comparison {
         }
         for (k, family) in families.iter().enumerate() {
             let at = |field: &str| format!("families[{k}].{field}");
-            if Family::by_name(&family.family).is_none() {
-                let known: Vec<_> = Family::ALL.iter().map(Family::name).collect();
+            let adversarial = family.family == ADVERSARIAL;
+            if adversarial && (family.n_p != family.n || family.n_r.is_some() || family.threshold != "0") {
+                return Err(format!("{}: \"{ADVERSARIAL}\" has n_p = n, no n_r and threshold 0", at("family")));
+            }
+            if adversarial && family.latents < family.n {
+                return Err(format!("{}: \"{ADVERSARIAL}\" has latents >= n", at("latents")));
+            }
+            if !adversarial && Family::by_name(&family.family).is_none() {
+                let known: Vec<_> = Family::ALL.iter().map(Family::name).chain([ADVERSARIAL]).collect();
                 return Err(format!(
                     "{}: expected one of {}, found \"{}\"",
                     at("family"),
@@ -191,6 +199,8 @@ mod tests {
             ("\"acs\"", "\"acs\", \"acs\"", "optimizers[1]"),
             ("orthonormal", "orthogonal", "families[0].family"),
             ("latents = 2", "latents = 0", "families[0].latents"),
+            ("orthonormal", "adversarial", "families[0].latents"),
+            ("n_p = 3", "n_p = 0", "families[0].n_p"),
             ("instances = 1", "instances = 1\nthreshold = \"-1\"", "families[0].threshold"),
             ("steps = 10", "steps = 10\nstep = 1", "step"),
             ("gradients = 100", "gradients = nan", "budget.gradients"),

@@ -1,16 +1,18 @@
 //! All runs of an instance, and the folder of a comparison.
 //!
 //! The folder holds `config.toml` (complete, with the tuned steps), `results.jsonl`, `timings.jsonl`, `provenance.json`, and for every instance its problem in
-//! `instances` and its certificates in `certificates`. Runs of one instance are appended together and in a fixed order, so that a
-//! comparison that was killed goes on after the last whole instance and ends in the same bytes.
+//! `instances` and its certificates in `certificates`. An instance with all of its runs is one line of `results.jsonl`, in a fixed
+//! order, so that a comparison that was killed goes on after the last whole line and ends in the same bytes.
 
 use super::config::{Comparison, Steps, optimizer};
-use super::record::{Record, Timing};
+use super::dynamics::{IN_CELL, cells, escapes};
+use super::record::{FORMAT, Record, Run, Timing, digits, hits};
 use super::suite::Instance;
 use super::tuning::tune;
 use crate::io::{origin, write_atomic};
 use crate::optim::end_point::{EndPoint, classify};
-use crate::optim::{Biconvex, Cell, Observer, State, Termination, run, start};
+use crate::optim::global::partition::Partition;
+use crate::optim::{Biconvex, Cell, Observer, State, Termination, run};
 use crate::theory::partial_optimum;
 use crate::theory::pattern::Pattern;
 use rayon::prelude::*;
@@ -39,7 +41,7 @@ pub struct Folder {
     path: PathBuf,
     comparison: Comparison,
     steps: Steps,
-    /// Lines of whole instances that the folder holds already.
+    /// The instances that are done.
     pub records: Vec<Record>,
 }
 
@@ -91,7 +93,7 @@ impl Folder {
     /// Number of instances, and of those that are done.
     pub fn progress(&self) -> (usize, usize) {
         let all = self.comparison.families.iter().map(|family| family.instances as usize).sum();
-        (all, self.records.len() / self.runs())
+        (all, self.records.len())
     }
 
     /// The records of whole instances; both files are cut to them.
@@ -104,12 +106,11 @@ impl Folder {
         };
         // A line without its end was being written when the program was killed.
         let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
-        let mut records = read(complete).map_err(|error| format!("{}: {error}", file.display()))?;
-        records.truncate(records.len() / self.runs() * self.runs());
-        self.rewrite(&records)?;
+        let records = read(complete).map_err(|error| format!("{}: {error}", file.display()))?;
+        write_atomic(&file, complete.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))?;
         let timings = self.path.join("timings.jsonl");
         let text = fs::read_to_string(&timings).unwrap_or_default();
-        let kept: String = text.lines().take(records.len()).flat_map(|line| [line, "\n"]).collect();
+        let kept: String = text.lines().take(records.len() * self.runs()).flat_map(|line| [line, "\n"]).collect();
         write_atomic(&timings, kept.as_bytes()).map_err(|error| format!("{}: {error}", timings.display()))?;
         Ok(records)
     }
@@ -135,18 +136,13 @@ impl Folder {
             .map_err(|error| format!("{}: {error}", file.display()))
     }
 
-    fn rewrite(&self, records: &[Record]) -> Result<(), String> {
-        let file = self.path.join("results.jsonl");
-        write_atomic(&file, lines(records)?.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))
-    }
-
     /// Runs the next instance and keeps its results; `None` when all are done.
     pub fn advance(&mut self) -> Result<Option<String>, String> {
         let (_, done) = self.progress();
         let all = self.comparison.families.iter().flat_map(|f| (0..f.instances).map(move |k| (f, k)));
         let Some((family, number)) = all.into_iter().nth(done) else { return Ok(None) };
         let instance = Instance::make(family, number, self.comparison.seed)?;
-        let (records, timings) = measure(&instance, &self.comparison, self.steps)?;
+        let (record, timings) = measure(&instance, &self.comparison, self.steps)?;
         let written = |name: PathBuf, text: String| {
             let made = name.parent().map_or(Ok(()), fs::create_dir_all);
             made.and_then(|()| write_atomic(&name, text.as_bytes()))
@@ -158,19 +154,29 @@ impl Folder {
             written(self.path.join("certificates").join(name), certificate.to_json() + "\n")?;
         }
         append(&self.path.join("timings.jsonl"), &lines(&timings)?)?;
-        append(&self.path.join("results.jsonl"), &lines(&records)?)?;
-        self.records.extend(records);
+        append(&self.path.join("results.jsonl"), &lines(std::slice::from_ref(&record))?)?;
+        self.records.push(record);
         Ok(Some(instance.id))
     }
 }
 
 /// Records from lines of JSON; the error names the line.
 pub fn read(text: &str) -> Result<Vec<Record>, String> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
     let numbered = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     numbered
         .map(|(k, line)| {
-            let record: Record = serde_json::from_str(line).map_err(|error| format!("line {}: {error}", k + 1))?;
-            if record.format == 1 { Ok(record) } else { Err(format!("line {}: format: expected 1", k + 1)) }
+            let at = |error: serde_json::Error| format!("line {}: {error}", k + 1);
+            match serde_json::from_str::<Format>(line).map_err(at)?.format {
+                FORMAT => serde_json::from_str(line).map_err(at),
+                other => Err(format!(
+                    "line {}: format: expected {FORMAT}, found {other}; compare again, with --force to replace the old results",
+                    k + 1
+                )),
+            }
         })
         .collect()
 }
@@ -194,32 +200,27 @@ fn append(file: &Path, text: &str) -> Result<(), String> {
     done.map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// All runs of an instance: every start with every optimizer, in this order.
-pub fn measure(
-    instance: &Instance,
-    comparison: &Comparison,
-    steps: Steps,
-) -> Result<(Vec<Record>, Vec<Timing>), String> {
+/// All runs of an instance: every start with every optimizer, in this order; and what happens on its partition cells.
+pub fn measure(instance: &Instance, comparison: &Comparison, steps: Steps) -> Result<(Record, Vec<Timing>), String> {
     let problem = crate::theory::certificate_body::hash(&instance.problem);
-    let total = Biconvex::total(&instance.loss);
     let tasks: Vec<(u64, &String)> =
         (0..comparison.starts).flat_map(|start| comparison.optimizers.iter().map(move |o| (start, o))).collect();
+    let closed = Partition::new(&instance.loss).ok();
     let ends: Result<Vec<_>, String> = tasks
         .par_iter()
         .map(|&(number, name)| {
             let failed = |error: &dyn std::fmt::Display| format!("{}, {name}, start {number}: {error}", instance.id);
             let mut chosen =
                 optimizer(name, &instance.loss, steps, number).ok_or_else(|| failed(&"there is no such optimizer"))?;
-            let at = start::random(&instance.loss, instance.latents, comparison.seed.wrapping_add(number));
-            let mut course = Course { lower: instance.optimum.lower, points: Vec::new(), last: None };
+            let at = instance.start(number, comparison.seed);
+            let mut course = Course(Vec::new());
             let outcome = run(&instance.loss, chosen.as_mut(), &at, comparison.budget, &mut course)
                 .map_err(|error| failed(&error))?;
-            course.points.extend(course.last);
             // A run that has diverged is taken to have stayed where it began.
             let diverged = matches!(outcome.termination, Termination::Diverged { .. });
             let last = if diverged { &at } else { &outcome.state.at };
             if diverged {
-                course.points.truncate(1);
+                course.0.truncate(1);
             }
             let end = classify(&instance.loss, last).map_err(|error| failed(&error))?;
             let timing = Timing {
@@ -228,36 +229,60 @@ pub fn measure(
                 start: number,
                 seconds: outcome.seconds,
             };
-            let record = Record {
-                format: 1,
-                instance: instance.id.clone(),
-                family: instance.family.clone(),
-                size: [instance.loss.n(), instance.loss.n_p(), instance.latents],
-                problem: problem.clone(),
-                total,
-                lower: instance.optimum.lower,
-                attained: instance.optimum.attained,
+            let begun = Biconvex::cell(&instance.loss, at.W.as_ref()).map_err(|error| failed(&error))?;
+            let stays = IN_CELL.contains(&name.as_str()) && begun.is_disjoint();
+            let run = Run {
                 optimizer: name.clone(),
                 start: number,
                 end,
                 certified: None,
-                termination: outcome.termination,
+                in_cell: closed.as_ref().filter(|_| stays).and_then(|p| Some(p.optimum(&begun.on).ok()?.loss)),
+                ended: outcome.termination.reason().into(),
                 steps: outcome.state.steps,
-                gradients: outcome.state.gradients,
-                course: course.points,
+                gradients: digits(outcome.state.gradients, 5),
+                hits: Vec::new(),
             };
             let cell = Biconvex::cell(&instance.loss, last.W.as_ref()).map_err(|error| failed(&error))?;
-            Ok((record, timing, cell))
+            Ok((run, timing, cell, course.0))
         })
         .collect();
+    let ends = ends?;
+    let certified_point = instance.optimum.upper.unwrap_or(f64::INFINITY);
+    let best = ends.iter().map(|(run, ..)| run.end.loss).fold(certified_point, f64::min);
     let mut listed: BTreeMap<Vec<Vec<usize>>, Vec<(f64, String)>> = BTreeMap::new();
-    let (mut records, mut timings) = (Vec::new(), Vec::new());
-    for (mut record, timing, cell) in ends? {
-        record.certified = certified(instance, &record.end, &cell, &mut listed);
-        records.push(record);
+    let (mut runs, mut timings) = (Vec::new(), Vec::new());
+    for (mut run, timing, cell, course) in ends {
+        run.certified = certified(instance, &run.end, &cell, &mut listed);
+        run.hits = hits(&course, best);
+        run.end = shortened(run.end);
+        runs.push(run);
         timings.push(timing);
     }
-    Ok((records, timings))
+    let (cells, escapes) = rayon::join(|| cells(instance, comparison, steps), || escapes(instance, comparison.seed));
+    let record = Record {
+        format: FORMAT,
+        instance: instance.id.clone(),
+        family: instance.family.clone(),
+        size: [instance.loss.n(), instance.loss.n_p(), instance.latents],
+        problem,
+        total: Biconvex::total(&instance.loss),
+        lower: instance.optimum.lower,
+        attained: instance.optimum.upper.is_some(),
+        best,
+        cells: cells?,
+        escapes: escapes?,
+        runs,
+    };
+    Ok((record, timings))
+}
+
+/// Two digits of all but the loss.
+fn shortened(mut end: EndPoint) -> EndPoint {
+    let short = |x: f64| digits(x, 2);
+    end.gradient = short(end.gradient);
+    (end.residuals.r_v, end.residuals.r_w) = (short(end.residuals.r_v), short(end.residuals.r_w));
+    end.curvature = end.curvature.map(short);
+    end
 }
 
 /// The class of the exact partial optimum that an end point is, from the list of its pattern.
@@ -282,21 +307,11 @@ fn certified(
     optima.iter().find(|(loss, _)| near(loss)).map(|(_, class)| class.clone())
 }
 
-/// Keeps the points at which a quarter of what was left above the lower bound is gone.
-struct Course {
-    lower: f64,
-    points: Vec<(f64, f64)>,
-    last: Option<(f64, f64)>,
-}
+/// (evaluations, loss) after every step.
+struct Course(Vec<(f64, f64)>);
 
 impl Observer for Course {
     fn observe(&mut self, state: &State, _: f64) {
-        let point = (state.gradients, state.loss);
-        let fallen = |(_, before): &(f64, f64)| state.loss - self.lower <= 0.75 * (before - self.lower);
-        self.last = Some(point);
-        if self.points.last().is_none_or(fallen) {
-            self.points.push(point);
-            self.last = None;
-        }
+        self.0.push((state.gradients, state.loss));
     }
 }

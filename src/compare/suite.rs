@@ -2,21 +2,32 @@
 //!
 //! The lower bound is that of Eckart and Young: with n_q columns, whatever the codes are, L̃ is at least the sum of all but the n_q largest
 //! eigenvalues of Σ_d M_d r_d r_dᵀ ([`root_bound`]). Where one neuron for each feature is realizable, the optimum is 0 and a point without loss proves it.
+//! The smallest instances are solved by branch-and-bound over all patterns ([`patterns::solve`]), whose tree is their certificate.
+//!
+//! The family `adversarial` is no family of seeds but of counterexamples: instance k is the first that refutes Thm 3.7 among the proposals of seed k
+//! ([`refuting`]), and its first start lies in the cell that holds no partial optimum.
 
 use super::config::FamilyConfig;
+use crate::claims::refuting;
 use crate::exact::{Rational, rational};
-use crate::optim::global::patterns::root_bound;
+use crate::optim::global::patterns::{self, Options, root_bound};
+use crate::optim::start;
 use crate::theory::certificate_body::{self as body, certificate};
 use crate::theory::families::{Family, Parameters};
-use crate::theory::loss::ApproximateLoss;
-use crate::theory::pattern::dot;
+use crate::theory::loss::{ApproximateLoss, Weights};
+use crate::theory::pattern::{Pattern, dot};
 use crate::theory::point::Point;
 use crate::theory::problem::Problem;
-use crate::theory::region::{Row, decide_row};
-use faer::Par;
+use crate::theory::region::{self, Realizability, Row, decide_row};
+use faer::{Mat, Par};
 use sdlab_verify::Certificate;
 use serde_json::json;
 use std::collections::BTreeSet;
+
+/// The family of counterexamples.
+pub const ADVERSARIAL: &str = "adversarial";
+/// Largest n·n_q that branch-and-bound is asked for.
+const SMALLEST: usize = 12;
 
 /// One instance.
 #[derive(Debug, Clone)]
@@ -33,6 +44,8 @@ pub struct Instance {
     pub latents: usize,
     /// What is certain of the least L̃.
     pub optimum: Optimum,
+    /// An encoder in the cell from which start 0 begins, where the instance has one.
+    pub cell: Option<Mat<f64>>,
 }
 
 /// A certified lower bound of L̃.
@@ -40,8 +53,8 @@ pub struct Instance {
 pub struct Optimum {
     /// The bound, rounded to f64.
     pub lower: f64,
-    /// True if a point attains it.
-    pub attained: bool,
+    /// The exact loss of a point, rounded to f64, where one was certified to attain the bound.
+    pub upper: Option<f64>,
     /// The proof of the bound, and of the point where it is attained.
     pub certificates: Vec<Certificate>,
 }
@@ -49,18 +62,53 @@ pub struct Optimum {
 impl Instance {
     /// Instance `number` of a family.
     pub fn make(config: &FamilyConfig, number: u64, seed: u64) -> Result<Self, String> {
-        let family = Family::by_name(&config.family).ok_or_else(|| format!("there is no family {}", config.family))?;
-        let c = rational::parse(&config.threshold).map_err(|error| error.to_string())?;
         let suffix =
             if config.threshold == "0" { String::new() } else { format!("-c{}", config.threshold.replace('/', "_")) };
         let id = format!("{}-n{}-p{}-q{}{suffix}-{number}", config.family, config.n, config.n_p, config.latents);
-        let parameters = Parameters { n: config.n, n_p: config.n_p, n_r: config.n_r, c };
         let failed = |error: &dyn std::fmt::Display| format!("{id}: {error}");
-        let problem = family.generate(&parameters, seed.wrapping_add(number)).map_err(|error| failed(&error))?;
+        let (problem, pattern) = generate(config, seed.wrapping_add(number)).map_err(|error| failed(&error))?;
         let loss = ApproximateLoss::from_problem(&problem).map_err(|error| failed(&error))?.with_par(Par::Seq);
         let optimum = certify(&problem, config.latents).map_err(|error| failed(&error))?;
-        Ok(Self { id, family: config.family.clone(), problem, loss, latents: config.latents, optimum })
+        let cell = pattern.map(|pattern| inside(&problem, &pattern, config.latents)).transpose();
+        let cell = cell.map_err(|error| failed(&error))?;
+        Ok(Self { id, family: config.family.clone(), problem, loss, latents: config.latents, optimum, cell })
     }
+
+    /// Start `number`, the same for all optimizers: a random one, or, as the first, one in the cell that the instance is about.
+    pub fn start(&self, number: u64, seed: u64) -> Weights {
+        match &self.cell {
+            Some(W) if number == 0 => Weights { V: W.transpose().to_owned(), W: W.clone() },
+            _ => start::random(&self.loss, self.latents, seed.wrapping_add(number)),
+        }
+    }
+}
+
+/// The problem of a seed, and the pattern that it is about.
+fn generate(config: &FamilyConfig, seed: u64) -> Result<(Problem, Option<Pattern>), String> {
+    if config.family == ADVERSARIAL {
+        let found = refuting::first(seed, config.n);
+        let found = found.ok_or_else(|| format!("no counterexample among {} proposals", refuting::PROPOSALS))?;
+        return Ok((found.problem, Some(found.pattern)));
+    }
+    let family = Family::by_name(&config.family).ok_or_else(|| format!("there is no family {}", config.family))?;
+    let c = rational::parse(&config.threshold).map_err(|error| error.to_string())?;
+    let parameters = Parameters { n: config.n, n_p: config.n_p, n_r: config.n_r, c };
+    Ok((family.generate(&parameters, seed).map_err(|error| error.to_string())?, None))
+}
+
+/// An encoder with this pattern, its rows of length 1 or 0.
+fn inside(problem: &Problem, pattern: &Pattern, latents: usize) -> Result<Mat<f64>, String> {
+    let decided = region::decide(problem, pattern).map_err(|error| error.to_string())?;
+    let Realizability::Realizable { w_e } = decided else { return Err(format!("the pattern {pattern} is empty")) };
+    let mut W = Mat::zeros(latents, problem.n_p());
+    for (i, row) in w_e.iter().enumerate() {
+        let row: Vec<f64> = row.iter().map(rational::to_f64).collect();
+        let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        if norm > 0.0 {
+            row.iter().enumerate().for_each(|(k, x)| W[(i, k)] = x / norm);
+        }
+    }
+    Ok(W)
 }
 
 /// Bounds the least L̃ of encoders with so many rows.
@@ -69,14 +117,22 @@ pub fn certify(problem: &Problem, latents: usize) -> Result<Optimum, String> {
         && let Some(point) = without_loss(problem, latents)?
     {
         let proof = certificate(problem, "zero-loss", json!({ "point": body::point(&point) }));
-        return Ok(Optimum { lower: 0.0, attained: true, certificates: vec![accepted(proof)?] });
+        return Ok(Optimum { lower: 0.0, upper: Some(0.0), certificates: vec![accepted(proof)?] });
+    }
+    if problem.n() * latents <= SMALLEST
+        && let Ok(found) = patterns::solve(problem, latents, SEARCH)
+    {
+        let certificates = vec![accepted(found.lower_certificate)?, accepted(found.upper_certificate)?];
+        let lower = rational::to_f64(&found.lower).next_down().max(0.0);
+        let upper = (found.gap <= CLOSED).then(|| rational::to_f64(&found.upper));
+        return Ok(Optimum { lower, upper, certificates });
     }
     let (bound, proof) = root_bound(problem, latents, MARGIN)
         .ok_or("the lower bound by the eigenvalues of the targets could not be made exact")?;
     let proof = accepted(proof)?;
     // Rounded downwards, so that the f64 bounds as well.
     let lower = rational::to_f64(&bound).next_down().max(0.0);
-    Ok(Optimum { lower, attained: false, certificates: vec![proof] })
+    Ok(Optimum { lower, upper: None, certificates: vec![proof] })
 }
 
 fn accepted(certificate: Certificate) -> Result<Certificate, String> {
@@ -101,6 +157,11 @@ fn without_loss(problem: &Problem, latents: usize) -> Result<Option<Point>, Stri
     Ok(Some(Point { w_e, w_d }))
 }
 
+/// Gap, relative to the upper value, up to which a bound counts as attained: what lowering the target once more leaves.
+const CLOSED: f64 = 5e-6;
+/// Limits of branch-and-bound.
+const SEARCH: Options = Options { gap: 1e-6, nodes: 20_000, patterns: 5_000 };
+
 /// What the bound lies below its exact value, relative to Σ_d M_d ‖r_d‖², so that a rational proof has room.
 const MARGIN: f64 = 1e-10;
 
@@ -114,19 +175,19 @@ mod tests {
 
     #[test]
     fn orthonormal_features_lose_their_smallest_masses() {
-        let instance = Instance::make(&config("orthonormal", 4, 4, 2), 0, 7).unwrap();
+        let instance = Instance::make(&config("orthonormal", 5, 5, 3), 0, 7).unwrap();
         let mut masses = instance.loss.masses().to_vec();
         masses.sort_by(f64::total_cmp);
         let expected = masses[0] + masses[1];
         let lower = instance.optimum.lower;
         assert!(lower <= expected && lower >= expected - 1e-9, "{lower} for {expected}");
-        assert!(!instance.optimum.attained && instance.optimum.certificates.len() == 1);
+        assert!(instance.optimum.upper.is_none() && instance.optimum.certificates.len() == 1);
     }
 
     #[test]
     fn a_neuron_for_every_feature_leaves_nothing() {
         let instance = Instance::make(&config("random-unit", 4, 4, 5), 0, 7).unwrap();
-        assert!(instance.optimum.attained && instance.optimum.lower == 0.0);
+        assert!(instance.optimum.upper == Some(0.0) && instance.optimum.lower == 0.0);
         // Antipodal pairs among dependent features: still each alone.
         assert!(Instance::make(&config("antipodal", 4, 2, 4), 0, 7).is_ok());
     }
@@ -135,5 +196,32 @@ mod tests {
     fn more_columns_than_dimensions_bound_nothing() {
         let instance = Instance::make(&config("dependent", 5, 3, 4), 0, 7).unwrap();
         assert_eq!(instance.optimum.lower, 0.0);
+    }
+
+    #[test]
+    fn branch_and_bound_closes_the_smallest_and_no_start_ends_below() {
+        let instance = Instance::make(&config("random-unit", 4, 4, 3), 0, 7).unwrap();
+        let upper = instance.optimum.upper.unwrap();
+        assert_eq!(instance.optimum.certificates.len(), 2);
+        let root = root_bound(&instance.problem, 3, MARGIN).unwrap().0;
+        assert!(instance.optimum.lower >= rational::to_f64(&root));
+        let mut search = crate::optim::restarts::Restarts::new(&instance.loss, 10, 1e-10, 0);
+        let budget = crate::optim::Budget { steps: 2000, gradients: 1e6 };
+        let begin = instance.start(0, 0);
+        let end = crate::optim::run(&instance.loss, &mut search, &begin, budget, &mut crate::optim::Unobserved);
+        let (end, total) = (end.unwrap().state.loss, crate::optim::Biconvex::total(&instance.loss));
+        // Ten searches on so small an instance find it, to their residuals.
+        assert!(end >= instance.optimum.lower - 1e-12 * total && end <= upper + 1e-6 * total, "{end} {upper}");
+    }
+
+    #[test]
+    fn the_first_start_of_a_counterexample_lies_in_the_cell_without_a_partial_optimum() {
+        let instance = Instance::make(&config(ADVERSARIAL, 4, 4, 4), 0, 0).unwrap();
+        let pattern = refuting::first(0, 4).unwrap().pattern;
+        let at = instance.start(0, 0);
+        let cell = crate::optim::Biconvex::cell(&instance.loss, at.W.as_ref()).unwrap();
+        assert_eq!(cell.on, pattern.lists());
+        assert!(cell.polysemantic() > 0);
+        assert_ne!(instance.start(1, 0).W, at.W);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::config::{Comparison, Steps, optimizer};
 use super::suite::Instance;
-use crate::optim::{Unobserved, run, start};
+use crate::optim::{Unobserved, run};
 use rayon::prelude::*;
 
 /// Instances for tuning are numbered from here, so that none is compared.
@@ -33,7 +33,7 @@ pub fn tune(comparison: &Comparison) -> Result<Steps, String> {
                 let steps = Steps { descent: step, adam: step };
                 let mut chosen =
                     optimizer(name, &instance.loss, steps, 0).ok_or_else(|| format!("there is no optimizer {name}"))?;
-                let at = start::random(&instance.loss, instance.latents, OFFSET);
+                let at = instance.start(OFFSET, 0);
                 let total = crate::optim::Biconvex::total(&instance.loss);
                 let outcome = run(&instance.loss, chosen.as_mut(), &at, comparison.budget, &mut Unobserved);
                 let loss = outcome.map_err(|error| format!("{}: {error}", instance.id))?.state.loss;

@@ -17,7 +17,7 @@
 
 use super::{Biconvex, Cell, Residuals};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
-use faer::Side;
+use faer::{Mat, Side};
 use serde::{Deserialize, Serialize};
 
 /// Largest number of parameters whose Hessian is decomposed.
@@ -88,13 +88,22 @@ pub struct EndPoint {
     /// Its class.
     pub class: Class,
     /// The least eigenvalue of the Hessian relative to the largest, where it was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curvature: Option<f64>,
     /// Neurons that fire on nothing, or whose column is zero.
+    #[serde(default, skip_serializing_if = "none")]
     pub dead: usize,
     /// Neurons that fire on two features or more.
+    #[serde(default, skip_serializing_if = "none")]
     pub polysemantic: usize,
     /// Features that fire no neuron.
+    #[serde(default, skip_serializing_if = "none")]
     pub uncovered: usize,
+}
+
+/// True for a count that is not written.
+fn none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Classifies a point.
@@ -131,11 +140,36 @@ pub fn classify(problem: &ApproximateLoss, at: &Weights) -> Result<EndPoint, Los
     Ok(EndPoint { loss, gradient, residuals, class, curvature, dead, polysemantic, uncovered })
 }
 
+/// The direction of least curvature at a point.
+#[derive(Debug, Clone)]
+pub struct Softest {
+    /// The least eigenvalue of the Hessian of the point's cell.
+    pub least: f64,
+    /// The largest eigenvalue in absolute value.
+    pub largest: f64,
+    /// A unit eigenvector of the least one.
+    pub direction: Weights,
+}
+
+/// The least eigenvalue of the Hessian over V and W with its direction; `None` if the eigenvalues are not found.
+///
+/// # Errors
+/// Weights that do not fit the problem, or too many of them.
+pub fn softest(problem: &ApproximateLoss, at: &Weights) -> Result<Option<Softest>, LossError> {
+    let H = problem.hessian(at)?;
+    let Ok(eigen) = H.self_adjoint_eigen(Side::Lower) else { return Ok(None) };
+    let values = eigen.S().column_vector();
+    let largest = values.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+    let (n_q, n_p, n_r) = (at.n_q(), problem.n_p(), problem.n_r());
+    // The coordinates of the Hessian: the columns of V, then the rows of W.
+    let u = eigen.U().col(0);
+    let V = Mat::from_fn(n_r, n_q, |k, i| u[i * n_r + k]);
+    let W = Mat::from_fn(n_q, n_p, |i, k| u[n_q * n_r + i * n_p + k]);
+    Ok(Some(Softest { least: values[0], largest, direction: Weights { V, W } }))
+}
+
 /// λ_min/λ_max of the Hessian.
 fn least_curvature(problem: &ApproximateLoss, at: &Weights) -> Result<Option<f64>, LossError> {
-    let H = problem.hessian(at)?;
-    let Ok(values) = H.self_adjoint_eigenvalues(Side::Lower) else { return Ok(None) };
-    let largest = values.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    Ok((largest > 0.0).then(|| least / largest))
+    let found = softest(problem, at)?;
+    Ok(found.filter(|found| found.largest > 0.0).map(|found| found.least / found.largest))
 }

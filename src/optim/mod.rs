@@ -190,6 +190,20 @@ pub enum Termination {
     },
 }
 
+impl Termination {
+    /// The reason in a word, as in JSON.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PartialOptimum { .. } => "partial-optimum",
+            Self::Stationary { .. } => "stationary",
+            Self::NoLoss { .. } => "no-loss",
+            Self::NoDescent { .. } => "no-descent",
+            Self::Diverged { .. } => "diverged",
+            Self::Budget { .. } => "budget",
+        }
+    }
+}
+
 /// Fraction of Σ_d M_d ‖r_d‖² below which a loss is rounding.
 pub const NO_LOSS: f64 = 1e-20;
 

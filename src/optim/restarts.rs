@@ -1,7 +1,8 @@
 //! Alternating convex search from one random start after another, of which the best end counts.
 //!
 //! The first start is the given one. A search that has ended, or has made 200 sweeps, gives way to one from the next seeded start, in its own cell. The
-//! state is the best iterate so far; its cost is that of all.
+//! state is the best end so far, and the iterate until there is one, so that a budget that cuts off a search leaves the end of another; its cost is that
+//! of all.
 //!
 //! # Requirements
 //! Those of [`super::acs`].
@@ -60,11 +61,12 @@ impl Optimizer for Restarts<'_> {
         let before = current.gradients;
         self.search.step(problem, &mut current)?;
         state.gradients += current.gradients - before;
-        if current.loss <= state.loss {
+        let over = self.search.terminate(problem, &current).is_some() || current.steps >= SWEEPS;
+        if (self.begun == 1 || over) && current.loss <= state.loss {
             (state.at, state.loss, state.cell) = (current.at.clone(), current.loss, current.cell.clone());
             state.residuals = current.residuals;
         }
-        if self.search.terminate(problem, &current).is_none() && current.steps < SWEEPS {
+        if !over {
             self.current = Some(current);
         }
         Ok(())
@@ -76,5 +78,32 @@ impl Optimizer for Restarts<'_> {
         }
         let unfinished = Termination::NoDescent { measure: f64::from(u8::from(state.residuals.is_none())) };
         Some(self.search.terminate(problem, state).unwrap_or(unfinished))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Budget, Unobserved, run};
+    use super::*;
+    use crate::theory::families::{Family, Parameters};
+
+    #[test]
+    fn a_search_that_the_budget_cuts_off_does_not_hide_the_end_of_another() {
+        let sizes = Parameters { n: 5, n_p: 5, n_r: None, c: crate::exact::Rational::ZERO };
+        let problem = Family::RandomUnit.generate(&sizes, 2).unwrap();
+        let loss = ApproximateLoss::from_problem(&problem).unwrap();
+        let begin = start::random(&loss, 3, 0);
+        let ended = |steps: u64| {
+            let mut search = Restarts::new(&loss, 10, 1e-8, 0);
+            let budget = Budget { steps, gradients: 1e9 };
+            run(&loss, &mut search, &begin, budget, &mut Unobserved).unwrap().state
+        };
+        let first = (1..1000).find(|steps| ended(*steps).residuals.is_some()).unwrap();
+        // Whatever the later searches are doing, what is shown is an end.
+        for steps in first..first + 60 {
+            let state = ended(steps);
+            let residuals = state.residuals.expect("an end has residuals");
+            assert!(residuals.largest() <= 1e-8 * state.loss, "{steps}: {residuals:?}");
+        }
     }
 }

@@ -11,7 +11,8 @@ pub fn exhibit(records: &[Record]) -> Option<Exhibit> {
     let mut paragraphs = vec![
         "Every optimizer begins at the same random points of the same instances, with the same budget. The lower bounds and the optima without loss \
          carry certificates, which `sdlab compare` writes beside the results. A class is decided by the residuals of both blocks, the gradient and the \
-         Hessian in f64. What is called the best known loss is certified only where the first table says so. Every number here follows from the stored \
+         Hessian in f64. What is called the best known loss is certified only where the first table says so. \
+         The closed form of a cell's optimum and the classes of the partial optima beside which gradient descent starts are those of the exact criterion. Every number here follows from the stored \
          results of `sdlab compare configs/compare/default.toml`."
             .to_owned(),
     ];

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `orthonormal` | n ≤ n_p columns of an orthogonal matrix | PᵀP = I |
 //! | `equicorrelated` | n ≤ n_p columns with one common product ρ | PᵀP = (1−ρ)I + ρ11ᵀ |
+//! | `mixed-interference` | the same, every other one turned round | ⟨p_d, p_e⟩ = ±ρ, both signs |
 //! | `random-unit` | uniform on the sphere up to 2^-8 | ‖p_d‖ = 1 |
 //! | `bounded-interference` | eqs. 26–28: ⟨p_i, p_j⟩ ≤ M | ‖p_d‖ = 1 and the bound |
 //! | `antipodal` | random unit pairs p, −p | p_{2k+1} = −p_{2k} |
@@ -41,6 +42,12 @@ pub enum Family {
     /// A common product near `rho`, −1/(n−1) < ρ < 1; the nearest one with rational coordinates on a fine grid is taken.
     Equicorrelated {
         /// ρ.
+        rho: f64,
+    },
+    /// Products ρ and −ρ: equicorrelated features of which every other one is turned round, so that interference is positive within each half and
+    /// negative between the halves.
+    MixedInterference {
+        /// ρ, as for equicorrelated features.
         rho: f64,
     },
     /// Random unit features.
@@ -121,7 +128,7 @@ pub enum FamilyError {
 
 impl Family {
     /// Every family, with the parameters that a survey starts with.
-    pub const ALL: [Family; 9] = [
+    pub const ALL: [Family; 10] = [
         Family::Orthonormal,
         Family::Equicorrelated { rho: 0.25 },
         Family::RandomUnit,
@@ -131,6 +138,7 @@ impl Family {
         Family::Dependent,
         Family::SpreadMasses { decades: 4 },
         Family::Hierarchy { children: 2 },
+        Family::MixedInterference { rho: 0.25 },
     ];
 
     /// The name in the table.
@@ -138,6 +146,7 @@ impl Family {
         match self {
             Self::Orthonormal => "orthonormal",
             Self::Equicorrelated { .. } => "equicorrelated",
+            Self::MixedInterference { .. } => "mixed-interference",
             Self::RandomUnit => "random-unit",
             Self::BoundedInterference { .. } => "bounded-interference",
             Self::Antipodal => "antipodal",
@@ -180,11 +189,17 @@ impl Family {
         match self {
             Self::Orthonormal if n > n_p => Err(self.size("n <= n_p", n, n_p)),
             Self::Orthonormal => Ok(orthonormal(n_p, rng).into_iter().take(n).collect()),
-            Self::Equicorrelated { .. } if n > n_p => Err(self.size("n <= n_p", n, n_p)),
-            Self::Equicorrelated { rho } => {
+            Self::Equicorrelated { .. } | Self::MixedInterference { .. } if n > n_p => {
+                Err(self.size("n <= n_p", n, n_p))
+            }
+            Self::Equicorrelated { rho } | Self::MixedInterference { rho } => {
                 let expected = "-1/(n-1) < rho < 1";
                 let wrong = FamilyError::Parameter { family: self.name(), expected, found: *rho };
-                equicorrelated(n, n_p, *rho, rng).ok_or(wrong)
+                let mut columns = equicorrelated(n, n_p, *rho, rng).ok_or(wrong)?;
+                if matches!(self, Self::MixedInterference { .. }) {
+                    columns.iter_mut().skip(1).step_by(2).flatten().for_each(|x| *x = -x.clone());
+                }
+                Ok(columns)
             }
             Self::SpreadMasses { decades } if *decades > 300 => {
                 let (expected, found) = ("at most 300 decades, the range of f64", f64::from(*decades));

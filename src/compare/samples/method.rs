@@ -208,37 +208,43 @@ fn adam(comparison: &SamplesComparison, data: &Data, watch: &mut Watch<'_>) -> R
     }
 }
 
+/// Alternating search from the start of all methods; `exhausted` when no sweep lowers the loss.
 fn alternating(
     comparison: &SamplesComparison,
     data: &Data,
     problem: Problem<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<(), String> {
-    let failed = |error: SamplesError| error.to_string();
-    let model = start(comparison, data);
-    if !watch(Round { model: &model, sweep: None, seconds: 0.0, exhausted: false })? {
-        return Ok(());
-    }
-    let mut clock = Clock::start();
     // The comparison decides when a method has settled.
     let config = crate::optim::samples::Config { tolerance: 0.0, ..comparison.alternating };
-    let mut search = Search::new(problem, config, &model).map_err(failed)?;
-    loop {
-        let sweep = Some(search.sweep().map_err(failed)?);
-        let exhausted = matches!(search.terminate(), Some(Termination::NoDescent { .. } | Termination::NoLoss { .. }));
-        let seconds = clock.pause();
-        if !watch(Round { model: search.model(), sweep, seconds, exhausted })? || exhausted {
-            return Ok(());
-        }
-        clock.resume();
-    }
+    let begin = |model: &Model| Search::new(problem, config, model);
+    rounds(comparison, data, watch, begin, Search::model, |search| {
+        let sweep = search.sweep()?;
+        let over = matches!(search.terminate(), Some(Termination::NoDescent { .. } | Termination::NoLoss { .. }));
+        Ok((Some(sweep), over))
+    })
 }
 
+/// Proximal alternating steps on mini-batches, one round for each epoch.
 fn alternating_online(
     comparison: &SamplesComparison,
     data: &Data,
     problem: Problem<'_>,
     watch: &mut Watch<'_>,
+) -> Result<(), String> {
+    let begin = |model: &Model| Online::new(problem, comparison.alternating_online, model, comparison.seed);
+    rounds(comparison, data, watch, begin, Online::model, |online| online.epoch().map(|_| (None, false)))
+}
+
+/// Shows the start, then the model of a searcher after every round, until the watch or the searcher ends it. `advance` says what the
+/// round has done, and whether nothing is left to do.
+fn rounds<S>(
+    comparison: &SamplesComparison,
+    data: &Data,
+    watch: &mut Watch<'_>,
+    begin: impl FnOnce(&Model) -> Result<S, SamplesError>,
+    model_of: impl Fn(&S) -> &Model,
+    mut advance: impl FnMut(&mut S) -> Result<(Option<Sweep>, bool), SamplesError>,
 ) -> Result<(), String> {
     let failed = |error: SamplesError| error.to_string();
     let model = start(comparison, data);
@@ -246,11 +252,11 @@ fn alternating_online(
         return Ok(());
     }
     let mut clock = Clock::start();
-    let mut online = Online::new(problem, comparison.alternating_online, &model, comparison.seed).map_err(failed)?;
+    let mut searcher = begin(&model).map_err(failed)?;
     loop {
-        online.epoch().map_err(failed)?;
+        let (sweep, exhausted) = advance(&mut searcher).map_err(failed)?;
         let seconds = clock.pause();
-        if !watch(Round { model: online.model(), sweep: None, seconds, exhausted: false })? {
+        if !watch(Round { model: model_of(&searcher), sweep, seconds, exhausted })? || exhausted {
             return Ok(());
         }
         clock.resume();

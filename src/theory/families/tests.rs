@@ -26,10 +26,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn every_family_has_unit_features_positive_masses_and_one_problem_for_a_seed(seed: u64, at in 0usize..9, n_r in prop::option::of(1usize..4)) {
+    fn every_family_has_unit_features_positive_masses_and_one_problem_for_a_seed(seed: u64, at in 0usize..10, n_r in prop::option::of(1usize..4)) {
         let family = Family::ALL[at];
         let (n, n_p) = match family {
-            Family::Orthonormal | Family::Equicorrelated { .. } => (3, 4),
+            Family::Orthonormal | Family::Equicorrelated { .. } | Family::MixedInterference { .. } => (3, 4),
             Family::BoundedInterference { .. } => (5, 3),
             _ => (6, 3),
         };
@@ -156,4 +156,18 @@ fn sizes_that_a_family_cannot_have_are_refused() {
     }
     let negative = Parameters { c: -Rational::ONE, ..sizes(2, 2) };
     assert!(matches!(Family::RandomUnit.generate(&negative, 1), Err(FamilyError::Problem(_))));
+}
+
+#[test]
+fn mixed_interference_has_one_size_and_both_signs() {
+    let problem = Family::MixedInterference { rho: 0.25 }.generate(&sizes(5, 6), 4).unwrap();
+    let p: Vec<_> = problem.features().iter().map(|f| &f.w_p).collect();
+    let rho = dot(p[0], p[2]);
+    assert!(rho > Rational::ZERO);
+    for d in 0..5 {
+        for e in 0..d {
+            let expected = if (d + e) % 2 == 0 { rho.clone() } else { -rho.clone() };
+            assert_eq!(dot(p[d], p[e]), expected, "{d} {e}");
+        }
+    }
 }

@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 
 /// Optimizers that stay in the cell of their start.
 pub const IN_CELL: [&str; 3] = ["acs", "acs-proximal", "acs-extrapolated"];
-/// Partition cells of an instance from which alternating search starts.
-const CELLS: usize = 3;
+/// Partition cells of an instance from which alternating search starts, and largest n for which it does.
+const CELLS: (usize, usize) = (3, 12);
 /// Partitions of an instance whose partial optima are listed, and largest n for which they are.
 const LISTED: (usize, usize) = (12, 6);
 /// Saddles and local minima of an instance beside which gradient descent starts.
@@ -203,9 +203,13 @@ fn measured(changes: &[f64]) -> Option<(f64, usize)> {
 pub fn cells(instance: &Instance, comparison: &Comparison, steps: Steps) -> Result<Vec<CellStudy>, String> {
     let loss = &instance.loss;
     let mut studies = Vec::new();
+    let (count, largest) = CELLS;
     let Ok(closed) = Partition::new(loss) else { return Ok(studies) };
+    if loss.n() > largest {
+        return Ok(studies);
+    }
     let failed = |error: crate::theory::loss::LossError| format!("{}: {error}", instance.id);
-    for (number, blocks) in partitions(instance, CELLS, comparison.seed, "partition cells").into_iter().enumerate() {
+    for (number, blocks) in partitions(instance, count, comparison.seed, "partition cells").into_iter().enumerate() {
         let mut rng = stream(comparison.seed, &format!("start {number} in a partition cell of {}", instance.id));
         // Large blocks have no closed form, dependent features no such start.
         let (Ok(optimum), Some(at)) = (closed.optimum(&blocks), start_in(loss, &blocks, &mut rng)) else { continue };

@@ -204,7 +204,8 @@ mod tests {
         let upper = instance.optimum.upper.unwrap();
         assert_eq!(instance.optimum.certificates.len(), 2);
         let root = root_bound(&instance.problem, 3, MARGIN).unwrap().0;
-        assert!(instance.optimum.lower >= rational::to_f64(&root));
+        // Not below the bound at the root, but for the gap.
+        assert!(instance.optimum.lower >= rational::to_f64(&root) * (1.0 - CLOSED));
         let mut search = crate::optim::restarts::Restarts::new(&instance.loss, 10, 1e-10, 0);
         let budget = crate::optim::Budget { steps: 2000, gradients: 1e6 };
         let begin = instance.start(0, 0);

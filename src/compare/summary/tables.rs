@@ -313,8 +313,8 @@ fn contraction(view: &View) -> Table {
         .title("Contraction of alternating search")
         .caption(
             "Blocks of drawn partition cells whose top eigenvector is positive. Predicted: λ_2/λ_1 of D^½GD^½. Measured: the factor by which the change of the direction of b = D^½a shrinks in \
-             one sweep, the geometric mean over the last five ratios of changes between 1e-3 and 1e-10. Blocks with fewer than two such changes have contracted at once and are left out. The prediction is that of c = 0; the instances with a threshold stand \
-             among the others.",
+             one sweep, the geometric mean over the last five ratios of changes between 1e-3 and 1e-10. Blocks with fewer than two such changes have contracted at once and are left out. The prediction is that of c = 0; \
+             the instances with a threshold stand among the others.",
         );
     for family in &view.families {
         let of_family = view.records.iter().filter(|record| record.family == *family);

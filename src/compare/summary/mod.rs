@@ -6,9 +6,9 @@
 //!
 //! | part | module |
 //! |---|---|
-//! | tables | [`tables`] |
-//! | figures | [`figures`] |
-//! | questions with a sentence each | [`answers`] |
+//! | tables | `tables` |
+//! | figures | `figures` |
+//! | questions with a sentence each | `answers` |
 
 mod answers;
 mod figures;

@@ -17,7 +17,7 @@ use crate::train::config::Experiment;
 use crate::train::data::{Data, Mapped};
 use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
 use crate::train::run::{End, Record, State};
-use crate::train::session::{Display, Finish, Outcome, Prepared, follow, train, train_on_ranks};
+use crate::train::session::{Display, Finish, Outcome, follow, train, train_on_ranks};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -254,7 +254,7 @@ impl Run<'_> {
         let Self { name, folder, opening, until, device, options, rank } = self;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
-        let prepared: Prepared;
+        let prepared;
         let (mut directory, found);
         if let Some(bench) = &checked.experiment().bench {
             let plan = checked.plan(Facts::of_bench(bench)).map_err(|error| request(error.to_string()))?;
@@ -302,9 +302,7 @@ impl Run<'_> {
         let finish = Box::new(finish.map_err(|error| request(error.to_string()))?);
         Ok(Trained::Now { finish, steps, interrupted })
     }
-}
 
-impl Run<'_> {
     /// A rank that writes nothing: what the first one shows is what all do.
     fn follow(self, checked: Checked, session: &Session) -> Result<Answer, CliError> {
         let Self { name, folder, opening, device, options, rank, .. } = self;
@@ -312,7 +310,7 @@ impl Run<'_> {
         let (Computes::Cuda(driver), Some((rank, meeting))) = (device, rank) else {
             return Err(request("--rank: expected --device cuda".to_owned()));
         };
-        let prepared = Prepared::new(checked).map_err(|error| request(error.to_string()))?;
+        let prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
         // The first rank overwrites it only when all have come.
         let kept = folder.join(checkpoint::FILE);
         let state = if opening == Opening::Resume && kept.exists() {

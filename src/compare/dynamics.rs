@@ -22,7 +22,6 @@ use crate::optim::{Biconvex, Optimizer, State, Unobserved, run};
 use crate::theory::loss::{ApproximateLoss, Weights};
 use crate::theory::partial_optimum::{self, BlockSummary, Class, Kind};
 use crate::theory::pattern::Pattern;
-use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -142,20 +141,14 @@ fn partitions(instance: &Instance, count: usize, seed: u64, purpose: &str) -> Ve
 
 /// A point of a partition cell whose rows have random codes on their blocks; `None` if the features are dependent.
 fn start_in(loss: &ApproximateLoss, blocks: &[Vec<usize>], rng: &mut ChaCha20Rng) -> Option<Weights> {
-    let (n, P) = (loss.n(), loss.P());
-    if n > loss.n_p() {
-        return None;
-    }
+    let inverse = loss.left_inverse()?;
     let scale = if loss.c() > 0.0 { 4.0 * loss.c() } else { 1.0 };
-    let mut codes = Mat::from_fn(n, blocks.len(), |_, _| -scale);
+    let mut codes = Mat::from_fn(blocks.len(), loss.n(), |_, _| -scale);
     for (i, block) in blocks.iter().enumerate() {
-        block.iter().for_each(|&d| codes[(d, i)] = scale * rng.random_range(0.5..1.5));
+        block.iter().for_each(|&d| codes[(i, d)] = scale * rng.random_range(0.5..1.5));
     }
-    // The rows of least norm with these codes: w = P (PᵀP)⁻¹ a.
-    let rows = P * (P.transpose() * P).partial_piv_lu().solve(&codes);
-    let reached = P.transpose() * &rows - &codes;
-    let exact = reached.norm_max() <= 1e-6 * scale;
-    exact.then(|| Weights { V: Mat::zeros(loss.n_r(), blocks.len()), W: rows.transpose().to_owned() })
+    // The rows of least norm with these codes.
+    Some(Weights { V: Mat::zeros(loss.n_r(), blocks.len()), W: codes * inverse })
 }
 
 /// b = D^½a of every block, of length 1.

@@ -168,8 +168,11 @@ pub fn softest(problem: &ApproximateLoss, at: &Weights) -> Result<Option<Softest
     Ok(Some(Softest { least: values[0], largest, direction: Weights { V, W } }))
 }
 
-/// λ_min/λ_max of the Hessian.
+/// λ_min/λ_max of the Hessian; without its vectors, since every end point is classified.
 fn least_curvature(problem: &ApproximateLoss, at: &Weights) -> Result<Option<f64>, LossError> {
-    let found = softest(problem, at)?;
-    Ok(found.filter(|found| found.largest > 0.0).map(|found| found.least / found.largest))
+    let H = problem.hessian(at)?;
+    let Ok(values) = H.self_adjoint_eigenvalues(Side::Lower) else { return Ok(None) };
+    let largest = values.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    Ok((largest > 0.0).then(|| least / largest))
 }

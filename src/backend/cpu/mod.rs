@@ -183,6 +183,7 @@ impl Cpu {
         let x = if centred.is_empty() { &batch.inputs } else { &*centred };
         let encoder = Encoder { isa: self.isa, params, x, rows: batch.rows, dead };
         second.clear();
+        counted.least = None;
         match (params.model.activation, mode) {
             (Activation::TopK { k }, _) => encoder.top_k(k, false, work, main),
             (Activation::TopKRelu { k }, _) => encoder.top_k(k, true, work, main),
@@ -190,6 +191,7 @@ impl Cpu {
                 let count = k.saturating_mul(whole.rows);
                 encoder.batch_top_k(count, work, main);
                 (whole.cut)(count, main);
+                counted.least = main.values.iter().copied().reduce(f32::min);
             }
             (Activation::BatchTopK { .. }, Mode::Inference) => {
                 encoder.above(params.model.threshold.unwrap_or(0.0), work, main);
@@ -202,7 +204,6 @@ impl Cpu {
         }
         work.dead(&mut aux.codes);
         counted.rows = batch.rows as u64;
-        counted.least = main.values.iter().copied().reduce(f32::min);
         counted.active.clear();
         counted.active.resize(self.spec.shape.n_q, false);
         for (&i, z) in main.latents.iter().zip(&main.values) {

@@ -39,6 +39,10 @@ fn share(successes: usize, trials: usize) -> Cell {
     })
 }
 
+fn count(runs: &[Entry], test: impl Fn(&Entry) -> bool) -> Cell {
+    Cell::Integer { value: runs.iter().filter(|run| test(run)).count() as i64 }
+}
+
 fn suite(view: &View) -> Table {
     let columns = [
         ("family", Kind::Text),
@@ -133,9 +137,7 @@ fn ends(view: &View) -> Table {
         );
     for optimizer in &view.optimizers {
         let runs: Vec<Entry> = view.of(optimizer);
-        let count =
-            |test: &dyn Fn(&Entry) -> bool| Cell::Integer { value: runs.iter().filter(|r| test(r)).count() as i64 };
-        let classes = Class::ALL.map(|class| count(&|record| record.end.class == class));
+        let classes = Class::ALL.map(|class| count(&runs, |record| record.end.class == class));
         table.push([text(*optimizer)].into_iter().chain(classes));
     }
     table
@@ -157,15 +159,13 @@ fn neurons(view: &View) -> Table {
         );
     for optimizer in &view.optimizers {
         let runs: Vec<Entry> = view.of(optimizer);
-        let count =
-            |test: &dyn Fn(&Entry) -> bool| Cell::Integer { value: runs.iter().filter(|r| test(r)).count() as i64 };
         let mean = |of: &dyn Fn(&Entry) -> usize| {
             Cell::number(runs.iter().map(|record| of(record) as f64).sum::<f64>() / runs.len() as f64, 2)
         };
         table.push([
             text(*optimizer),
-            count(&|record| record.is_spurious()),
-            count(&|record| record.certified.is_some()),
+            count(&runs, |record| record.is_spurious()),
+            count(&runs, |record| record.certified.is_some()),
             mean(&|record| record.end.dead),
             mean(&|record| record.end.polysemantic),
         ]);

@@ -1,7 +1,7 @@
 //! Tables of a comparison.
 
 use super::{BOOTSTRAP, Entry, LEVEL, SUCCESS, TAU, View};
-use crate::compare::dynamics::IN_CELL;
+use crate::compare::dynamics::{IN_CELL, LEFT, PERTURBATION, STEP};
 use crate::compare::record::Record;
 use crate::optim::end_point::Class;
 use crate::stats::{
@@ -351,11 +351,12 @@ fn escape(view: &View) -> Table {
     ];
     let mut table = Table::new("compare-escape", "experiments", columns)
         .title("Gradient descent beside partial optima")
-        .caption(
-            "Descent with the fixed step 0.2/λ_max(∇²L̃), from a random perturbation of 1e-5 of the size of partial optima of polysemantic partitions, all minima by Theorem 3.7, by what the exact \
-             criterion certifies them to be. Left: has come to the distance 1e-2, where the linear law ends. Predicted: log(ρ/δ)/log(1 + η|λ_min|), δ the component of the perturbation along the \
-             direction of least curvature λ_min of the Hessian, ρ the final distance.",
-        );
+        .caption(&format!(
+            "Descent with the fixed step {STEP}/λ_max(∇²L̃), from a random perturbation of {PERTURBATION:e} of the size of partial optima of polysemantic \
+             partitions, all minima by Theorem 3.7, by what the exact criterion certifies them to be. Left: has come to the distance {LEFT:e}, where the \
+             linear law ends. Predicted: log(ρ/δ)/log(1 + η|λ_min|), δ the component of the perturbation along the direction of least curvature λ_min of \
+             the Hessian, ρ the final distance."
+        ));
     for family in &view.families {
         for class in ["strict-saddle", "local-min"] {
             let of_family = view.records.iter().filter(|record| record.family == *family);

@@ -72,9 +72,10 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let chosen = choose(&arguments.claims)?;
     ensure_writable(&arguments.out)?;
     let source = checkout();
+    let revision = source.as_ref().map(Checkout::revision);
     if arguments.refresh {
-        let (file, commit) = (arguments.results.join("small.jsonl"), source.as_ref().map(|s| s.commit.as_str()));
-        refresh(&arguments.tables, &file, arguments.seeds.unwrap_or(5), commit, &session.output)?;
+        let file = arguments.results.join("small.jsonl");
+        refresh(&arguments.tables, &file, arguments.seeds.unwrap_or(5), revision.as_deref(), &session.output)?;
     }
     if arguments.full {
         let Arguments { tables, results, runs, .. } = arguments;
@@ -84,14 +85,10 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     }
     // Trainings belong to the whole report; a report of some claims is about these.
     let exhibits =
-        if arguments.claims.is_empty() { exhibits(arguments, source.as_ref(), session)? } else { Vec::new() };
+        if arguments.claims.is_empty() { exhibits(arguments, revision.as_deref(), session)? } else { Vec::new() };
     let runs = run_all(&chosen, Context { seed: session.seed }, &snapshot(None)?);
     let shown: Vec<_> = runs.iter().map(|run| (run.claim, &run.outcome)).collect();
-    let facts = Facts {
-        version: env!("CARGO_PKG_VERSION"),
-        seed: session.seed,
-        commit: source.as_ref().map(|source| source.commit.clone()),
-    };
+    let facts = Facts { version: env!("CARGO_PKG_VERSION"), seed: session.seed, commit: revision };
     page::write(&claims::page(&shown, exhibits, &facts), &arguments.out)
         .map_err(|e| CliError::Request(e.to_string()))?;
     let index = arguments.out.join("index.html");
@@ -108,7 +105,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
 }
 
 /// Trainings, those of the small Table 1 and of resampling made now unless only stored ones are wanted or they have just been made.
-fn exhibits(arguments: &Arguments, source: Option<&Checkout>, session: &Session) -> Result<Vec<Exhibit>, CliError> {
+fn exhibits(arguments: &Arguments, commit: Option<&str>, session: &Session) -> Result<Vec<Exhibit>, CliError> {
     let mut results = stored(&arguments.results)?;
     let failed = |error: &dyn std::fmt::Display| CliError::Request(format!("a training of the report: {error}"));
     let mut all = vec![trainings::low_dimension(&low_dimension::view(session.seed).map_err(|e| failed(&e))?)];
@@ -121,7 +118,6 @@ fn exhibits(arguments: &Arguments, source: Option<&Checkout>, session: &Session)
         let before = live::TRAININGS - live::TABLE_1_TRAININGS;
         all.push(trainings::resampling(&ways));
         if !arguments.refresh {
-            let commit = source.map(|source| source.commit.as_str());
             let now = live::table_1(commit, &|done| say(before, "trainings of the small Table 1", done));
             all.extend(exhibits::exhibits(&now.map_err(|e| failed(&e))?, "small", true));
             for (_, records) in results.iter_mut().filter(|(size, _)| size == "small") {

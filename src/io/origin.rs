@@ -9,8 +9,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Checkout {
     /// The commit.
     pub commit: String,
-    /// Whether tracked files differ from it.
+    /// Whether tracked files differ from it, or the program is older than it: what ran may then have been built from something else.
     pub dirty: bool,
+}
+
+impl Checkout {
+    /// The commit, marked if the program may have been built from something else.
+    pub fn revision(&self) -> String {
+        format!("{}{}", self.commit, if self.dirty { "-dirty" } else { "" })
+    }
 }
 
 /// The checkout that the program was compiled in, if it is still there.
@@ -27,7 +34,16 @@ pub fn checkout() -> Option<Checkout> {
     }
     let commit = git(&["rev-parse", "HEAD"])?;
     let changes = git(&["status", "--porcelain", "--untracked-files=no"])?;
-    Some(Checkout { commit, dirty: !changes.is_empty() })
+    let committed = git(&["show", "--no-patch", "--format=%ct", "HEAD"])?.parse().ok()?;
+    let built = std::env::current_exe().and_then(|program| program.metadata()?.modified());
+    // Times of commits are whole seconds.
+    let older = built.map_or(true, |built| seconds(built) < committed);
+    Some(Checkout { commit, dirty: older || !changes.is_empty() })
+}
+
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// Instruction sets that the processor offers and the arithmetic may use.
@@ -66,7 +82,7 @@ pub fn processor() -> Option<String> {
 
 /// A time as date and time in coordinated universal time (RFC 3339).
 pub fn utc(time: SystemTime) -> String {
-    calendar(time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+    calendar(seconds(time))
 }
 
 /// Seconds since 1970 as date and time (the civil calendar of Hinnant 2013).
@@ -86,6 +102,12 @@ fn calendar(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_have_been_built_from_something_else_is_marked() {
+        let of = |dirty| Checkout { commit: "98472c2".into(), dirty }.revision();
+        assert_eq!((of(false), of(true)), ("98472c2".into(), "98472c2-dirty".into()));
+    }
 
     #[test]
     fn dates_follow_the_calendar() {

@@ -46,6 +46,12 @@ pub fn exhibits(records: &[RunRecord], size: &str, now: bool) -> Vec<Exhibit> {
         .collect()
 }
 
+/// The first digits of a commit, with its mark.
+fn short(revision: &str) -> String {
+    let (commit, mark) = revision.split_at(revision.find('-').unwrap_or(revision.len()));
+    format!("{}{mark}", &commit[..commit.len().min(12)])
+}
+
 fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size: &str, now: bool) -> Exhibit {
     let ours: Vec<&RunRecord> = records.iter().filter(|record| record.published.table == table).collect();
     let seeds: BTreeSet<u64> = ours.iter().map(|record| record.seed).collect();
@@ -65,8 +71,9 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
     let made = if now {
         "They were trained for this report.".to_owned()
     } else {
-        let commits: BTreeSet<&str> = commits.iter().map(|commit| &commit[..commit.len().min(12)]).collect();
-        let at = if commits.is_empty() { String::new() } else { format!(" at {}", list(commits)) };
+        let commits: BTreeSet<String> = commits.iter().map(|revision| short(revision)).collect();
+        let commits: Vec<String> = commits.into_iter().collect();
+        let at = if commits.is_empty() { String::new() } else { format!(" at {}", commits.join(", ")) };
         format!("They are stored results of sdlab {}{at}.", list(versions))
     };
     Exhibit {

@@ -143,7 +143,7 @@ pub fn recorded(folder: &Path, experiment: &Experiment) -> Result<RunRecord, Fil
         trace: &trace,
         origin: Origin {
             version: provenance.version,
-            commit: provenance.source.map(|source| source.commit),
+            commit: provenance.source.map(|source| source.revision()),
             device: provenance.backend,
         },
     };

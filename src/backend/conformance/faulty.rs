@@ -13,6 +13,10 @@ enum Fault {
     LastBit,
     /// Of equal codes the higher latent is kept.
     TiesToTheHigher,
+    /// ReLU runs before TopK, so that rows have fewer than k active latents.
+    ReluBeforeTopK,
+    /// BatchTopK has no threshold for inference: a sample's codes depend on the others of its batch.
+    NoInferenceThreshold,
     /// z > 0 where z ≠ 0 is meant.
     ActiveIfPositive,
     /// Row weights are ignored.
@@ -100,8 +104,12 @@ impl Backend for Faulty {
         mode: Mode,
         codes: &mut reference::Codes,
     ) {
+        let mode = if self.has(Fault::NoInferenceThreshold) { Mode::Training } else { mode };
         self.inner.encode_select(params, opt, batch, mode, codes);
         for row in &mut codes.rows {
+            if self.has(Fault::ReluBeforeTopK) {
+                row.selected.retain(|c| c.code > 0.0);
+            }
             if self.has(Fault::LastBit)
                 && let Some(c) = row.selected.first_mut()
             {
@@ -232,6 +240,8 @@ fn the_suite_notices_every_fault() {
     let faults = [
         Fault::LastBit,
         Fault::TiesToTheHigher,
+        Fault::ReluBeforeTopK,
+        Fault::NoInferenceThreshold,
         Fault::ActiveIfPositive,
         Fault::WeightsIgnored,
         Fault::BiasInAuxK,

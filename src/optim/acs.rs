@@ -9,6 +9,7 @@
 //! |---|---|
 //! | proximal | ρ‖V − V₀‖² and ρ‖W − W₀‖² are added to the steps, ρ relative to the mean mass; a W-step of coupled rows is one pass |
 //! | extrapolated | after each sweep an exact search along the line through the last two iterates, as far as the closure of the cell reaches, and a V-step |
+//! | accelerated | in place of a V-step, the step of L-BFGS on the loss with the encoder eliminated, in the metric of V-steps (`eliminated.rs`), and where that is not lower a V-step; the iterate has r_W = 0, and r_V is the decrease of the V-step |
 //! | piecewise | the W-step may leave the cell: where the search along the line to the encoder that is best without inequalities, across all cells (event sweep), ends lower, that point and its cell are taken; at a partial optimum with multipliers or silent rows the line along −∇_W is tried as well |
 //! | insertion | at a partial optimum the neuron whose loss costs least is replaced by the one that gains most, ‖q(w)‖²/Σ M_d z_d², if that lowers the loss |
 //!
@@ -17,9 +18,11 @@
 //!
 //! # References
 //! Gorski, Pfeuffer, Klamroth 2007, *Biconvex sets and optimization with biconvex functions*. Attouch, Bolte, Redont, Soubeyran 2010 for the
-//! proximal variant. Rajih, Comon, Harshman 2008, *Enhanced line search*, for the extrapolation.
+//! proximal variant. Rajih, Comon, Harshman 2008, *Enhanced line search*, for the extrapolation. De Sterck, Howse 2018, *Nonlinearly
+//! preconditioned L-BFGS as an acceleration mechanism for alternating least squares*.
 
 use super::cell::{column, dot};
+use super::eliminated::Memory;
 use super::encoder_step::{cell_quartic, longest_step, pre_activations};
 use super::{Biconvex, Optimizer, Residuals, State, Termination};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
@@ -31,6 +34,9 @@ const LITTLE: f64 = 1e-11;
 /// Extrapolation goes at most this many times the last change of the iterate further.
 const FURTHEST: f64 = 1000.0;
 
+/// A step of L-BFGS lowers the loss by at least this fraction of what its slope promises.
+const SUFFICIENT: f64 = 1e-4;
+
 /// Which alternating method.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Variant {
@@ -40,6 +46,8 @@ pub enum Variant {
     Proximal(f64),
     /// Within the start's cell, with a search along the line through the last two iterates.
     Extrapolated,
+    /// Within the start's cell, with steps of L-BFGS on the loss with the encoder eliminated.
+    Accelerated,
     /// Across cells.
     Piecewise,
     /// Across cells, and with neurons moved where they gain most.
@@ -55,6 +63,7 @@ pub struct AlternatingSearch<'a> {
     rho: f64,
     /// True when no insertion lowers the loss any more.
     exhausted: bool,
+    memory: Memory,
 }
 
 impl<'a> AlternatingSearch<'a> {
@@ -62,7 +71,7 @@ impl<'a> AlternatingSearch<'a> {
     pub fn new(problem: &'a ApproximateLoss, variant: Variant, tolerance: f64) -> Self {
         let mean = problem.masses().iter().sum::<f64>() / problem.n() as f64;
         let rho = if let Variant::Proximal(factor) = variant { factor * mean } else { 0.0 };
-        Self { problem, variant, tolerance, rho, exhausted: false }
+        Self { problem, variant, tolerance, rho, exhausted: false, memory: Memory::default() }
     }
 
     fn crosses(&self) -> bool {
@@ -105,6 +114,50 @@ impl<'a> AlternatingSearch<'a> {
         Ok(D)
     }
 
+    /// A step of the accelerated variant, from an encoder that is best for its decoder; the first one makes it so.
+    fn accelerate(&mut self, problem: &dyn Biconvex, state: &mut State) -> Result<(), LossError> {
+        let prices = problem.prices(state.at.n_q());
+        state.residuals = None;
+        if state.steps == 1 {
+            let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
+            state.gradients += encoder.passes as f64 * prices.w_pass;
+            state.at.W = encoder.W;
+            state.loss = problem.cell_loss(&state.cell, &state.at)?;
+            return Ok(());
+        }
+        let decoder = problem.v_step(&state.cell, &state.at, 0.0)?;
+        state.gradients += prices.v_step;
+        if decoder.decrease <= self.tolerance * state.loss {
+            let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
+            state.gradients += encoder.passes as f64 * prices.w_pass;
+            let found = Residuals { r_v: decoder.decrease, r_w: encoder.decrease.max(0.0) };
+            if encoder.converged && found.r_w <= self.tolerance * state.loss {
+                state.residuals = Some(found);
+                return Ok(());
+            }
+        }
+        let Z = state.cell.codes(state.at.W.as_ref(), self.problem.P());
+        self.memory.see(&state.at.V, &decoder.V, &Z, self.problem.masses())?;
+        let quick = self.memory.direction().map(|(D, slope)| (&state.at.V + D, SUFFICIENT * slope));
+        let plain = (decoder.V, 0.0);
+        for (V, change) in quick.into_iter().chain([plain]) {
+            let mut to = Weights { V, W: state.at.W.clone() };
+            let encoder = problem.w_step(&state.cell, &to, 0.0)?;
+            state.gradients += encoder.passes as f64 * prices.w_pass;
+            to.W = encoder.W;
+            let value = problem.cell_loss(&state.cell, &to)?;
+            if value <= state.loss + change {
+                (state.at, state.loss) = (to, value);
+                break;
+            }
+            self.memory.forget();
+        }
+        if self.problem.c() == 0.0 {
+            self.memory.rescale(&balance(&mut state.at));
+        }
+        Ok(())
+    }
+
     fn accept(state: &mut State, at: Weights, value: f64, cell: super::Cell) {
         (state.at, state.loss, state.cell) = (at, value, cell);
     }
@@ -141,6 +194,7 @@ impl Optimizer for AlternatingSearch<'_> {
             Variant::Cell => "acs".into(),
             Variant::Proximal(factor) => format!("acs-proximal-{factor}"),
             Variant::Extrapolated => "acs-extrapolated".into(),
+            Variant::Accelerated => "acs-accelerated".into(),
             Variant::Piecewise => "acs-piecewise".into(),
             Variant::Insertion => "acs-insertion".into(),
         }
@@ -148,6 +202,7 @@ impl Optimizer for AlternatingSearch<'_> {
 
     fn init(&mut self, problem: &dyn Biconvex, start: &Weights) -> Result<State, LossError> {
         self.exhausted = false;
+        self.memory.clear();
         let (cell, loss) = (problem.cell(start.W.as_ref())?, problem.loss(start)?);
         Ok(State { at: start.clone(), loss, residuals: None, gradient: None, cell, steps: 0, gradients: 1.0 })
     }
@@ -159,6 +214,9 @@ impl Optimizer for AlternatingSearch<'_> {
             let decoder = problem.v_step(&state.cell, &state.at, self.rho)?;
             state.at.V = decoder.V;
             state.gradients += prices.v_step;
+        }
+        if self.variant == Variant::Accelerated {
+            return self.accelerate(problem, state);
         }
         let before = (self.variant == Variant::Extrapolated).then(|| state.at.clone());
         let encoder = problem.w_step(&state.cell, &state.at, self.rho)?;
@@ -243,8 +301,9 @@ fn extrapolated(problem: &ApproximateLoss, cell: &super::Cell, before: &Weights,
     (t > 0.0).then(|| at.plus(t, &direction))
 }
 
-/// Scales every neuron so that ‖w_i‖ = ‖v_i‖, by a power of two, so that no code is rounded.
-fn balance(at: &mut Weights) {
+/// Scales every neuron so that ‖w_i‖ = ‖v_i‖, by a power of two, so that no code is rounded. Returns what columns were divided by.
+fn balance(at: &mut Weights) -> Vec<f64> {
+    let mut factors = vec![1.0; at.n_q()];
     for i in 0..at.n_q() {
         let v = dot(at.V.col_as_slice(i), at.V.col_as_slice(i)).sqrt();
         let w = (0..at.W.ncols()).map(|k| at.W[(i, k)] * at.W[(i, k)]).sum::<f64>().sqrt();
@@ -252,8 +311,10 @@ fn balance(at: &mut Weights) {
             let t = (0.5 * (v / w).log2()).round().exp2();
             at.V.col_as_slice_mut(i).iter_mut().for_each(|x| *x /= t);
             (0..at.W.ncols()).for_each(|k| at.W[(i, k)] *= t);
+            factors[i] = t;
         }
     }
+    factors
 }
 
 /// The neuron whose removal raises the loss least, and by how much: Σ_d M_d (2⟨e_d, v⟩z_d + z_d²‖v‖²).

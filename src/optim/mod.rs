@@ -28,6 +28,7 @@ pub mod anchored;
 pub mod cell;
 mod cholesky;
 pub mod dictionary;
+mod eliminated;
 pub mod encoder_step;
 pub mod end_point;
 mod feature;

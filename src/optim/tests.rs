@@ -193,6 +193,7 @@ fn optimizers(problem: &ApproximateLoss) -> Vec<Box<dyn Optimizer + '_>> {
         Box::new(AlternatingSearch::new(problem, Variant::Cell, 1e-12)),
         Box::new(AlternatingSearch::new(problem, Variant::Proximal(0.01), 1e-10)),
         Box::new(AlternatingSearch::new(problem, Variant::Extrapolated, 1e-12)),
+        Box::new(AlternatingSearch::new(problem, Variant::Accelerated, 1e-12)),
         Box::new(Restarts::new(problem, 3, 1e-12, 7)),
         Box::new(AlternatingSearch::new(problem, Variant::Piecewise, 1e-12)),
         Box::new(AlternatingSearch::new(problem, Variant::Insertion, 1e-12)),
@@ -220,7 +221,7 @@ fn every_optimizer_descends_and_ends_where_it_says() {
             let end = classify(&problem, &outcome.state.at).unwrap();
             assert!(end.loss == problem.value(&outcome.state.at).unwrap(), "{name}, seed {seed}");
             if let Termination::PartialOptimum { r_w, .. } = outcome.termination
-                && (name == "acs" || name == "acs-extrapolated")
+                && ["acs", "acs-extrapolated", "acs-accelerated"].contains(&name.as_str())
             {
                 assert!(
                     end.residuals.largest() <= 1e-8 * end.loss && r_w <= 1e-12 * end.loss,
@@ -268,16 +269,16 @@ fn perturbed_descent_leaves_the_saddle_on_which_descent_and_alternating_search_s
 }
 
 #[test]
-fn extrapolation_needs_fewer_sweeps_where_alternating_search_is_slow() {
+fn faster_variants_need_fewer_sweeps_where_alternating_search_is_slow() {
     let budget = Budget { steps: 3000, gradients: f64::INFINITY };
-    let (mut plain, mut faster) = (0, 0);
+    let (mut plain, mut extrapolated, mut accelerated) = (0, 0, 0);
     for seed in 0..6 {
         let problem = autoencoder(12, 12, seed);
         let at = start::random(&problem, 6, seed);
         let sweeps = |variant| {
             let mut search = AlternatingSearch::new(&problem, variant, 1e-9);
             let outcome = run(&problem, &mut search, &at, budget, &mut Unobserved).unwrap();
-            // Both stay in the closure of the start's cell.
+            // All stay in the closure of the start's cell.
             let cell = Biconvex::cell(&problem, at.W.as_ref()).unwrap();
             assert_eq!(outcome.state.cell, cell);
             let codes = &outcome.state.at.W * problem.P();
@@ -287,12 +288,21 @@ fn extrapolation_needs_fewer_sweeps_where_alternating_search_is_slow() {
                     assert!(out <= 1e-10 * codes.norm_max(), "seed {seed}: neuron {i}, feature {d} by {out}");
                 }
             }
+            // What it says of its end is so.
+            if let Termination::PartialOptimum { r_v, r_w, .. } = outcome.termination {
+                let at = &outcome.state.at;
+                let (v, w) = (problem.v_step(&cell, at, 0.0).unwrap(), problem.w_step(&cell, at, 0.0).unwrap());
+                let rounding = 1e-13 * outcome.state.loss;
+                assert!((v.decrease - r_v).abs() <= rounding && (w.decrease - r_w).abs() <= rounding, "seed {seed}");
+            }
             outcome.state.steps
         };
         plain += sweeps(Variant::Cell);
-        faster += sweeps(Variant::Extrapolated);
+        extrapolated += sweeps(Variant::Extrapolated);
+        accelerated += sweeps(Variant::Accelerated);
     }
-    assert!(3 * faster < 2 * plain, "{faster} against {plain}");
+    assert!(3 * extrapolated < 2 * plain, "{extrapolated} against {plain}");
+    assert!(5 * accelerated < plain, "{accelerated} against {plain}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn report(name: &str, loss: &ApproximateLoss, at: &Weights, variant: Variant) {
     let r_v = loss.v_step(&cell, &state.at, 0.0).expect("a point of this problem").decrease;
     let r_w = loss.w_step(&cell, &state.at, 0.0).expect("a point of this problem").decrease;
     println!(
-        "{name:<32}   {:>12}   {:>4}   {:>6}   {:>12.6}   {:>8.1e}   {seconds:>9.3}",
+        "{name:<34}   {:>12}   {:>4}   {:>6}   {:>12.6}   {:>8.1e}   {seconds:>9.3}",
         cell.polysemantic(),
         cell.dead(),
         state.steps,
@@ -132,7 +132,7 @@ fn report(name: &str, loss: &ApproximateLoss, at: &Weights, variant: Variant) {
 
 fn large(quick: bool) {
     println!("{}, one thread; searches stop after {SECONDS} s", common::machine());
-    println!("{:<32}   polysemantic   dead   sweeps           loss   residual     seconds", "start");
+    println!("{:<34}   polysemantic   dead   sweeps           loss   residual     seconds", "start");
     // With n = 2 n_p half of all sets are the firing set of a row (Cover 1965), but with so little room that none is found in this way.
     let (n, n_p, n_q) = if quick { (40, 32, 40) } else { (200, 160, 200) };
     for seed in 0..if quick { 1 } else { 3 } {

@@ -58,10 +58,11 @@ fn zero() -> String {
 }
 
 /// Every optimizer that a comparison can name, with what it is.
-pub const OPTIMIZERS: [(&str, &str); 15] = [
+pub const OPTIMIZERS: [(&str, &str); 16] = [
     ("acs", "alternating convex search in the start's cell"),
     ("acs-proximal", "the same with proximal steps, ρ = 1/100 of the mean mass"),
     ("acs-extrapolated", "the same with a search along the line through the last two iterates"),
+    ("acs-accelerated", "the same by L-BFGS on the loss with the encoder eliminated"),
     ("acs-restarts", "the best of ten searches from random starts, the first of which is the given one"),
     ("acs-piecewise", "alternating search across cells, by the event sweep"),
     ("acs-insertion", "the same, moving neurons to where they gain most"),
@@ -106,6 +107,7 @@ pub fn optimizer<'a>(
         "acs" => alternating(Variant::Cell),
         "acs-proximal" => alternating(Variant::Proximal(0.01)),
         "acs-extrapolated" => alternating(Variant::Extrapolated),
+        "acs-accelerated" => alternating(Variant::Accelerated),
         "acs-restarts" => Box::new(Restarts::new(problem, 10, RESIDUALS, seed)),
         "acs-piecewise" => alternating(Variant::Piecewise),
         "acs-insertion" => alternating(Variant::Insertion),

@@ -161,10 +161,9 @@ mod tests {
 
     #[test]
     fn the_last_step_is_met_by_its_curvature_and_a_change_of_gauge_changes_nothing() {
-        let (problem, at) = eliminated(0.0);
+        let (problem, mut at) = eliminated(0.0);
         let cell = Biconvex::cell(&problem, at.W.as_ref()).unwrap();
         let mut memory = Memory::default();
-        let mut at = at;
         for _ in 0..4 {
             at.W = problem.w_step(&cell, &at, 0.0).unwrap().W;
             let step = problem.v_step(&cell, &at, 0.0).unwrap().V;

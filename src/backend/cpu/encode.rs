@@ -19,11 +19,11 @@ use std::sync::Mutex;
 /// Rows of a block where its size has an influence on rounding.
 pub const ROWS: usize = 256;
 /// Rows of a block at most, where it has none.
-const MOST_ROWS: usize = 512;
+const MOST_ROWS: usize = 1024;
 /// The same for the screen in integers, which keeps no product of the block.
 const MOST_ROWS_OF_TILES: usize = 1024;
 /// Latents of a panel.
-const LATENTS: usize = 1024;
+const LATENTS: usize = 2048;
 /// The part of the last batch's least k-th pre-activation that is presumed to be exceeded in the next one.
 const PRESUMED: f32 = 0.9;
 /// Rows that a first guess of the threshold of BatchTopK looks at.

@@ -80,10 +80,10 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
         id: name("runs"),
         title: format!("Table {table}, {size} runs"),
         paragraphs: vec![format!(
-            "{} runs with {} seeds at {}, on {}. {made} The paper publishes neither optimizer, learning rate, batch, length of training, start, \
+            "{} runs with {} at {}, on {}. {made} The paper publishes neither optimizer, learning rate, batch, length of training, start, \
                  c_min nor β, nor which side is scored how; ours are recorded choices, so that orderings can be compared and numbers cannot.",
             ours.len(),
-            seeds.len(),
+            counted(seeds.len()),
             sizes.join("; "),
             devices.join("; ")
         )],
@@ -109,12 +109,17 @@ fn unvaried<'a>(records: &[&'a RunRecord], anchored: bool) -> (Vec<&'a RunRecord
     (chosen, methods)
 }
 
+/// A number of seeds in words.
+fn counted(seeds: usize) -> String {
+    format!("{seeds} {}", if seeds == 1 { "seed" } else { "seeds" })
+}
+
 /// Size and seeds of runs, for captions.
 fn made_of(runs: &[&RunRecord]) -> String {
     let seeds: BTreeSet<u64> = runs.iter().map(|run| run.seed).collect();
     let sizes: BTreeSet<[usize; 3]> = runs.iter().map(|run| run.size).collect();
     let sizes: Vec<String> = sizes.iter().map(|[n, n_p, n_q]| format!("n = {n}, n_p = {n_p}, n_q = {n_q}")).collect();
-    format!("{}; {} {}.", sizes.join("; "), seeds.len(), if seeds.len() == 1 { "seed" } else { "seeds" })
+    format!("{}; {}.", sizes.join("; "), counted(seeds.len()))
 }
 
 /// Loss and recovery against steps for each method without anchors, as far as runs have been looked at on the way.

@@ -304,14 +304,14 @@ fn extrapolated(problem: &ApproximateLoss, cell: &super::Cell, before: &Weights,
 /// Scales every neuron so that ‖w_i‖ = ‖v_i‖, by a power of two, so that no code is rounded. Returns what columns were divided by.
 fn balance(at: &mut Weights) -> Vec<f64> {
     let mut factors = vec![1.0; at.n_q()];
-    for i in 0..at.n_q() {
+    for (i, factor) in factors.iter_mut().enumerate() {
         let v = dot(at.V.col_as_slice(i), at.V.col_as_slice(i)).sqrt();
         let w = (0..at.W.ncols()).map(|k| at.W[(i, k)] * at.W[(i, k)]).sum::<f64>().sqrt();
         if v > 0.0 && w > 0.0 && v.is_finite() && w.is_finite() {
             let t = (0.5 * (v / w).log2()).round().exp2();
             at.V.col_as_slice_mut(i).iter_mut().for_each(|x| *x /= t);
             (0..at.W.ncols()).for_each(|k| at.W[(i, k)] *= t);
-            factors[i] = t;
+            *factor = t;
         }
     }
     factors

@@ -14,7 +14,8 @@ use rand::seq::SliceRandom;
 use sdlab::bench::features::{random_unit, stream};
 use sdlab::optim::acs::{AlternatingSearch, Variant};
 use sdlab::optim::global::partition::Partition;
-use sdlab::optim::{Biconvex, Budget, Optimizer, Outcome, Trace, Unobserved, run, start};
+use sdlab::optim::restarts::race;
+use sdlab::optim::{Biconvex, Budget, Optimizer, Trace, run, start};
 use sdlab::theory::loss::{ApproximateLoss, Weights};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
@@ -23,21 +24,14 @@ use std::time::Instant;
 const TOLERANCE: f64 = 1e-10;
 /// Starts of the overlapping instances.
 const STARTS: u64 = 400;
+/// Sweeps of a search on a small instance, at most.
+const SWEEPS: u64 = 100_000;
 /// Seconds of a search, at most.
 const SECONDS: f64 = 10.0;
 /// Partners that are tried for a feature.
 const PARTNERS: usize = 10;
 /// Rounds of projections in search of a row.
 const ROUNDS: usize = 1000;
-
-fn budget(steps: u64) -> Budget {
-    Budget { steps, gradients: f64::INFINITY }
-}
-
-fn search(loss: &ApproximateLoss, at: &Weights, steps: u64) -> Outcome {
-    let mut acs = AlternatingSearch::new(loss, Variant::Cell, TOLERANCE);
-    run(loss, &mut acs, at, budget(steps), &mut Unobserved).expect("a start of this problem")
-}
 
 /// Masses from 1/2 to 2.
 fn masses(n: usize) -> Vec<f64> {
@@ -240,7 +234,8 @@ fn against(file: &str) {
         for _ in 0..5 {
             let mut trace = Trace::default();
             let mut acs = AlternatingSearch::new(&loss, Variant::Cell, TOLERANCE);
-            let outcome = run(&loss, &mut acs, &at, budget(100_000), &mut trace).expect("a start");
+            let budget = Budget { steps: SWEEPS, gradients: f64::INFINITY };
+            let outcome = run(&loss, &mut acs, &at, budget, &mut trace).expect("a start");
             // Solvers state their loss to some digits.
             let there = trace.points.iter().find(|point| point.3 <= theirs.loss * (1.0 + 1e-9));
             to_theirs.push(there.map_or(f64::INFINITY, |point| point.2));
@@ -263,12 +258,10 @@ fn against(file: &str) {
         if let Some((best, seconds)) = theirs.best {
             let clock = Instant::now();
             let n_q = at.n_q();
-            let ours = (0..STARTS)
-                .map(|seed| search(&loss, &start::random(&loss, n_q, 10_000 + seed), 100_000).state.loss)
-                .fold(f64::INFINITY, f64::min);
+            let ours = race(&loss, n_q, STARTS, (TOLERANCE, SWEEPS), 10_000).expect("random starts").loss;
             let mine = clock.elapsed().as_secs_f64();
             println!(
-                "  best of {STARTS} starts: theirs (numpy) {best:.6} in {seconds:.1} s, ours {ours:.6} in {mine:.2} s, {:.0} times",
+                "  best of {STARTS} starts: theirs (numpy) {best:.8} in {seconds:.1} s, ours {ours:.8} in {mine:.2} s, {:.0} times",
                 seconds / mine
             );
         }

@@ -4,18 +4,71 @@
 //! state is the best end so far, and the iterate until there is one, so that a budget that cuts off a search leaves the end of another; its cost is that
 //! of all.
 //!
+//! Where all starts can be kept in memory, a [`race`] between them is cheaper: most searches are given up long before their ends.
+//!
 //! # Requirements
 //! Those of [`super::acs`].
 //!
 //! # References
-//! Multistart is folklore; Gorski, Pfeuffer, Klamroth 2007 advise it for alternating search, whose end depends on the start.
+//! Multistart is folklore; Gorski, Pfeuffer, Klamroth 2007 advise it for alternating search, whose end depends on the start. Karnin, Koren, Somekh
+//! 2013, *Almost optimal exploration in multi-armed bandits*, for the halving of a race.
 
 use super::acs::{AlternatingSearch, Variant};
-use super::{Biconvex, Optimizer, State, Termination, start};
+use super::{Biconvex, NO_LOSS, Optimizer, State, Termination, start};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 
 /// Sweeps of one search, at most.
 const SWEEPS: u64 = 200;
+
+/// Sweeps of every search of a race before the first half of them is given up.
+const HEAT: u64 = 16;
+
+/// Searches of a race that go on to their ends.
+const FINALISTS: usize = 8;
+
+/// The best end of a race between accelerated searches from `starts` ≥ 1 seeded random starts, the seeds counting up from `seed`.
+///
+/// All make [`HEAT`] sweeps, the half with the lower losses as many again, the half of them twice as many, and so on: each round costs as much as the
+/// first. The last [`FINALISTS`] search until both residuals are at most `tolerance` times the loss, or for `sweeps` sweeps. The state is that of
+/// the best of them, its residuals `None` if it has not ended; its steps and its cost are those of all searches.
+pub fn race(
+    problem: &ApproximateLoss,
+    n_q: usize,
+    starts: u64,
+    (tolerance, sweeps): (f64, u64),
+    seed: u64,
+) -> Result<State, LossError> {
+    let floor = NO_LOSS * problem.total();
+    let search = |seed| {
+        let mut search = AlternatingSearch::new(problem, Variant::Accelerated, tolerance);
+        search.init(problem, &start::random(problem, n_q, seed)).map(|state| (search, state))
+    };
+    let mut left = (0..starts.max(1)).map(|k| search(seed.wrapping_add(k))).collect::<Result<Vec<_>, _>>()?;
+    let (mut steps, mut gradients) = (0, 0.0);
+    let mut until = HEAT;
+    loop {
+        let last = left.len() <= FINALISTS;
+        let most = if last { sweeps } else { until.min(sweeps) };
+        for (search, state) in &mut left {
+            while state.steps < most && state.loss > floor && search.terminate(problem, state).is_none() {
+                search.step(problem, state)?;
+            }
+        }
+        left.sort_by(|(_, a), (_, b)| a.loss.total_cmp(&b.loss));
+        let kept = if last { 1 } else { (left.len() / 2).max(FINALISTS) };
+        for (_, state) in left.drain(kept..) {
+            steps += state.steps;
+            gradients += state.gradients;
+        }
+        if last {
+            let (_, mut best) = left.swap_remove(0);
+            best.steps += steps;
+            best.gradients += gradients;
+            return Ok(best);
+        }
+        until *= 2;
+    }
+}
 
 /// Alternating search with restarts.
 #[derive(Debug, Clone)]
@@ -83,7 +136,7 @@ impl Optimizer for Restarts<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Budget, Observer, Residuals, run};
+    use super::super::{Budget, Observer, Residuals, Unobserved, run};
     use super::*;
     use crate::theory::families::{Family, Parameters};
 
@@ -94,6 +147,43 @@ mod tests {
         fn observe(&mut self, state: &State, _: f64) {
             self.0.push((state.residuals, state.loss));
         }
+    }
+
+    #[test]
+    fn a_race_ends_as_low_as_all_searches_at_a_part_of_their_cost() {
+        let sizes = Parameters { n: 10, n_p: 10, n_r: None, c: crate::exact::Rational::ZERO };
+        let tolerance = 1e-8;
+        for seed in 0..3 {
+            let problem = Family::RandomUnit.generate(&sizes, seed).unwrap();
+            let loss = ApproximateLoss::from_problem(&problem).unwrap();
+            let found = race(&loss, 5, 100, (tolerance, 10_000), 0).unwrap();
+            assert!(found.residuals.is_some_and(|residuals| residuals.largest() <= tolerance * found.loss));
+            let all: Vec<State> = (0..100)
+                .map(|seed| {
+                    let mut search = AlternatingSearch::new(&loss, Variant::Accelerated, tolerance);
+                    let budget = Budget { steps: 10_000, gradients: f64::INFINITY };
+                    run(&loss, &mut search, &start::random(&loss, 5, seed), budget, &mut Unobserved).unwrap().state
+                })
+                .collect();
+            let best = all.iter().map(|state| state.loss).fold(f64::INFINITY, f64::min);
+            let cost: f64 = all.iter().map(|state| state.gradients).sum();
+            println!("{seed}: {} against {best}, {:.3} of the cost", found.loss, found.gradients / cost);
+            assert!(found.loss <= best * (1.0 + 1e-6), "{seed}: {} against {best}", found.loss);
+            assert!(found.gradients < 0.5 * cost, "{seed}: {} against {cost}", found.gradients);
+        }
+    }
+
+    #[test]
+    fn a_race_of_one_is_a_search() {
+        let sizes = Parameters { n: 6, n_p: 6, n_r: None, c: crate::exact::Rational::ZERO };
+        let problem = Family::RandomUnit.generate(&sizes, 1).unwrap();
+        let loss = ApproximateLoss::from_problem(&problem).unwrap();
+        let found = race(&loss, 3, 1, (1e-10, 10_000), 5).unwrap();
+        let mut search = AlternatingSearch::new(&loss, Variant::Accelerated, 1e-10);
+        let budget = Budget { steps: 10_000, gradients: f64::INFINITY };
+        let alone = run(&loss, &mut search, &start::random(&loss, 3, 5), budget, &mut Unobserved).unwrap().state;
+        assert_eq!((found.loss.to_bits(), found.steps), (alone.loss.to_bits(), alone.steps));
+        assert_eq!(found.gradients.to_bits(), alone.gradients.to_bits());
     }
 
     #[test]

@@ -24,8 +24,11 @@ const MOST_ROWS: usize = 1024;
 const MOST_ROWS_OF_TILES: usize = 1024;
 /// Latents of a panel.
 const LATENTS: usize = 2048;
-/// The part of the last batch's least k-th pre-activation that is presumed to be exceeded in the next one.
-const PRESUMED: f32 = 0.9;
+/// Rows whose k-th pre-activation, in units of their norm, was the least of the last batch: one in so many. What exceeds that of the others is
+/// presumed to do so in the next batch, too.
+const EXCEPTIONS: usize = 50;
+/// How much lower than that the floor is presumed, as a part of it.
+const MARGIN: f32 = 0.1;
 /// Rows that a first guess of the threshold of BatchTopK looks at.
 const PILOTS: usize = 64;
 
@@ -82,8 +85,8 @@ pub struct Found {
     /// Gated: the scores of the selected latents.
     pub scores: Vec<f32>,
     aux: Rows,
-    /// The least floor at the end of a row, in units of the row's norm.
-    least: f32,
+    /// The floor at the end of every row that has one, in units of the row's norm.
+    floors: Vec<f32>,
     /// Bounds of the scores of `main`, while they are not known.
     lower: Vec<f32>,
     upper: Vec<f32>,
@@ -96,8 +99,9 @@ pub struct Workspace {
     found: Vec<Found>,
     /// Where the last batch was cut: only a guess, which never changes what is selected.
     cut: Option<f32>,
-    /// The same for the k-th largest pre-activation of a row, in units of the row's norm.
-    least: f32,
+    /// The same for the k-th largest pre-activation of a row, in units of the row's norm: what the floors of nearly all rows exceeded.
+    share: Option<f32>,
+    floors: Vec<f32>,
     keys: Vec<u32>,
     ranks: Vec<u64>,
 }
@@ -113,7 +117,7 @@ impl Workspace {
             found.aux.clear();
             found.lower.clear();
             found.upper.clear();
-            found.least = f32::INFINITY;
+            found.floors.clear();
         }
         (&self.pool, &mut self.found)
     }
@@ -172,15 +176,13 @@ impl Encoder<'_> {
     /// The first k of every row; with `positive` only those with π > 0.
     pub fn top_k(self, k: usize, positive: bool, work: &mut Workspace, codes: &mut Sparse) {
         let floor = if positive { 0.0 } else { f32::NEG_INFINITY };
-        let share = if work.least > 0.0 { PRESUMED * work.least } else { f32::NEG_INFINITY };
+        let share = work.share.map_or(f32::NEG_INFINITY, |share| share - MARGIN * share.abs());
         let start = Start { floor, share, rank: k, most: 4 * k + 512 };
         self.blocks(start, work, |first, scratch, found| {
             self.score_again(first, scratch);
-            for (list, norm) in scratch.lists.iter().zip(&scratch.norms) {
-                if *norm > 0.0 && !list.has_given_up() {
-                    found.least = found.least.min(list.floor() / norm);
-                }
-            }
+            let ended =
+                scratch.lists.iter().zip(&scratch.norms).filter(|(list, norm)| **norm > 0.0 && !list.has_given_up());
+            found.floors.extend(ended.map(|(list, norm)| list.floor() / norm).filter(|floor| floor.is_finite()));
             let Scratch { lists, scores, keys, again, .. } = scratch;
             for (r, list) in lists.iter().enumerate() {
                 let range = again.offsets[r]..again.offsets[r + 1];
@@ -194,8 +196,11 @@ impl Encoder<'_> {
             }
         });
         work.main(codes);
-        let least = work.found.iter().map(|found| found.least).fold(f32::INFINITY, f32::min);
-        work.least = if least < f32::INFINITY { least } else { 0.0 };
+        let Workspace { found, floors, share, .. } = work;
+        floors.clear();
+        floors.extend(found.iter().flat_map(|found| &found.floors));
+        let place = floors.len() / EXCEPTIONS;
+        *share = (!floors.is_empty()).then(|| *floors.select_nth_unstable_by(place, f32::total_cmp).1);
     }
 
     /// π of the candidates of all rows of a block.
@@ -348,19 +353,43 @@ impl Encoder<'_> {
             let first = block * rows;
             let rows = rows.min(self.rows - first);
             pool.with(|scratch| {
-                if let Some(packed) = &self.params.packed {
-                    self.screen_integers(packed, first, rows, start, scratch);
-                } else {
-                    self.start_block(first, rows, Some(start), scratch);
-                    let mut lists = std::mem::take(&mut scratch.lists);
-                    self.panels(first, rows, scratch, |block, panel, room, others| {
-                        screen(self.isa, block, panel, room, &mut lists, others);
-                    });
-                    scratch.lists = lists;
+                self.screen_block(first, rows, start, scratch);
+                if start.share > f32::NEG_INFINITY {
+                    self.screen_misjudged(first, start, scratch, pool);
                 }
                 finish(first, scratch, found);
                 self.choose_dead(first, scratch, found);
             });
+        });
+    }
+
+    /// Fills the lists of the rows from `first` on.
+    fn screen_block(self, first: usize, rows: usize, start: Start, scratch: &mut Scratch) {
+        if let Some(packed) = &self.params.packed {
+            self.screen_integers(packed, first, rows, start, scratch);
+        } else {
+            self.start_block(first, rows, Some(start), scratch);
+            let mut lists = std::mem::take(&mut scratch.lists);
+            self.panels(first, rows, scratch, |block, panel, room, others| {
+                screen(self.isa, block, panel, room, &mut lists, others);
+            });
+            scratch.lists = lists;
+        }
+    }
+
+    /// Screens those rows of a block once more, presuming nothing, whose floor was presumed too high.
+    fn screen_misjudged(self, first: usize, start: Start, scratch: &mut Scratch, pool: &Pool) {
+        let n_p = self.params.shape().n_p;
+        let lists = scratch.lists.iter().enumerate();
+        let rows: Vec<usize> = lists.filter(|(_, list)| list.has_misjudged()).map(|(r, _)| r).collect();
+        if rows.is_empty() {
+            return;
+        }
+        let x: Vec<f32> = rows.iter().flat_map(|r| &self.x[(first + r) * n_p..][..n_p]).copied().collect();
+        let these = Encoder { isa: self.isa, params: self.params, x: &x, rows: rows.len(), dead: None };
+        pool.with(|other| {
+            these.screen_block(0, rows.len(), Start { share: f32::NEG_INFINITY, ..start }, other);
+            rows.iter().zip(&mut other.lists).for_each(|(r, list)| std::mem::swap(&mut scratch.lists[*r], list));
         });
     }
 
@@ -591,5 +620,79 @@ pub fn assign_levels(scales: &Scales, codes: &mut Sparse) {
         for (rank, &at) in order.iter().enumerate() {
             codes.levels[at] = scales.level(rank, codes.latents[at] as usize) as u16;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::{Cpu, Screen};
+    use crate::backend::{Backend, Spec};
+    use crate::bench::features::{random_unit, stream};
+    use crate::sdl::{Activation, Init, Shape};
+
+    fn unit_rows(rows: usize, n_p: usize) -> Vec<f32> {
+        let columns = random_unit(n_p, rows, &mut stream(4, "presumed floors"));
+        (0..rows).flat_map(|b| columns.col(b).iter().map(|x| *x as f32).collect::<Vec<_>>()).collect()
+    }
+
+    /// A presumed floor that some or all rows do not reach costs them another screen, not a score of every latent, and changes no candidate
+    /// that can be selected.
+    #[test]
+    fn a_floor_that_was_presumed_too_high_is_presumed_no_more() {
+        let (rows, k) = (70, 12);
+        let shape = Shape { n_p: 40, n_r: 40, n_q: 2500 };
+        let model = Init::default().model(shape, Activation::TopK { k }, 3);
+        let x = unit_rows(rows, shape.n_p);
+        for screen in [Screen::Float, Screen::Integer] {
+            let cpu = Cpu::with(Spec::plain(shape, rows), Isa::detect(), screen);
+            let params = cpu.params(&model);
+            let encoder = Encoder { isa: Isa::detect(), params: &params, x: &x, rows, dead: None };
+            let mut floors = Vec::new();
+            for share in [f32::NEG_INFINITY, -0.1, 0.385, 0.41, 2.0] {
+                let start = Start { floor: f32::NEG_INFINITY, share, rank: k, most: 4 * k + 512 };
+                let seen = Mutex::new(vec![0.0; rows]);
+                encoder.blocks(start, &mut Workspace::default(), |first, scratch, _| {
+                    for (r, list) in scratch.lists.iter_mut().enumerate() {
+                        let mut scores = Vec::new();
+                        encoder.rescore(first + r, None, &mut scores);
+                        let candidates = list.candidates().expect("no row is scored in full").to_vec();
+                        let kth = kth_largest(&mut scores.iter().map(|z| key(*z)).collect::<Vec<_>>(), k).unwrap();
+                        assert!(candidates.len() < k + 100);
+                        let selected = (0..).zip(&scores).filter(|(_, z)| **z >= kth);
+                        selected.for_each(|(i, _)| assert!(candidates.contains(&i), "{share}: row {r} lost {i}"));
+                        seen.lock().unwrap()[first + r] = kth / scratch.norms[r];
+                    }
+                });
+                floors = seen.into_inner().unwrap();
+            }
+            let above = |share: f32| floors.iter().filter(|floor| **floor > share).count();
+            assert!(above(0.385) > above(0.41) && above(0.41) > 0 && above(2.0) == 0, "{floors:?}");
+        }
+    }
+
+    /// The next batch presumes what nearly all rows of the last one reached.
+    #[test]
+    fn what_is_presumed_follows_the_batch() {
+        let (rows, k) = (200, 8);
+        let shape = Shape { n_p: 30, n_r: 30, n_q: 600 };
+        let cpu = Cpu::with(Spec::plain(shape, rows), Isa::detect(), Screen::Float);
+        let mut model = Init::default().model(shape, Activation::TopK { k }, 3);
+        (0..shape.n_q).for_each(|i| model.tensors.row_mut(Parameter::Encoder, i)[0] = 0.0);
+        let params = cpu.params(&model);
+        let mut x = unit_rows(rows, shape.n_p);
+        let mut work = Workspace::default();
+        let mut shares = Vec::new();
+        for _ in 0..2 {
+            let encoder = Encoder { isa: Isa::detect(), params: &params, x: &x, rows, dead: None };
+            for _ in 0..2 {
+                encoder.top_k(k, false, &mut work, &mut Sparse::default());
+                shares.push(work.share.unwrap());
+            }
+            // One row in four now lies mostly where no latent does.
+            x.chunks_mut(4 * shape.n_p).for_each(|rows| rows[0] = 20.0);
+        }
+        assert!(shares[0] > 0.0 && (shares[0] - shares[1]).abs() < 1e-6, "{shares:?}");
+        assert!(shares[2] < shares[1] && shares[3] == shares[2], "{shares:?}");
     }
 }

@@ -94,7 +94,8 @@ impl List {
         self.clear();
     }
 
-    /// Begins with a floor that the `rank`-th largest score presumably exceeds. If it does not, the list gives up at the end.
+    /// Begins with a floor that the `rank`-th largest score presumably exceeds. If it does not, the list [has misjudged](Self::has_misjudged) at
+    /// the end.
     pub fn presume(&mut self, guess: f32) {
         if guess > self.floor {
             (self.floor, self.guess) = (guess, guess);
@@ -115,16 +116,20 @@ impl List {
 
     /// The candidates; none if there were too many to be listed, or if the floor was presumed too high.
     pub fn candidates(&mut self) -> Option<&[u32]> {
+        if self.has_misjudged() {
+            self.give_up();
+        }
         if self.overflown {
             return None;
         }
         self.shrink();
-        let guess = self.guess;
-        if guess > f32::NEG_INFINITY && self.lower.iter().filter(|z| **z >= guess).count() < self.rank {
-            self.give_up();
-            return None;
-        }
         Some(&self.latents)
+    }
+
+    /// Whether, after all latents were shown, the floor turns out to have been presumed too high.
+    pub fn has_misjudged(&self) -> bool {
+        let reaches = |z: &&f32| **z >= self.guess;
+        !self.overflown && self.guess > f32::NEG_INFINITY && self.lower.iter().filter(reaches).count() < self.rank
     }
 
     /// The candidates with lower and upper bounds of their pre-activations, as far as the floor has not been raised in between.

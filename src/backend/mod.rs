@@ -106,6 +106,7 @@ pub struct Spec {
     /// Learning rate over the steps.
     pub schedule: Schedule,
     /// Decoder columns are kept at norm 1: the gradient's part along the column is removed, and the column is rescaled after the update.
+    /// One that has another norm is rescaled by the first update, whether it has a gradient or not.
     pub unit_decoder: bool,
     /// x_r is x_p: targets are not stored twice.
     pub reconstructs_its_input: bool,

@@ -183,4 +183,59 @@ impl Model {
     pub fn w_d(&self, i: usize) -> &[f32] {
         self.tensors.row(Parameter::Decoder, i)
     }
+
+    /// True if all columns of W_D have norm 1 up to the rounding of a backend. Those that are 0 or not finite have no direction and are not asked.
+    pub fn has_unit_decoder(&self) -> bool {
+        (0..self.shape().n_q).all(|i| off_norm(self.w_d(i)).is_none())
+    }
+
+    /// Scales the columns of W_D to norm 1, in f64. Those that have it up to the rounding of a backend keep their bits.
+    pub fn scale_decoder_to_one(&mut self) {
+        for i in 0..self.shape().n_q {
+            if let Some(norm) = off_norm(self.w_d(i)) {
+                let column = self.tensors.row_mut(Parameter::Decoder, i);
+                column.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+            }
+        }
+    }
+}
+
+/// The norm of a column if it is not 1. A norm in f32, summed in any order, is off by (n_r/2 + 2)·2^-24 at most, and a quotient by it by 2^-23 more.
+fn off_norm(column: &[f32]) -> Option<f64> {
+    let norm = column.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let rounding = (column.len() as f64 + 8.0) * 2f64.powi(-24);
+    (norm > 0.0 && norm.is_finite() && (norm - 1.0).abs() > rounding).then_some(norm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdl::Init;
+    use crate::sdl::init::Weights;
+
+    #[test]
+    fn columns_are_scaled_to_norm_one_and_those_that_have_it_keep_their_bits() {
+        let shape = Shape { n_p: 3, n_r: 40, n_q: 30 };
+        let unit = Init { tied: false, ..Init::default() }.model(shape, Activation::Relu, 2);
+        let mut same = unit.clone();
+        same.scale_decoder_to_one();
+        assert!(unit.has_unit_decoder() && same == unit);
+        let mut model =
+            Init { weights: Weights::Kaiming, tied: false, ..Init::default() }.model(shape, Activation::Relu, 2);
+        let zero = 7;
+        model.tensors.row_mut(Parameter::Decoder, zero).fill(0.0);
+        let before = model.clone();
+        assert!(!model.has_unit_decoder());
+        model.scale_decoder_to_one();
+        assert!(model.has_unit_decoder());
+        for i in 0..30 {
+            assert_eq!(model.w_e(i), before.w_e(i));
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            let (v, w) = (model.w_d(i), before.w_d(i));
+            let cosine = if i == zero { 1.0 } else { dot(v, w) / dot(w, w).sqrt() };
+            // One rounding of each number to 24 bits.
+            assert!((cosine - 1.0).abs() < 1e-6 && (i == zero || (dot(v, v) - 1.0).abs() < 1e-6));
+        }
+        assert!(model.w_d(zero).iter().all(|v| *v == 0.0));
+    }
 }

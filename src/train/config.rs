@@ -92,7 +92,7 @@ pub struct ModelConfig {
     pub activation: Activation,
     /// Where training starts.
     pub init: Init,
-    /// Keep decoder columns at norm 1.
+    /// Keep decoder columns at norm 1, from the start on: whatever `init` draws, columns of W_D are scaled before the first step, rows of W_E are not.
     pub unit_decoder: bool,
 }
 

@@ -157,7 +157,10 @@ pub struct Trainer<'a, B: Backend> {
 impl<'a, B: Backend> Trainer<'a, B> {
     /// At the beginning. The backend must have been made for the plan's `spec`.
     pub fn new(backend: &'a B, data: &'a Data, plan: &'a Plan) -> Self {
-        let model = plan.init.model(plan.spec.shape, plan.activation, plan.seed);
+        let mut model = plan.init.model(plan.spec.shape, plan.activation, plan.seed);
+        if plan.spec.unit_decoder {
+            model.scale_decoder_to_one();
+        }
         let params = backend.params(&model);
         let opt = backend.opt_state(&params);
         let (warm_up, epochs) = (plan.spec.schedule.first_warm_up(), Epochs::default());
@@ -406,7 +409,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cpu::Cpu;
+    use crate::backend::reference::Reference;
     use crate::metrics::fit::Fit;
+    use crate::sdl::Parameter;
     use crate::train::check::Facts;
     use crate::train::config::Experiment;
     use crate::train::data::Memory;
@@ -581,6 +587,28 @@ mod tests {
         assert!(error.what.contains("times the first one"), "{error}");
         let holes = memory(10, |i, k| if (i, k) == (6, 2) { f32::NAN } else { 1.0 });
         assert_eq!(diverged(&holes, &usual, &Mock::new(&usual.spec)).place, Place::Sample(6));
+    }
+
+    #[test]
+    fn a_unit_decoder_is_one_from_the_start_whatever_the_start_is_like() {
+        let data = waves(10);
+        for init in ["weights = \"unit\"", "scale = 3.0", "weights = \"kaiming\""] {
+            let text = format!("unit_decoder = true\n[model.init]\n{init}\n[train]\nbatch = 4\nsteps = 5");
+            let plan = plan(&text, &data);
+            let (cpu, reference) = (Cpu::new(plan.spec.clone()), Reference::new(plan.spec.clone()));
+            let drawn = plan.init.model(plan.spec.shape, plan.activation, plan.seed);
+            let start = Trainer::new(&cpu, &data, &plan).model();
+            assert_eq!(start, Trainer::new(&reference, &data, &plan).model());
+            assert_eq!(start.tensors.get(Parameter::Encoder), drawn.tensors.get(Parameter::Encoder));
+            assert_eq!(start == drawn, init.contains("unit"));
+            let mut trainer = Trainer::new(&cpu, &data, &plan);
+            assert_eq!(trainer.run(&mut ()), Ok(End::Completed));
+            for model in [start, trainer.model()] {
+                let norm = |i: usize| model.w_d(i).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+                // Three squares, their root and a quotient in f32.
+                assert!((0..8).all(|i| (norm(i) - 1.0).abs() < 1e-6), "{init}");
+            }
+        }
     }
 
     #[test]

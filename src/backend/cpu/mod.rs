@@ -233,7 +233,9 @@ impl Backend for Cpu {
     }
 
     fn params(&self, model: &Model) -> Params {
-        Params::new(model, self.isa, self.screen == Screen::Integer)
+        let mut params = Params::new(model, self.isa, self.screen == Screen::Integer);
+        params.off_norm = self.spec.unit_decoder && !model.has_unit_decoder();
+        params
     }
 
     fn opt_state(&self, params: &Params) -> OptState {

@@ -19,13 +19,16 @@ pub struct Params {
     pub(super) norms: Vec<f32>,
     /// W_E for the screen in integers, if that is the one in use.
     pub(super) packed: Option<Packed>,
+    /// Columns are to have norm 1 and some do not: the first update scales them too where they do not move.
+    pub(super) off_norm: bool,
 }
 
 impl Params {
     /// Of a model, `packed` for the screen in integers where it has one.
     pub(super) fn new(model: &Model, isa: Isa, packed: bool) -> Self {
         let n_p = model.shape().n_p;
-        let mut params = Self { model: model.clone(), norms: vec![0.0; model.shape().n_q], packed: None };
+        let mut params =
+            Self { model: model.clone(), norms: vec![0.0; model.shape().n_q], packed: None, off_norm: false };
         params.norms.par_iter_mut().enumerate().for_each(|(i, norm)| *norm = norm_above(model.w_e(i)));
         if packed && model.activation.is_sparse() && (1..=LONGEST).contains(&n_p) {
             params.packed = Some(Packed::new(isa, params.encoder(), n_p, &params.norms));

@@ -111,6 +111,9 @@ pub fn step(spec: &Spec, isa: Isa, anchors: &AnchorIndex, params: &mut Params, o
         }
     }
     grads.norm = total.sqrt();
+    if std::mem::take(&mut params.off_norm) {
+        params.model.scale_decoder_to_one();
+    }
     for (moving, live) in opt.moving.iter_mut().zip(&grads.live) {
         *moving |= live;
     }

@@ -111,7 +111,7 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   n_p = 768
   [model]
   latents = 16000
-  activation = { kind = \"top-k\", k = 64 }    relu, jump-relu, top-k, top-k-relu, batch-top-k, gated
+  activation = { kind = \"top-k\", k = 64 }    relu, jump-relu, top-k, top-k-relu, batch-top-k, gated (always with biases)
   [objective]
   l1 = 0.0                                   and: l0, aux, scales
   [anchors]

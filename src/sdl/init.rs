@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// |---|---|
 /// | `decoder` | `unit`: Gaussian directions of norm `scale` |
 /// | `scale` | 1 |
-/// | `tied` | true: W_E is the transpose of W_D, when n_p = n_r |
-/// | biases | off, as in the paper |
+/// | `tied` | true: W_E is the transpose of W_D, when n_p = n_r; a run with other sizes records false |
+/// | biases | off, as in the paper; Gated has b_E, r and m in any case |
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Init {
@@ -23,7 +23,7 @@ pub struct Init {
     pub scale: f64,
     /// W_E starts as the transpose of W_D (possible only if n_p = n_r; else W_E is drawn on its own).
     pub tied: bool,
-    /// Learn b_E, from 0.
+    /// Learn b_E, from 0. Gated always does, as its gate and its magnitudes differ in nothing else than b_E, r and m.
     pub encoder_bias: bool,
     /// Learn b_D, from 0.
     pub decoder_bias: bool,
@@ -39,7 +39,7 @@ pub struct Init {
 pub enum Weights {
     /// Gaussian directions of norm 1: rows of W_E, columns of W_D.
     Unit,
-    /// Uniform in ±√(6 / fan-in) (He et al. 2015).
+    /// Uniform in ±√(6 / fan-in) (He et al. 2015); the fan-in is n_p for W_E and n_q for W_D.
     Kaiming,
 }
 

@@ -126,7 +126,12 @@ impl Experiment {
         length(&experiment)?;
         resampling(&experiment.resampling)?;
         anchors(&experiment)?;
-        Ok(Checked(experiment))
+        let facts = experiment.bench.as_ref().map(Facts::of_bench);
+        let checked = Checked(experiment);
+        Ok(match facts {
+            Some(facts) => checked.on(facts),
+            None => checked,
+        })
     }
 }
 
@@ -303,6 +308,13 @@ impl Checked {
         &self.0
     }
 
+    /// The same with what such data decide written out: an encoder cannot start as the transpose of a decoder of another size.
+    #[must_use]
+    pub fn on(mut self, facts: Facts) -> Self {
+        self.0.model.init.tied &= facts.n_p == facts.n_r;
+        self
+    }
+
     /// The plan for data like these, without anchors yet.
     ///
     /// # Errors
@@ -456,6 +468,27 @@ mod tests {
         ] {
             assert_eq!(planned(text, facts).unwrap_err().field, field, "{text}");
         }
+    }
+
+    #[test]
+    fn a_start_that_cannot_be_tied_is_recorded_as_what_it_is() {
+        let transcoder = |n_r: usize, more: &str| {
+            let bench = format!(
+                "[bench]\nn = 12\nn_p = 8\ninterference = 0.6\ntask = {{ kind = \"transcoder\", n_r = {n_r} }}\n{more}"
+            );
+            checked(&bench).unwrap()
+        };
+        let tied = |checked: &Checked| checked.experiment().model.init.tied;
+        assert_eq!([8, 9].map(|n_r| tied(&transcoder(n_r, ""))), [true, false]);
+        let [default, own] = ["", "[model.init]\ntied = false"].map(|more| transcoder(9, more).experiment().hash());
+        assert_eq!(default, own);
+        // What files hold is known only once they are open.
+        let files = checked("[data]\ninputs = \"x.npy\"\ntargets = \"y.npy\"").unwrap();
+        assert!(tied(&files) && tied(&files.clone().on(FACTS)));
+        let apart = files.on(Facts { n_r: 4, reconstructs_its_input: false, ..FACTS });
+        assert!(!tied(&apart));
+        let again = Experiment::from_toml(&apart.experiment().to_toml()).unwrap().check().unwrap();
+        assert_eq!(again, apart);
     }
 
     #[test]

@@ -64,8 +64,9 @@ impl Prepared {
             (_, Some(files)) => Data::Rows(Box::new(Mapped::open(files)?)),
             (bench, None) => Data::Bench(Box::new(Bench::generate_watched(&bench.clone().unwrap_or_default(), watch)?)),
         };
+        let checked = checked.on(Facts::of(&data));
         let mut plan = checked.plan(Facts::of(&data))?;
-        if let Some(known) = &experiment.anchors {
+        if let Some(known) = &checked.experiment().anchors {
             plan.spec.anchors = anchors(known, &data, plan.spec.shape, plan.seed)?;
         }
         Ok(Self { checked, data, plan })

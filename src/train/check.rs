@@ -241,7 +241,9 @@ fn resampling(resampling: &Resampling) -> Result {
     ensure(recipe.dead_after >= 1, "resampling.dead_after", "a number of samples >= 1", 0)?;
     let samples = recipe.samples;
     ensure((1..=MOST_ROWS).contains(&samples), "resampling.samples", "an integer from 1 to 2^20", samples)?;
-    ensure(recipe.warm_up <= MOST_STEPS, "resampling.warm_up", "an integer from 0 to 2^40", recipe.warm_up)
+    ensure(recipe.warm_up <= MOST_STEPS, "resampling.warm_up", "an integer from 0 to 2^40", recipe.warm_up)?;
+    let expected = "at least one number of updates, after which dead latents are moved";
+    ensure(!recipe.steps.is_empty(), "resampling.steps", expected, "none, so that none ever is")
 }
 
 fn anchors(experiment: &Experiment) -> Result {

@@ -36,7 +36,7 @@ pub enum Resampling {
 ///
 /// | field | default |
 /// |---|---|
-/// | `steps` | none |
+/// | `steps` | none; an experiment must name at least one |
 /// | `dead_after` | 100 000 samples |
 /// | `samples` | 4096 |
 /// | `most` | 0: all dead latents |

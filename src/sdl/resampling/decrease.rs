@@ -281,3 +281,104 @@ impl<'a> Fit<'a> {
         Some(decrease)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::HostCodes;
+    use crate::sdl::{Init, Shape};
+    use rand::RngExt;
+    use std::f64::consts::TAU;
+
+    /// Samples of a plane whose targets are a number each, and nothing is reconstructed.
+    fn best_and_candidates(inputs: &[[f32; 2]], targets: &[f32]) -> (f64, f64, f64) {
+        let shape = Shape { n_p: 2, n_r: 1, n_q: 3 };
+        let model = Init { tied: false, ..Init::default() }.model(shape, Activation::Relu, 0);
+        let codes = HostCodes { offsets: vec![0; inputs.len() + 1], ..HostCodes::default() };
+        let reconstructions = vec![0.0; targets.len()];
+        let samples = Samples {
+            inputs: inputs.as_flattened(),
+            targets,
+            reconstructions: &reconstructions,
+            codes: &codes,
+            weights: None,
+        };
+        let fit = Fit::new(&model, &samples);
+        let decrease = |w: &[f64]| fit.worth(w).map_or(0.0, |worth| worth.decrease);
+        let row = fit.best_row(1.5, &mut stream(1, "climb")).unwrap();
+        // The length that was asked for.
+        assert!((dot(&row, &row).sqrt() - 1.5).abs() < 1e-12);
+        let rows = inputs.iter().map(|x| decrease(&x.map(f64::from)));
+        let angles = (0..3600).map(|t| TAU * f64::from(t) / 3600.0);
+        let grid = angles.map(|angle| decrease(&[angle.cos(), angle.sin()]));
+        (decrease(&row), rows.fold(0.0, f64::max), grid.fold(0.0, f64::max))
+    }
+
+    #[test]
+    fn the_climb_goes_from_the_best_input_to_the_best_of_all_angles() {
+        // Two inputs at equal angles to an axis and one target for both: a row along an input serves the other one worse, a row along the axis
+        // serves both alike, and there is no other maximum.
+        for apart in [20.0_f64, 30.0, 40.0] {
+            for turned in [0.0_f64, 50.0, 200.0] {
+                let at = |angle: f64| [angle.to_radians().cos() as f32, angle.to_radians().sin() as f32];
+                let inputs = [at(turned - apart), at(turned + apart)];
+                let (found, candidate, grid) = best_and_candidates(&inputs, &[1.0, 1.0]);
+                assert!((grid - 1.0).abs() < 1e-6, "all of the loss: {grid}");
+                assert!(candidate < grid - 0.01, "{apart} {turned}: {candidate}");
+                // Twelve steps end within a fifth of a degree, of which the square counts.
+                assert!(found > grid - 1e-5, "{apart} {turned}: {found} of {grid}, from {candidate}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_slope_is_half_the_derivative_of_the_decrease() {
+        let shape = Shape { n_p: 4, n_r: 3, n_q: 6 };
+        let mut rng = stream(3, "slope");
+        let mut draw = |count: usize| (0..count).map(|_| rng.random::<f32>() - 0.5).collect::<Vec<f32>>();
+        let rows = 12;
+        let (inputs, targets, reconstructions) = (draw(rows * 4), draw(rows * 3), draw(rows * 3));
+        let weights: Vec<f64> = (1..=rows).map(|b| 0.01 * b as f64).collect();
+        // Every sample has two latents, of which the lesser leaves where a top-k makes room.
+        let codes = HostCodes {
+            offsets: (0..=rows).map(|b| 2 * b).collect(),
+            latents: (0..rows as u32).flat_map(|b| [b % 3, 3 + b % 2]).collect(),
+            values: (0..rows).flat_map(|b| [0.02, 0.3 + 0.01 * b as f32]).collect(),
+        };
+        let samples = Samples {
+            inputs: &inputs,
+            targets: &targets,
+            reconstructions: &reconstructions,
+            codes: &codes,
+            weights: Some(&weights),
+        };
+        for activation in [
+            Activation::Relu,
+            Activation::JumpRelu { theta: 0.05, bandwidth: 0.1 },
+            Activation::TopK { k: 2 },
+            Activation::TopKRelu { k: 2 },
+        ] {
+            let model = Init { input_bias: true, tied: false, ..Init::default() }.model(shape, activation, 5);
+            let fit = Fit::new(&model, &samples);
+            let w = [0.7, -0.4, 0.5, 0.9];
+            let worth = fit.worth(&w).unwrap();
+            let slope = fit.slope(&w, &worth.column);
+            let chosen = |w: &[f64]| fit.selected(w).iter().map(|(b, ..)| *b).collect::<Vec<_>>();
+            assert!((2..rows).contains(&chosen(&w).len()), "{activation:?}");
+            let length = dot(&slope, &slope).sqrt();
+            assert!(length > 1e-3, "{activation:?}: {length}");
+            for (k, slope) in slope.iter().enumerate() {
+                let step = 1e-5;
+                let at = |by: f64| {
+                    let mut moved = w;
+                    moved[k] += by;
+                    assert_eq!(chosen(&moved), chosen(&w), "no sample begins or ends to fire in between");
+                    fit.worth(&moved).unwrap().decrease
+                };
+                let difference = (at(step) - at(-step)) / (2.0 * step);
+                // The third derivative times 1e-10, and 1e-16 divided by the step.
+                assert!((difference - 2.0 * slope).abs() < 1e-6 * length, "{activation:?}: {difference} {slope}");
+            }
+        }
+    }
+}

@@ -123,7 +123,14 @@ impl Firing {
 
     /// The latent with the best F1 for each feature, of equal ones the lower.
     pub fn best(&self) -> Vec<Option<Classifier>> {
-        (0..self.features.len()).into_par_iter().map(|d| self.best_of(0..self.latents.len(), d)).collect()
+        self.best_without(&[])
+    }
+
+    /// The same among latents that are not left out.
+    fn best_without(&self, latents: &[u32]) -> Vec<Option<Classifier>> {
+        let kept = kept(self.latents.len(), latents);
+        let chosen = || (0..self.latents.len()).filter(|i| kept[*i]);
+        (0..self.features.len()).into_par_iter().map(|d| self.best_of(chosen(), d)).collect()
     }
 
     /// The feature that each latent classifies best by F1: the one that *owns* it. Of equal ones the lower; none for a
@@ -152,9 +159,15 @@ impl Firing {
     /// The number of parts of each feature: latents that it owns, with precision ≥ 0.9 and recall ≥ 0.05. Above 1 the
     /// feature is *split*: several latents stand for parts of it, or for the same one.
     pub fn parts(&self) -> Vec<usize> {
+        self.parts_without(&[])
+    }
+
+    /// The same among latents that are not left out. Who owns a latent stays as it is.
+    fn parts_without(&self, latents: &[u32]) -> Vec<usize> {
+        let kept = kept(self.latents.len(), latents);
         let part = |i: &usize, d: usize| {
             let classifier = self.classifier(*i, d);
-            classifier.precision >= PART_PRECISION && classifier.recall >= PART_RECALL
+            kept[*i] && classifier.precision >= PART_PRECISION && classifier.recall >= PART_RECALL
         };
         self.owned().iter().enumerate().map(|(d, owned)| owned.iter().filter(|i| part(i, d)).count()).collect()
     }
@@ -168,15 +181,14 @@ impl Firing {
         owned
     }
 
-    /// The numbers, without some features; absent if none of the others was ever present.
-    pub fn scores(&self, left_out: &[u32]) -> Option<FiringScores> {
-        let mut counted: Vec<bool> = self.features.iter().map(|f| *f > 0).collect();
-        left_out.iter().filter_map(|d| counted.get_mut(*d as usize).map(|c| *c = false)).for_each(drop);
-        let chosen: Vec<usize> = (0..counted.len()).filter(|d| counted[*d]).collect();
+    /// The numbers, of some features among some latents: without those left out; absent if none of the other features was ever present.
+    pub fn scores(&self, features: &[u32], latents: &[u32]) -> Option<FiringScores> {
+        let counted = kept(self.features.len(), features);
+        let chosen: Vec<usize> = (0..counted.len()).filter(|d| counted[*d] && self.features[*d] > 0).collect();
         if chosen.is_empty() {
             return None;
         }
-        let (best, all_parts) = (self.best(), self.parts());
+        let (best, all_parts) = (self.best_without(latents), self.parts_without(latents));
         let mean = |of: fn(&Classifier) -> f64| {
             chosen.iter().map(|d| best[*d].as_ref().map_or(0.0, of)).sum::<f64>() / chosen.len() as f64
         };
@@ -192,6 +204,13 @@ impl Firing {
             parts,
         })
     }
+}
+
+/// False where something is left out.
+pub(super) fn kept(count: usize, left_out: &[u32]) -> Vec<bool> {
+    let mut kept = vec![true; count];
+    left_out.iter().filter_map(|i| kept.get_mut(*i as usize).map(|kept| *kept = false)).for_each(drop);
+    kept
 }
 
 #[cfg(test)]
@@ -254,14 +273,25 @@ pub(super) mod tests {
 
     #[test]
     fn scores_are_means_over_the_features_that_were_present_and_not_left_out() {
-        let scores = example().scores(&[]).unwrap();
+        let scores = example().scores(&[], &[]).unwrap();
         assert_eq!((scores.features, scores.parts.as_slice()), (3, [2, 0, 1].as_slice()));
         // Three numbers are added.
         assert!((scores.f1 - (0.75 + 0.8 + 1.0 / 3.0) / 3.0).abs() < 1e-15);
         assert!((scores.split - 1.0 / 3.0).abs() < 1e-15);
-        let without = example().scores(&[1, 2]).unwrap();
+        let without = example().scores(&[1, 2], &[]).unwrap();
         assert_eq!((without.features, without.f1, without.split), (1, 0.75, 0.0));
-        assert_eq!(example().scores(&[0, 1, 2]), None);
+        assert_eq!(example().scores(&[0, 1, 2], &[]), None);
         assert!(Firing::new(1 << 20, 1 << 20).is_none());
+    }
+
+    #[test]
+    fn a_latent_that_is_left_out_serves_no_feature() {
+        // Without latent 0, the first part of feature 1, its best is latent 3: active once in 3 samples, always with it.
+        let without = example().scores(&[0, 2], &[0]).unwrap();
+        assert_eq!((without.features, without.parts.as_slice(), without.split), (1, [0, 1].as_slice(), 0.0));
+        assert_eq!((without.f1, without.precision, without.recall), (2.0 / 4.0, 1.0, 1.0 / 3.0));
+        // Latents and features have numbers of their own.
+        let feature = example().scores(&[0, 2], &[1, 2]).unwrap();
+        assert_eq!((feature.f1, feature.parts.as_slice()), (0.8, [0, 0, 1].as_slice()));
     }
 }

@@ -8,6 +8,7 @@
 //!   problems", doi 10.1007/BF02278710.
 //! * D. F. Crouse 2016, "On implementing 2D rectangular assignment algorithms", doi 10.1109/TAES.2016.140952.
 
+use super::latents::kept;
 use super::similarity::{Comparison, Sign, SimilarityError, Vectors};
 use faer::Mat;
 use serde::{Deserialize, Serialize};
@@ -104,12 +105,31 @@ pub struct Mcc {
 /// # Errors
 /// Different dimensions, or numbers that are not finite.
 pub fn mcc(learned: Vectors<'_>, truth: Vectors<'_>, sign: Sign) -> Result<Option<Mcc>, SimilarityError> {
+    mcc_without(learned, truth, sign, &[], &[])
+}
+
+/// The same without some latents and some features.
+///
+/// # Errors
+/// The same.
+pub fn mcc_without(
+    learned: Vectors<'_>,
+    truth: Vectors<'_>,
+    sign: Sign,
+    latents: &[u32],
+    features: &[u32],
+) -> Result<Option<Mcc>, SimilarityError> {
     let comparison = Comparison::new(learned, truth)?;
+    let numbers = |count: usize, left_out: &[u32]| -> Vec<usize> {
+        kept(count, left_out).into_iter().enumerate().filter(|(_, kept)| *kept).map(|(number, _)| number).collect()
+    };
+    let latents = numbers(comparison.latents(), latents);
+    let features = numbers(comparison.features(), features);
     let panels = comparison.panels(|panel| panel);
     let rows: Vec<&[f32]> = panels.iter().flat_map(|panel| panel.latents().map(|(_, cosines)| cosines)).collect();
-    let values = Mat::from_fn(rows.len(), comparison.features(), |i, d| sign.of_f32(rows[i][d]));
+    let values = Mat::from_fn(latents.len(), features.len(), |i, d| sign.of_f32(rows[latents[i]][features[d]]));
     let pairs = assign(&values);
-    let sum: f64 = pairs.iter().map(|&(latent, feature)| sign.of(comparison.cosine(latent, feature))).sum();
+    let sum: f64 = pairs.iter().map(|&(i, d)| sign.of(comparison.cosine(latents[i], features[d]))).sum();
     Ok((!pairs.is_empty()).then(|| Mcc { mean: sum / pairs.len() as f64, pairs: pairs.len() }))
 }
 
@@ -197,5 +217,28 @@ mod tests {
         let one = mcc(Vectors::rows("learned", &[3.0, 0.0], 2), known, Sign::Absolute).unwrap().unwrap();
         assert_eq!((one.mean, one.pairs), (1.0, 1));
         assert_eq!(mcc(Vectors::rows("learned", &[], 2), known, Sign::Absolute).unwrap(), None);
+    }
+
+    #[test]
+    fn latents_and_features_that_are_left_out_are_in_no_pair() {
+        // The axes, and latents along the second, the third, the first and between the first two.
+        let truth = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+        let learned = [0.0, 2.0, 0.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 3.0, 4.0, 0.0];
+        let (rows, known) = (Vectors::rows("learned", &learned, 3), Vectors::rows("truth", &truth, 3));
+        let found = |latents: &[u32], features: &[u32]| {
+            let mcc = mcc_without(rows, known, Sign::Absolute, latents, features).unwrap();
+            mcc.map(|mcc| (mcc.pairs, mcc.mean))
+        };
+        let near = |found: Option<(usize, f64)>, pairs: usize, mean: f64| {
+            // A few roundings of f64.
+            assert!(found.is_some_and(|(n, m)| n == pairs && (m - mean).abs() < 1e-15), "{found:?}");
+        };
+        near(found(&[], &[]), 3, 1.0);
+        // The second axis has only the latent between the first two left.
+        near(found(&[0], &[]), 3, (1.0 + 0.8 + 1.0) / 3.0);
+        near(found(&[0], &[2]), 2, (1.0 + 0.8) / 2.0);
+        near(found(&[0, 3], &[0, 2]), 1, 0.0);
+        assert_eq!(found(&[0, 1, 2, 3], &[]), None);
+        assert_eq!(found(&[], &[0, 1, 2]), None);
     }
 }

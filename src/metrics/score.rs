@@ -3,7 +3,7 @@
 use super::absorption::{Absorption, AbsorptionScores};
 use super::fit::{Fit, FitScores};
 use super::latents::{Firing, FiringScores};
-use super::matching::{Mcc, mcc};
+use super::matching::{Mcc, mcc, mcc_without};
 use super::recovery::{BestMatches, Histogram, Match, Recovery};
 use super::similarity::{Sign, SimilarityError, Vectors};
 use crate::backend::{Backend, HostCodes, Mode};
@@ -32,7 +32,7 @@ pub struct Scores {
     /// Latents as classifiers; absent where it is not known which feature is present, or where n·n_q is too large to
     /// count.
     pub firing: Option<FiringScores>,
-    /// The same without the anchored features; absent without anchors.
+    /// Features that are not anchored, among latents that are not, as in [`WithAndWithout`]; absent without anchors, or if every feature is one.
     pub firing_free: Option<FiringScores>,
     /// Absorption; absent where features have no hierarchy.
     pub absorption: Option<AbsorptionScores>,
@@ -48,6 +48,9 @@ pub struct SideScores {
     pub sources: Vec<Matched>,
     /// One-to-one assignment; absent without features or latents.
     pub mcc: Option<Mcc>,
+    /// Features that are not anchored, among latents that are not; absent without anchors, without such features, and in older files.
+    #[serde(default)]
+    pub mcc_free: Option<Mcc>,
 }
 
 /// Best matches with latents scaled to norm 1, and as they are.
@@ -203,8 +206,11 @@ impl Scores {
             fit: fit.scores().expect("a score needs samples"),
             encoder,
             decoder,
-            firing_free: firing.as_ref().filter(|_| !anchors.is_empty()).and_then(|f| f.scores(&anchors.features)),
-            firing: firing.and_then(|firing| firing.scores(&[])),
+            firing_free: firing
+                .as_ref()
+                .filter(|_| !anchors.is_empty())
+                .and_then(|firing| firing.scores(&anchors.features, &anchors.latents)),
+            firing: firing.and_then(|firing| firing.scores(&[], &[])),
             absorption,
         })
     }
@@ -236,7 +242,12 @@ impl SideScores {
             Matched::of(learned.block(m * width..(m + 1) * width), truth.block(m * width..(m + 1) * width), anchors)
         };
         let sources = if sources > 1 { (0..sources).map(source).collect::<Result<_, _>>()? } else { Vec::new() };
-        Ok(Self { whole, sources, mcc: mcc(learned, truth, Sign::Absolute)? })
+        let mcc_free = if anchors.is_empty() {
+            None
+        } else {
+            mcc_without(learned, truth, Sign::Absolute, &anchors.latents, &anchors.features)?
+        };
+        Ok(Self { whole, sources, mcc: mcc(learned, truth, Sign::Absolute)?, mcc_free })
     }
 }
 
@@ -368,22 +379,56 @@ pub(super) mod tests {
 
     #[test]
     fn anchored_features_and_latents_are_left_out_together() {
-        let config = BenchConfig { n: 20, n_p: 12, sparsity: 0.9, interference: 0.4, ..BenchConfig::default() };
+        // In 24 dimensions random directions are far from features.
+        let config = BenchConfig { n: 20, n_p: 24, sparsity: 0.9, interference: 0.2, ..BenchConfig::default() };
         let bench = Bench::generate(&config).unwrap();
-        let mut model = ideal(&bench, 50, 1.0);
-        // Only the first five latents are features; the others are random.
-        for d in 5..20 {
-            let random = model.w_e(d + 25).to_vec();
-            model.tensors.row_mut(Parameter::Encoder, d).copy_from_slice(&random);
+        let mut model = Init::default().model(Shape { n_p: 24, n_r: 24, n_q: 50 }, Activation::Relu, 1);
+        // Latents 30 to 34 are anchored to features 0 to 4, but the last of them has become feature 9. Features 7 and 8 have latents of their own,
+        // with the numbers of anchored features; no other feature has one.
+        let owners: [(u32, u32); 7] = [(0, 30), (1, 31), (2, 32), (3, 33), (9, 34), (7, 2), (8, 3)];
+        for (feature, latent) in owners {
+            let column = bench.directions(Side::Input).column(feature as usize).to_vec();
+            model.tensors.row_mut(Parameter::Encoder, latent as usize).copy_from_slice(&column);
+            model.tensors.row_mut(Parameter::Decoder, latent as usize).copy_from_slice(&column);
         }
         let mut anchors = Anchors::none();
-        (anchors.latents, anchors.features) = ((0..5).collect(), (0..5).collect());
-        let scores = scored(&model, &bench, &anchors, &[7, 8, 9], 3);
-        let encoder = scores.encoder.unwrap().whole.normalised;
-        let free = encoder.free.unwrap();
-        assert_eq!((encoder.all.features, free.features), (20, 15));
-        assert_eq!((encoder.all.recovered_at(95), free.recovered_at(95)), (0.25, 0.0));
-        assert!(encoder.all.mip > free.mip);
+        (anchors.latents, anchors.features) = ((30..35).collect(), (0..5).collect());
+        let samples: Vec<u64> = (100..300).collect();
+        let encode = |indices: &[u64]| {
+            let mut encoded = relu(&model, &bench, indices);
+            // A latent that looks along a feature fires where the feature does, and others never.
+            let present = encoded.present.clone().unwrap();
+            encoded.codes = HostCodes { offsets: vec![0], ..HostCodes::default() };
+            for b in 0..present.rows() {
+                let fires = owners.iter().filter(|(d, _)| present.row(b).0.contains(d));
+                encoded.codes.latents.extend(fires.map(|(_, i)| *i));
+                encoded.codes.values.resize(encoded.codes.latents.len(), 1.0);
+                encoded.codes.offsets.push(encoded.codes.latents.len());
+            }
+            encoded
+        };
+        let scores = Scores::of(&model, Some(&Known::of(&bench)), &anchors, samples.chunks(50), encode).unwrap();
+        for side in [scores.encoder.as_ref().unwrap(), scores.decoder.as_ref().unwrap()] {
+            for matched in [&side.whole.normalised, &side.whole.raw] {
+                let (all, free) = (&matched.all, matched.free.as_ref().unwrap());
+                assert_eq!((all.features, free.features), (20, 15));
+                let recovered = |scores: &RecoveryScores| (scores.recovered_at(95) * scores.features as f64).round();
+                assert_eq!((recovered(all), recovered(free)), (7.0, 2.0));
+                assert!(all.mip > free.mip);
+            }
+            let [all, free] = [side.mcc.unwrap(), side.mcc_free.unwrap()];
+            assert_eq!((all.pairs, free.pairs), (20, 15));
+            // Seven pairs of cosine 1, and two; the others are below those.
+            let rest = |mcc: Mcc, ones: f64| (mcc.mean * mcc.pairs as f64 - ones) / (mcc.pairs as f64 - ones);
+            assert!((0.0..0.9).contains(&rest(all, 7.0)) && (0.0..0.9).contains(&rest(free, 2.0)));
+        }
+        let [all, free] = [scores.firing.unwrap(), scores.firing_free.unwrap()];
+        // All features are present somewhere. Features 0 to 3 and 7 to 9 have a perfect classifier, of which those of 7 and 8 are free.
+        assert_eq!((all.features, free.features), (20, 15));
+        assert_eq!((&all.parts[..], &free.parts[..]), (&[13, 7][..], &[13, 2][..]));
+        assert!(all.f1 >= 7.0 / 20.0 && (2.0 / 15.0..0.5).contains(&free.f1));
+        let none = Scores::of(&model, Some(&Known::of(&bench)), &Anchors::none(), samples.chunks(50), encode).unwrap();
+        assert!(none.encoder.unwrap().mcc_free.is_none() && none.firing_free.is_none());
     }
 
     #[test]
@@ -457,5 +502,9 @@ pub(super) mod tests {
         // The reader of JSON may be off by one unit in the last place.
         assert!((back.fit.mse - scores.fit.mse).abs() <= f64::EPSILON * scores.fit.mse);
         assert_eq!(back.firing.map(|firing| firing.parts), scores.firing.map(|firing| firing.parts));
+        // Files from before there was the assignment of what is not anchored.
+        let old = text.replace(",\"mcc_free\":null", "");
+        assert!(old.len() < text.len());
+        assert!(serde_json::from_str::<Scores>(&old).unwrap().encoder.unwrap().mcc_free.is_none());
     }
 }

@@ -62,6 +62,11 @@ impl Scores {
         }
         let mcc = |side: &SideScores| side.mcc.map_or(Cell::Missing, |mcc| Cell::number(mcc.mean, 4));
         table.push([Cell::from("MCC, one latent per feature"), mcc(encoder), mcc(decoder)]);
+        if let (Some(encoder), Some(decoder)) = (encoder.mcc_free, decoder.mcc_free) {
+            let cells = [encoder, decoder].map(|mcc| Cell::number(mcc.mean, 4));
+            let [left, right] = cells;
+            table.push([Cell::from("not anchored: MCC, one latent per feature"), left, right]);
+        }
         Some(table.note(
             "Latents are scaled to norm 1 except where raw products are named. All products are absolute values.",
         ))
@@ -133,6 +138,7 @@ mod tests {
         assert_eq!(shown("M_{GT}(0.90)"), ["1.000", "1.000"]);
         assert_eq!(shown("raw MIP"), ["2.000", "0.5000"]);
         assert_eq!(shown("not anchored: M_{GT}(0.95)"), ["1.000", "1.000"]);
+        assert_eq!(shown("not anchored: MCC, one latent per feature"), ["1.000", "1.000"]);
         assert!(scores.table().rows.iter().any(|row| row[0].text() == "best F1, not anchored"));
         let figure = scores.figure().unwrap();
         assert_eq!(figure.panels.iter().map(|panel| panel.layers.len()).collect::<Vec<_>>(), [4, 2]);

@@ -198,6 +198,33 @@ mod tests {
     }
 
     #[test]
+    fn targets_and_sources_have_matrices_of_their_own() {
+        // Equal sizes, at which one stream for both would give one matrix.
+        let transcoder = Bench::generate(&small(Task::Transcoder { n_r: 16 })).unwrap();
+        let crosscoder = Bench::generate(&small(Task::Crosscoder { sources: 3 })).unwrap();
+        let source = |m: usize| -> Vec<&[f32]> {
+            (0..30).map(|d| &crosscoder.directions(Side::Input).column(d)[16 * m..16 * (m + 1)]).collect()
+        };
+        let side = |side| -> Vec<&[f32]> { (0..30).map(|d| transcoder.directions(side).column(d)).collect() };
+        let pairs = [
+            (side(Side::Input), side(Side::Target)),
+            (source(0), source(1)),
+            (source(0), source(2)),
+            (source(1), source(2)),
+            (source(1), side(Side::Target)),
+        ];
+        for (own, other) in pairs {
+            let cosine = |p: &[f32], r: &[f32]| p.iter().zip(r).map(|(p, r)| f64::from(p * r)).sum::<f64>();
+            let mean = own.iter().zip(&other).map(|(p, r)| cosine(p, r).abs()).sum::<f64>() / 30.0;
+            // |⟨p, r⟩| of independent directions has mean √(2/16π) = 0.2 and variance 1/16 − 0.04 = 0.15²: six deviations of the mean of 30.
+            assert!((0.03..0.37).contains(&mean), "{mean}");
+            // Nor is one a permutation of the other: 900 products of deviation 1/4.
+            let closest = own.iter().flat_map(|p| other.iter().map(move |r| cosine(p, r).abs())).fold(0.0, f64::max);
+            assert!(closest < 0.98, "{closest}");
+        }
+    }
+
+    #[test]
     fn a_representation_is_the_sum_of_its_active_directions() {
         let bench = Bench::generate(&small(Task::Transcoder { n_r: 20 })).unwrap();
         let batch = bench.coefficients().batch(&(0..50).collect::<Vec<_>>());

@@ -137,6 +137,29 @@ mod tests {
     }
 
     #[test]
+    fn kaiming_weights_are_uniform_up_to_a_bound_by_their_own_fan_in() {
+        let shape = Shape { n_p: 54, n_r: 40, n_q: 600 };
+        let init = Init { weights: Weights::Kaiming, scale: 0.5, tied: false, ..Init::default() };
+        let model = init.model(shape, Activation::Relu, 7);
+        // √(6/54) = 1/3 and √(6/600) = 1/10, times the scale.
+        for (parameter, bound) in [(Parameter::Encoder, 1.0 / 6.0), (Parameter::Decoder, 0.05)] {
+            let drawn: Vec<f64> = model.tensors.get(parameter).unwrap().iter().map(|w| f64::from(*w) / bound).collect();
+            // One rounding to 24 bits.
+            assert!(drawn.iter().all(|u| u.abs() < 1.0 + 1e-7), "{parameter:?}");
+            let share = drawn.len() as f64 / 8.0;
+            for part in 0..8 {
+                let range = f64::from(part) / 4.0 - 1.0..f64::from(part + 1) / 4.0 - 1.0;
+                let count = drawn.iter().filter(|u| range.contains(u)).count() as f64;
+                // Five standard deviations of a binomial count; a Gaussian of this variance has a third more in the middle, which is 20 of them.
+                assert!((count - share).abs() < 5.0 * (share * 7.0 / 8.0).sqrt(), "{parameter:?}: {count} of {share}");
+            }
+        }
+        let tied = Init { tied: true, ..init }.model(Shape { n_p: 40, ..shape }, Activation::Relu, 7);
+        assert_eq!(tied.tensors.get(Parameter::Encoder), tied.tensors.get(Parameter::Decoder));
+        assert_eq!(tied.tensors.get(Parameter::Decoder), model.tensors.get(Parameter::Decoder));
+    }
+
+    #[test]
     fn parameters_follow_the_activation_and_the_biases_asked_for() {
         let parameters = |init: Init, activation| init.parameters(&activation);
         assert_eq!(parameters(Init::default(), Activation::Relu), [Parameter::Encoder, Parameter::Decoder]);

@@ -166,6 +166,30 @@ mod tests {
     }
 
     #[test]
+    fn label_anchors_of_a_transcoder_take_the_means_of_its_inputs_and_of_its_targets() {
+        let rows = Memory {
+            n_p: 2,
+            inputs: vec![3.0, 0.0, 5.0, 5.0, 0.0, 4.0],
+            targets: Some((3, vec![0.0, 0.0, 2.0, -1.0, 0.0, 0.0, 4.0, 0.0, 6.0])),
+            labels: Some(labels(&[1, 0, 1])),
+        };
+        let data = Data::Rows(Box::new(rows));
+        let found = anchors(&config(AnchorSource::Labels, None), &data, Shape { n_p: 2, n_r: 3, n_q: 2 }, 0).unwrap();
+        let half = 0.5_f32.sqrt();
+        let near = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-6);
+        // Means of the class 1 are (3/2, 2) and (2, 0, 4).
+        let (inputs, targets) = ([[half, half], [0.6, 0.8]], [[-1.0, 0.0, 0.0], [0.2_f32.sqrt(), 0.0, 0.8_f32.sqrt()]]);
+        let mut classes = found.features.clone();
+        for (a, &class) in found.features.iter().enumerate() {
+            // Each number is rounded once or twice to 24 bits.
+            assert!(near(&found.inputs[2 * a..2 * a + 2], &inputs[class as usize]), "{class}: {:?}", found.inputs);
+            assert!(near(&found.targets[3 * a..3 * a + 3], &targets[class as usize]), "{class}: {:?}", found.targets);
+        }
+        classes.sort_unstable();
+        assert_eq!((classes, found.latents), (vec![0, 1], vec![0, 1]));
+    }
+
+    #[test]
     fn anchors_that_cannot_be_are_refused_by_name() {
         let memory = |inputs: Vec<f32>, labels| Data::Rows(Box::new(Memory { n_p: 1, inputs, targets: None, labels }));
         let shape = Shape { n_p: 1, n_r: 1, n_q: 5 };

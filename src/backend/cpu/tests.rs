@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::{Optimizer, Rule, conformance, score};
 use crate::bench::features::stream;
-use crate::sdl::{Init, Shape};
+use crate::sdl::{AuxK, AuxTarget, Init, Objective, Shape};
 use rand::RngExt;
 
 /// Rows with a few strong directions, as data have.
@@ -204,6 +204,46 @@ fn steps_have_the_same_bits_at_any_number_of_threads() {
     for threads in [2, 3] {
         let (other, _, also) = run(threads);
         assert!(one.model == other.model && one.norms == other.norms && seen == also);
+    }
+}
+
+#[test]
+fn steps_of_every_activation_and_of_auxk_have_the_same_bits_at_any_number_of_threads() {
+    let shape = Shape { n_p: 40, n_r: 40, n_q: 200 };
+    let x = data(3 * 60, 40, 8);
+    let activations = [
+        Activation::Relu,
+        Activation::JumpRelu { theta: 0.5, bandwidth: 0.2 },
+        Activation::TopK { k: 5 },
+        Activation::TopKRelu { k: 5 },
+        Activation::BatchTopK { k: 5 },
+        Activation::Gated,
+    ];
+    for activation in activations {
+        for aux in [None, Some(AuxK { k: 4, weight: 0.3, dead_after: 60, target: AuxTarget::Residual })] {
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let init = Init { encoder_bias: true, decoder_bias: true, input_bias: true, ..Init::default() };
+                let mut spec = Spec::plain(shape, 60);
+                spec.objective = Objective { l1: 0.01, aux, ..Objective::default() };
+                spec.optimizer.clip = 0.5;
+                let cpu = Cpu::new(spec);
+                pool.install(|| {
+                    let (params, opt, seen) = train(&cpu, &init.model(shape, activation, 9), &x, 60, 4);
+                    (params.model.clone(), params.norms, cpu.save(&opt), seen)
+                })
+            };
+            let one = run(1);
+            // The first batch again; AuxK adds to the loss once latents are dead.
+            assert!(one.3[3].mse < one.3[0].mse, "{activation:?}");
+            // Where few latents are kept, some are dead after a batch.
+            if aux.is_some() && activation.is_sparse() {
+                assert!(one.3[3].aux > 0.0, "{activation:?}");
+            }
+            for threads in [2, 5] {
+                assert!(run(threads) == one, "{activation:?}, {aux:?}, {threads} threads");
+            }
+        }
     }
 }
 

@@ -121,7 +121,8 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   [schedule]
   warm_up = 0.05                             a share of all steps; an integer counts steps
   [train]
-  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau, ranks
+  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau, ranks,
+                                             fold_decoder_norms
 
 The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
 with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the

@@ -75,6 +75,8 @@ pub struct Plan {
     pub plateau: Option<f64>,
     /// A multiple of the first loss that stops training.
     pub divergence: f64,
+    /// The trained model is kept with decoder columns of norm 1.
+    pub fold_decoder_norms: bool,
     /// [`Experiment::hash`].
     pub hash: String,
 }
@@ -104,6 +106,7 @@ fn within(x: f64, low: f64, high: f64, field: &str, expected: &str) -> Result {
 const LARGE: f64 = 1e12;
 const NON_NEGATIVE: &str = "a number in [0, 1e12]";
 const POSITIVE: &str = "a number in (0, 1e12]";
+const FOLD: &str = "train.fold_decoder_norms";
 
 impl Experiment {
     /// Completes the experiment and checks it.
@@ -228,6 +231,9 @@ fn length(experiment: &Experiment) -> Result {
         ensure((0.0..1.0).contains(&share), "train.plateau", "a share in [0, 1)", share)?;
     }
     within(train.divergence, 1.0, f64::MAX, "train.divergence", "a number >= 1")?;
+    let compares = matches!(experiment.model.activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
+    let expected = "false with a top-k, which compares latents and would keep others";
+    ensure(!(train.fold_decoder_norms && compares), FOLD, expected, train.fold_decoder_norms)?;
     ensure((1..=MOST_RANKS).contains(&train.ranks), "train.ranks", "an integer from 1 to 64", train.ranks)?;
     ensure(train.threads <= 4096, "train.threads", "an integer from 0 to 4096", train.threads)
 }
@@ -339,6 +345,9 @@ impl Checked {
         };
         let found = format!("{} epochs of {}", train.epochs.unwrap_or(0), order.steps_per_epoch());
         let steps = steps.ok_or_else(|| ConfigError::new("train.epochs", "at most 2^40 steps", found))?;
+        let untrained = steps == 0 && matches!(model.activation, Activation::BatchTopK { .. });
+        let expected = "false for a BatchTopK without a step, which has no threshold yet";
+        ensure(!(train.fold_decoder_norms && untrained), FOLD, expected, train.fold_decoder_norms)?;
         let (warm_up, decay) = (schedule.warm_up.of(steps), schedule.decay.of(steps));
         let fits = warm_up.checked_add(decay).is_some_and(|t| t <= steps);
         let expected = format!("warm_up and decay of together at most the {steps} steps");
@@ -369,6 +378,7 @@ impl Checked {
             target_loss: train.target_loss,
             plateau: train.plateau,
             divergence: train.divergence,
+            fold_decoder_norms: train.fold_decoder_norms,
             hash: self.0.hash(),
         })
     }
@@ -427,7 +437,14 @@ mod tests {
             ("[train]\ndivergence = 0.5", "train.divergence"),
             ("[train]\nranks = 0", "train.ranks"),
             ("[train]\nranks = 65", "train.ranks"),
+            ("[train]\nfold_decoder_norms = true", "train.fold_decoder_norms"),
+            (
+                "[model]\nactivation = { kind = \"top-k-relu\", k = 3 }\n[train]\nfold_decoder_norms = true",
+                "train.fold_decoder_norms",
+            ),
             ("[resampling]\nkind = \"bricken\"\nsteps = [0]", "resampling.steps"),
+            ("[resampling]\nkind = \"bricken\"", "resampling.steps"),
+            ("[resampling]\nkind = \"decrease\"\nsteps = []\nwarm_up = 5", "resampling.steps"),
             ("[resampling]\nkind = \"decrease\"\ndead_after = 0", "resampling.dead_after"),
             ("[resampling]\nkind = \"decrease\"\nsamples = 0", "resampling.samples"),
             ("[anchors]\nsource = \"ground-truth\"\nweight = -1.0", "anchors.weight"),
@@ -459,20 +476,6 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_data_is_refused_by_name() {
-        for (text, facts, field) in [
-            ("", Facts { samples: 0, ..FACTS }, "data.inputs"),
-            ("", Facts { n_p: 0, ..FACTS }, "data.inputs"),
-            ("", Facts { n_p: 1 << 40, ..FACTS }, "model.latents"),
-            ("[model.init]\nskip = true", FACTS, "model.init.skip"),
-            ("[schedule]\ndecay = 100\n[train]\nsteps = 99", FACTS, "schedule.decay"),
-            ("[train]\nepochs = 1099511627776\nbatch = 1", FACTS, "train.epochs"),
-        ] {
-            assert_eq!(planned(text, facts).unwrap_err().field, field, "{text}");
-        }
-    }
-
-    #[test]
     fn a_start_that_cannot_be_tied_is_recorded_as_what_it_is() {
         let transcoder = |n_r: usize, more: &str| {
             let bench = format!(
@@ -491,6 +494,25 @@ mod tests {
         assert!(!tied(&apart));
         let again = Experiment::from_toml(&apart.experiment().to_toml()).unwrap().check().unwrap();
         assert_eq!(again, apart);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_data_is_refused_by_name() {
+        for (text, facts, field) in [
+            ("", Facts { samples: 0, ..FACTS }, "data.inputs"),
+            ("", Facts { n_p: 0, ..FACTS }, "data.inputs"),
+            ("", Facts { n_p: 1 << 40, ..FACTS }, "model.latents"),
+            ("[model.init]\nskip = true", FACTS, "model.init.skip"),
+            ("[schedule]\ndecay = 100\n[train]\nsteps = 99", FACTS, "schedule.decay"),
+            ("[train]\nepochs = 1099511627776\nbatch = 1", FACTS, "train.epochs"),
+            (
+                "[model]\nactivation = { kind = \"batch-top-k\", k = 3 }\n[train]\nsteps = 0\nfold_decoder_norms = true",
+                FACTS,
+                "train.fold_decoder_norms",
+            ),
+        ] {
+            assert_eq!(planned(text, facts).unwrap_err().field, field, "{text}");
+        }
     }
 
     #[test]

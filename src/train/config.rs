@@ -236,6 +236,10 @@ pub struct Length {
     /// Ranks that share the samples of each step and add up their gradients; their number changes where numbers are rounded.
     #[serde(skip_serializing_if = "is_one")]
     pub ranks: usize,
+    /// Move the norms of decoder columns into the encoder once training is over ([`folding`](crate::sdl::folding)): the model that is written and
+    /// scored has columns of norm 1 and computes the same; a BatchTopK becomes a JumpReLU. Refused for a top-k, whose selection would change.
+    #[serde(skip_serializing_if = "is_false")]
+    pub fold_decoder_norms: bool,
 }
 
 impl Default for Length {
@@ -253,6 +257,7 @@ impl Default for Length {
             divergence: 1e4,
             threads: 0,
             ranks: 1,
+            fold_decoder_norms: false,
         }
     }
 }
@@ -260,6 +265,11 @@ impl Default for Length {
 /// A training on one rank is written as it was before there were several.
 fn is_one(ranks: &usize) -> bool {
     *ranks == 1
+}
+
+/// The same for a training whose model is kept as it is.
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Epochs of a training that does not say how long it is.
@@ -382,6 +392,11 @@ mod tests {
         let hash = |text: &str| Experiment::from_toml(text).unwrap().hash();
         assert_eq!(hash(""), hash("[train]\nthreads = 7\nepochs = 20\n[bench]\nn = 1000"));
         assert_ne!(hash(""), hash("[train]\nseed = 1"));
+        let folded = Experiment::from_toml("[train]\nfold_decoder_norms = true").unwrap();
+        assert_eq!(Experiment::from_toml(&folded.to_toml()).unwrap(), folded);
+        assert_ne!(hash(""), folded.hash());
+        // Trainings from before there was this field keep their hash.
+        assert!(!Experiment::default().to_toml().contains("fold_decoder_norms"));
         assert_ne!(hash(""), hash("[bench]\nn = 999"));
         assert_eq!(hash("").len(), 64);
     }

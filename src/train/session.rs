@@ -17,6 +17,7 @@ use crate::io::{FileError, saelens};
 use crate::metrics::Scores;
 use crate::metrics::similarity::SimilarityError;
 use crate::sdl::Model;
+use crate::sdl::folding::{FoldError, fold_decoder_norms};
 use crate::sdl::resampling::Moved;
 use serde::{Deserialize, Serialize};
 use std::time::{Instant, SystemTime};
@@ -184,6 +185,9 @@ pub enum TrainError {
     /// The folder cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// Norms are to be moved into the encoder and cannot be.
+    #[error("train.fold_decoder_norms: {0}")]
+    Fold(#[from] FoldError),
     /// The trained model cannot be scored.
     #[error("scores: {0}")]
     Scores(#[from] SimilarityError),
@@ -255,6 +259,7 @@ pub fn train<B: Backend>(
         if let Some(point) = trace.end(step, plan.order.seen(step), &model, last.as_ref()) {
             directory.traced(&point)?;
         }
+        let model = kept(plan, model)?;
         export_notes = saelens::write(directory.path(), &model, &export(prepared))?;
         let scores = score(backend, data, plan, &model, SCORED);
         works()?;
@@ -322,8 +327,15 @@ pub fn follow<B: Backend>(prepared: &Prepared, backend: &B, state: Option<&State
     if backend.failure().is_none() && ended.is_ok_and(|end| end != End::Stopped) && trainer.finite_state().is_ok() {
         let model = trainer.model();
         drop(trainer);
-        let _ = score(backend, data, plan, &model, SCORED);
+        if let Ok(model) = kept(plan, model) {
+            let _ = score(backend, data, plan, &model, SCORED);
+        }
     }
+}
+
+/// The trained model as it is written and scored.
+fn kept(plan: &Plan, trained: Model) -> Result<Model, FoldError> {
+    if plan.fold_decoder_norms { fold_decoder_norms(&trained) } else { Ok(trained) }
 }
 
 fn pretty(value: &impl Serialize) -> Vec<u8> {

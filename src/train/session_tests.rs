@@ -10,6 +10,8 @@ use super::run::{End, Record};
 use super::session::{Display, Finish, Outcome, Prepared, TrainError, train, train_on_ranks};
 use super::trace::Point;
 use crate::backend::cpu::Cpu;
+use crate::io::saelens;
+use crate::sdl::folding::fold_decoder_norms;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -53,6 +55,37 @@ fn ran(text: &str, folder: &Path, opening: Opening, until: Option<u64>) -> Resul
         Found::Finished(_) => panic!("finished already"),
     };
     train(&prepared, &Mock::new(&prepared.plan.spec), &mut directory, state.as_deref(), until, &mut ())
+}
+
+#[test]
+fn folded_norms_are_those_of_the_model_that_is_written_and_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    for (activation, ranks) in
+        [("relu\" }", 1), ("gated\" }", 1), ("batch-top-k\", k = 2 }", 1), ("batch-top-k\", k = 2 }", 2)]
+    {
+        let [plain, folded] = [false, true].map(|fold| {
+            let run = folder.path().join(format!("{} {ranks} {fold}", &activation[..5]));
+            let text = EXPERIMENT.replace("relu\" }", activation);
+            let text = format!("{text}ranks = {ranks}\nfold_decoder_norms = {fold}\n");
+            let outcome = ran_on_ranks(&text, &run, Opening::New, None).unwrap().outcome.unwrap();
+            let state = checkpoint::read(&run.join(checkpoint::FILE), &prepared(&text).plan).unwrap();
+            (saelens::read(&run).unwrap().model, state.model, outcome.scores)
+        });
+        // Training is the same; only what is kept of it differs.
+        assert_eq!((&plain.0, &plain.1), (&plain.1, &folded.1), "{activation}");
+        assert_eq!(folded.0.tensors, fold_decoder_norms(&folded.1).unwrap().tensors, "{activation}");
+        assert!(folded.0.has_unit_decoder() && !plain.0.has_unit_decoder());
+        let [mip, folded_mip] = [&plain.2, &folded.2].map(|scores| scores.decoder.as_ref().unwrap().whole.raw.all.mip);
+        let cosine = folded.2.decoder.as_ref().unwrap().whole.normalised.all.mip;
+        // Columns of norm 1 up to 2^-23.
+        assert!(
+            (folded_mip - cosine).abs() < 1e-6 && (mip - folded_mip).abs() > 1e-6,
+            "{activation}: {mip} {folded_mip}"
+        );
+        // The same function, of numbers of about 1 that are rounded to 24 bits.
+        let apart = plain.2.fit.mse - folded.2.fit.mse;
+        assert!(apart.abs() < 1e-5 * plain.2.fit.mse, "{activation}: {apart}");
+    }
 }
 
 /// All files that must repeat.

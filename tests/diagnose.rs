@@ -100,6 +100,25 @@ fn the_true_solution_has_nothing_to_do_and_status_0() {
     );
     // The same model is wrong for the bench of the run.
     assert_eq!(sdlab(&["diagnose", &run, "--model", model]).status.code(), Some(1));
+    // As dictionary_learning stores it: one row per output.
+    let imported = folder.path().join("imported");
+    std::fs::create_dir(&imported).unwrap();
+    std::fs::write(imported.join("config.json"), r#"{"trainer": {"dict_class": "AutoEncoderTopK"}}"#).unwrap();
+    let numbers = safetensors::Dtype::F32;
+    let tensors = [
+        ("encoder.weight", numbers, vec![16, 12], transposed),
+        ("decoder.weight", numbers, vec![12, 16], identity),
+        ("encoder.bias", numbers, vec![16], zeros(16)),
+        ("b_dec", numbers, vec![12], zeros(12)),
+        ("k", safetensors::Dtype::I64, vec![], 1_i64.to_le_bytes().to_vec()),
+    ];
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (*name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(imported.join("ae.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    let imported = imported.to_str().unwrap();
+    let output = sdlab(&["diagnose", &run, "--model", imported, "--problem", &problem]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub struct Arguments {
     /// The folder of a run of `sdlab train`
     #[arg(value_name = "RUN", required_unless_present = "demonstrate")]
     run: Option<PathBuf>,
-    /// Diagnose the model of another folder, in SAELens's layout, on the data of the run
+    /// Diagnose the model of another folder on the data of the run, in the layout of SAELens, sparsify or dictionary_learning
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// The known features: a problem file, in place of those of the bench

@@ -16,7 +16,7 @@ pub struct Arguments {
     /// The folder of a run of `sdlab train`
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Score the model of another folder, in SAELens's layout, on the data of the run
+    /// Score the model of another folder on the data of the run, in the layout of SAELens, sparsify or dictionary_learning
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Number of samples: of the bench, samples that training has not seen; of files, the first ones
@@ -35,10 +35,14 @@ Examples:
   sdlab evaluate runs/small/table1/topk
   sdlab evaluate runs/table1/topk --samples 100000 --json
   sdlab evaluate runs/table1/topk --out figures
+  sdlab evaluate runs/table1/topk --model trainer_0
 
 Recovery M_GT(τ) is the share of known features whose best match among the latents is above τ; MIP is the mean of the best matches. Rows of
 the encoder and columns of the decoder are scaled to norm 1 except where raw products are named. Known features are those of the bench,
-or the means of the classes of labelled files.";
+or the means of the classes of labelled files.
+
+--model reads cfg.json and sae_weights.safetensors (sdlab, SAELens), cfg.json and sae.safetensors (sparsify), or config.json and ae.safetensors
+(dictionary_learning, after save_file(torch.load(\"ae.pt\"), \"ae.safetensors\") with save_file of safetensors.torch).";
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {

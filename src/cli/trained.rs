@@ -2,7 +2,7 @@
 
 use super::output::Progress;
 use super::{CliError, Session};
-use crate::io::saelens;
+use crate::io::{import, saelens};
 use crate::sdl::{Anchors, Model, Objective, Shape};
 use crate::train::check::{Checked, Plan};
 use crate::train::config::Experiment;
@@ -26,7 +26,8 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// Reads a run, and the model of another folder where one is named. `change` may change the experiment before its data are opened.
+    /// Reads a run, and the model of another folder where one is named, in any layout of [`import`]. `change` may change the experiment before
+    /// its data are opened.
     pub fn read(
         session: &mut Session,
         run: &Path,
@@ -39,11 +40,11 @@ impl Trained {
         change(&mut experiment)?;
         let checked = experiment.check().map_err(|error| request(error.to_string()))?;
         let folder = model.unwrap_or(run);
-        if !folder.join(saelens::CONFIG).exists() {
+        if model.is_none() && !folder.join(saelens::CONFIG).exists() {
             let message = format!("{}: expected a trained model, found no {}", folder.display(), saelens::CONFIG);
             return Err(CliError::Request(format!("{message}; `sdlab train CONFIG --resume` finishes a run")));
         }
-        let read = saelens::read(folder).map_err(|error| CliError::Request(error.to_string()))?.model;
+        let read = import::open(folder).map_err(|error| CliError::Request(error.to_string()))?.model;
         let Prepared { data, mut plan, .. } = prepare(checked).map_err(|error| request(error.to_string()))?;
         let folder = folder.display().to_string();
         let Shape { n_p, n_r, n_q } = read.shape();

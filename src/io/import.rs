@@ -35,7 +35,10 @@ pub fn open(folder: &Path) -> Result<Loaded, FileError> {
         let expected = format!("ae.safetensors, which is made by {fix}");
         Err(FileError::content(folder, "files", expected, "ae.pt, which is pickled Python and is not read"))
     } else {
-        let expected = format!("a model: {}, sae.safetensors or ae.safetensors", saelens::WEIGHTS);
+        let own = format!("{} with {} (sdlab, SAELens)", saelens::WEIGHTS, saelens::CONFIG);
+        let others =
+            "sae.safetensors with cfg.json (sparsify) or ae.safetensors with config.json (dictionary_learning)";
+        let expected = format!("a model: {own}, {others}");
         let found = if folder.is_dir() { "none of them" } else { "no such folder" };
         Err(FileError::content(folder, "files", expected, found))
     }
@@ -352,7 +355,7 @@ mod tests {
     fn a_folder_without_a_readable_model_says_what_to_do() {
         let empty = tempfile::tempdir().unwrap();
         let error = open(empty.path()).unwrap_err().to_string();
-        assert!(error.contains("sae.safetensors or ae.safetensors, found none of them"), "{error}");
+        assert!(error.contains("ae.safetensors with config.json (dictionary_learning), found none of them"), "{error}");
         std::fs::write(empty.path().join("ae.pt"), b"PK").unwrap();
         let error = open(empty.path()).unwrap_err().to_string();
         assert!(error.contains("save_file(torch.load"), "{error}");

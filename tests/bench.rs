@@ -4,6 +4,8 @@ mod common;
 
 use common::sdlab;
 use safetensors::{Dtype, SafeTensors};
+use sdlab::bench::config::BenchConfig;
+use sdlab::bench::dataset::{Bench, Side};
 use std::path::Path;
 use std::process::Output;
 
@@ -11,14 +13,116 @@ const SMALL: &str =
     "n = 20\nn_p = 12\ninterference = 0.4\nsparsity = 0.9\nsamples = 50\ntask = { kind = \"transcoder\", n_r = 9 }\n";
 
 fn generated(folder: &Path, more: &[&str]) -> Output {
+    generated_as(SMALL, folder, more)
+}
+
+fn generated_as(config_text: &str, folder: &Path, more: &[&str]) -> Output {
     let config = folder.join("config-in.toml");
-    std::fs::write(&config, SMALL).unwrap();
+    std::fs::write(&config, config_text).unwrap();
     let out = folder.join("data");
     sdlab(&[&["bench", "generate", config.to_str().unwrap(), "--out", out.to_str().unwrap()], more].concat())
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// What one file holds: offsets, features and magnitudes.
+struct Shard {
+    offsets: Vec<i64>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl Shard {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let data = |name| tensors.tensor(name).unwrap();
+        let offsets = data("offsets").data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
+        let indices = data("indices").data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap()));
+        Self { offsets: offsets.collect(), indices: indices.collect(), values: floats(data("values").data()) }
+    }
+
+    fn row(&self, i: usize) -> (&[u32], &[f32]) {
+        let range = self.offsets[i] as usize..self.offsets[i + 1] as usize;
+        (&self.indices[range.clone()], &self.values[range])
+    }
+}
+
+/// The numbers of a .npy file.
+fn dense(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap();
+    floats(&bytes[10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]))..])
+}
+
+#[test]
+fn samples_on_both_sides_of_every_boundary_are_those_of_their_numbers() {
+    const TINY: &str = "n = 5\nn_p = 3\ninterference = 0.6\nsparsity = 0.5\nsamples = 100003\nseed = 3\n";
+    let folder = tempfile::tempdir().unwrap();
+    let output = generated_as(TINY, folder.path(), &["--dense"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let data = folder.path().join("data");
+    let shards = ["samples-00000.safetensors", "samples-00001.safetensors"].map(|name| Shard::read(&data.join(name)));
+    assert_eq!(shards.each_ref().map(|shard| shard.offsets.len()), [100_001, 4]);
+    assert!(!data.join("samples-00002.safetensors").exists());
+    let x = dense(&data.join("x_p.npy"));
+    assert_eq!(x.len(), 3 * 100_003);
+    let bench = Bench::generate(&BenchConfig::from_toml(TINY).unwrap()).unwrap();
+    // Files of 100,000 samples; dense rows are made 1024 at a time, the last time 675.
+    for i in [0, 1023, 1024, 2047, 2048, 99_327, 99_328, 99_999, 100_000, 100_001, 100_002] {
+        let batch = bench.coefficients().batch(&[i as u64]);
+        assert_eq!(shards[i / 100_000].row(i % 100_000), batch.row(0), "sample {i}");
+        let mut row = [0.0; 3];
+        bench.synthesize(&batch, Side::Input, &mut row);
+        assert_eq!(x[3 * i..3 * (i + 1)], row, "sample {i}");
+    }
+}
+
+/// Names in a folder, in order.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_data_set_takes_the_place_of_another_only_if_asked_and_then_nothing_of_the_other_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    assert!(generated(folder.path(), &["--dense"]).status.success());
+    // As a larger data set would leave it, and what is not of a data set.
+    for name in ["samples-00001.safetensors", "samples-100000.safetensors", "samples-2.safetensors", "notes.txt"] {
+        std::fs::write(data.join(name), name).unwrap();
+    }
+    let before = names(&data);
+    let directions = std::fs::read(data.join("directions.safetensors")).unwrap();
+    let sae = SMALL.lines().filter(|line| !line.starts_with("task")).collect::<Vec<_>>().join("\n");
+    let refused = |text: &str, more: &[&str], expected: &str| {
+        let output = generated_as(text, folder.path(), more);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(expected), "{message}");
+    };
+    refused(&sae, &["--seed", "7"], "holds a data set: expected a new folder, or --force");
+    // Parameters that cannot be are refused before anything is removed.
+    refused("n = 20\nn_p = 4\ninterference = 0.3\n", &["--force"], "maximum");
+    assert_eq!(names(&data), before);
+    assert_eq!(std::fs::read(data.join("directions.safetensors")).unwrap(), directions);
+    assert!(generated_as(&sae, folder.path(), &["--force", "--seed", "7"]).status.success());
+    let kept = ["notes.txt", "samples-2.safetensors"];
+    let written = ["config.toml", "directions.safetensors", "samples-00000.safetensors"];
+    let mut expected = [&kept[..], &written[..]].concat();
+    expected.sort_unstable();
+    assert_eq!(names(&data), expected);
+    assert_ne!(std::fs::read(data.join("directions.safetensors")).unwrap(), directions);
+    // Without its parameters a data set is not known for one; nor is a run of `sdlab train`.
+    std::fs::remove_file(data.join("config.toml")).unwrap();
+    refused(&sae, &["--force"], "found directions.safetensors without config.toml");
+    std::fs::write(data.join("config.toml"), "[bench]\nn = 20\n").unwrap();
+    refused(&sae, &["--force"], "found a config.toml of something else");
+    assert_eq!(std::fs::read_to_string(data.join("config.toml")).unwrap(), "[bench]\nn = 20\n");
 }
 
 #[test]
@@ -28,38 +132,22 @@ fn the_files_of_a_bench_fit_together() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let data = folder.path().join("data");
     let read = |name: &str| std::fs::read(data.join(name)).unwrap();
-    let (directions, samples) = (read("directions.safetensors"), read("samples-00000.safetensors"));
+    let directions = read("directions.safetensors");
     let directions = SafeTensors::deserialize(&directions).unwrap();
-    let samples = SafeTensors::deserialize(&samples).unwrap();
-    let offsets: Vec<i64> = samples
-        .tensor("offsets")
-        .unwrap()
-        .data()
-        .chunks_exact(8)
-        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
-        .collect();
-    let indices: Vec<u32> = samples
-        .tensor("indices")
-        .unwrap()
-        .data()
-        .chunks_exact(4)
-        .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
-        .collect();
-    let values = floats(samples.tensor("values").unwrap().data());
-    assert_eq!((offsets.len(), *offsets.last().unwrap() as usize), (51, values.len()));
+    let samples = Shard::read(&data.join("samples-00000.safetensors"));
+    assert_eq!((samples.offsets.len(), *samples.offsets.last().unwrap() as usize), (51, samples.values.len()));
     for (name, npy, dimension) in [("w_p", "x_p.npy", 12), ("w_r", "x_r.npy", 9)] {
         let tensor = directions.tensor(name).unwrap();
         assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::F32, [20, dimension].as_slice()));
         let w = floats(tensor.data());
-        let bytes = read(npy);
-        let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-        let x = floats(&bytes[start..]);
+        let x = dense(&data.join(npy));
         assert_eq!(x.len(), 50 * dimension);
         for i in 0..50 {
             let mut row = vec![0.0_f32; dimension];
-            for k in offsets[i] as usize..offsets[i + 1] as usize {
-                for (x, w) in row.iter_mut().zip(&w[indices[k] as usize * dimension..]) {
-                    *x += values[k] * w;
+            let (indices, values) = samples.row(i);
+            for (&d, &value) in indices.iter().zip(values) {
+                for (x, w) in row.iter_mut().zip(&w[d as usize * dimension..]) {
+                    *x += value * w;
                 }
             }
             assert_eq!(row, x[i * dimension..(i + 1) * dimension], "{npy}, row {i}");

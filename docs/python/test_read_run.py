@@ -83,7 +83,7 @@ class Bench(unittest.TestCase):
             config, out = pathlib.Path(scratch) / "bench.toml", pathlib.Path(scratch) / "out"
             for more, side, dense in (("", "w_p", "x_p.npy"), ('task = { kind = "transcoder", n_r = 20 }', "w_r", "x_r.npy")):
                 config.write_text(BENCH + more)
-                sdlab("bench", "generate", config, "--out", out, "--dense")
+                sdlab("bench", "generate", config, "--out", out, "--dense", "--force")
                 rows = read_run.representations(out, side)
                 self.assertEqual(rows.shape, (200, 16 if side == "w_p" else 20))
                 np.testing.assert_array_equal(rows, np.load(out / dense))

@@ -1,6 +1,6 @@
 //! `sdlab bench`: the Linear Representation Bench as files, or in numbers.
 
-use super::output::{Output, Progress};
+use super::output::{Output, OutputError, Progress};
 use super::{Answer, CliError, Session};
 use crate::bench::config::BenchConfig;
 use crate::bench::dataset::{Bench, Side};
@@ -10,7 +10,7 @@ use crate::report::figure::{Drawing, FigureError};
 use clap::{Args, Subcommand};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// The Linear Representation Bench: sparse data whose ground-truth features are known
@@ -43,6 +43,9 @@ struct Generate {
     /// Write the representations x_p and x_r too, as dense .npy files
     #[arg(long)]
     dense: bool,
+    /// Remove the data set that the folder holds, and write anew
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -69,12 +72,19 @@ A configuration holds what differs from Table 3 of the paper:
 
 The folder then holds config.toml (complete), directions.safetensors (w_p, and w_r of a transcoder, one row per feature), and
 samples-00000.safetensors, .. with 100,000 samples each: row i of x has the entries offsets[i] .. offsets[i+1] of indices and
-values. Any sample is a function of the seed and its number.";
+values. Any sample is a function of the seed and its number. A folder that holds a data set is refused; --force removes the files of that
+data set, and no others.";
 
 /// Samples in one file, so that memory does not grow with their number.
 const SHARD: u64 = 100_000;
 /// Samples that are made dense at a time.
 const DENSE: u64 = 1024;
+/// The parameters of a data set, complete.
+const CONFIG: &str = "config.toml";
+/// Its feature matrices.
+const DIRECTIONS: &str = "directions.safetensors";
+/// Its representations.
+const REPRESENTATIONS: [(Side, &str); 2] = [(Side::Input, "x_p.npy"), (Side::Target, "x_r.npy")];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
@@ -108,20 +118,23 @@ fn made(config: &BenchConfig, name: &str) -> Result<Bench, CliError> {
 fn generate(arguments: &Generate, session: &mut Session) -> Result<Answer, CliError> {
     let (mut config, name) = configured(arguments.config.as_deref(), session)?;
     config.samples = arguments.samples.unwrap_or(config.samples);
+    let folder = &arguments.out;
+    let earlier = earlier(folder, arguments.force)?;
     let bench = made(&config, &name)?;
     let output = &session.output;
-    let folder = &arguments.out;
+    for path in earlier {
+        std::fs::remove_file(&path).map_err(|error| OutputError::File { path, error })?;
+    }
     let shards = config.samples.div_ceil(SHARD);
-    let sides = [(Side::Input, "x_p.npy"), (Side::Target, "x_r.npy")];
-    let sides = if bench.reconstructs_its_input() { &sides[..1] } else { &sides[..] };
+    let sides = if bench.reconstructs_its_input() { &REPRESENTATIONS[..1] } else { &REPRESENTATIONS[..] };
     let dense = if arguments.dense { sides.len() as u64 * config.samples.div_ceil(DENSE) } else { 0 };
     let mut progress = Progress::new(usize::try_from(shards + dense).unwrap_or(usize::MAX));
     let text = toml::to_string(&config).expect("plain parameters always serialise");
-    output.file(&folder.join("config.toml"), text.as_bytes())?;
-    output.file(&folder.join("directions.safetensors"), &directions(&bench))?;
+    output.file(&folder.join(CONFIG), text.as_bytes())?;
+    output.file(&folder.join(DIRECTIONS), &directions(&bench))?;
     let mut done = 0;
     for shard in 0..shards {
-        let name = format!("samples-{shard:05}.safetensors");
+        let name = shard_name(shard);
         progress.set(done, &name);
         let range = shard * SHARD..config.samples.min((shard + 1) * SHARD);
         output.file(&folder.join(&name), &samples(&bench, range))?;
@@ -141,6 +154,51 @@ fn generate(arguments: &Generate, session: &mut Session) -> Result<Answer, CliEr
     output.text(&format!("{} samples of {} features written to {}", config.samples, config.n, folder.display()))?;
     output.json(&json!({"folder": folder.display().to_string(), "samples": config.samples, "shards": shards}))?;
     Ok(Answer::Yes)
+}
+
+fn shard_name(shard: u64) -> String {
+    format!("samples-{shard:05}.safetensors")
+}
+
+/// True for the names that [`shard_name`] gives.
+fn is_shard(name: &str) -> bool {
+    let number = name.strip_prefix("samples-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    number.and_then(|number| number.parse().ok()).is_some_and(|shard| shard_name(shard) == name)
+}
+
+/// The files of a data set that the folder holds, the parameters last: as long as they are there the folder counts as taken.
+fn earlier(folder: &Path, force: bool) -> Result<Vec<PathBuf>, CliError> {
+    let request = |what: &str| Err(CliError::Request(format!("{}: {what}", folder.display())));
+    let unreadable = |error: io::Error| CliError::Request(format!("{}: cannot be read: {error}", folder.display()));
+    let mut held = Vec::new();
+    match std::fs::read_dir(folder) {
+        Ok(entries) => {
+            for entry in entries {
+                held.extend(entry.map_err(unreadable)?.file_name().into_string());
+            }
+        }
+        // What is in the way of the folder is found when it is written into.
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {}
+        Err(error) => return Err(unreadable(error)),
+    }
+    let own =
+        |name: &String| name == DIRECTIONS || is_shard(name) || REPRESENTATIONS.iter().any(|(_, dense)| name == dense);
+    let has_config = held.iter().any(|name| name == CONFIG);
+    held.retain(own);
+    held.sort_unstable();
+    if has_config {
+        let text = std::fs::read_to_string(folder.join(CONFIG)).unwrap_or_default();
+        if text.trim().is_empty() || BenchConfig::from_toml(&text).is_err() {
+            return request("expected a new folder, or one of a data set, found a config.toml of something else");
+        }
+        held.push(CONFIG.to_owned());
+    } else if let Some(name) = held.first() {
+        return request(&format!("expected a new folder, or one of a data set, found {name} without {CONFIG}"));
+    }
+    if has_config && !force {
+        return request("holds a data set: expected a new folder, or --force to remove it and write anew");
+    }
+    Ok(held.iter().map(|name| folder.join(name)).collect())
 }
 
 /// Little-endian bytes.

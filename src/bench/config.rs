@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 /// | `task` | `sae` |
 /// | `rates`, `magnitudes` | the same for every feature |
 /// | `correlation`, `hierarchy` | none |
+/// | `descent` | as in [`InterferenceBound`]: `margin` (ε), `regularisation` (λ), `step` (η), `budget` |
 /// | `seed` | 0 |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,6 +46,9 @@ pub struct BenchConfig {
     pub correlation: Option<Correlation>,
     /// Parents that fire iff a sub-concept does (Def. 3.9).
     pub hierarchy: Option<Hierarchy>,
+    /// How the feature matrices are found.
+    #[serde(skip_serializing_if = "Descent::is_empty")]
+    pub descent: Descent,
     /// Seed of the matrices and the coefficients.
     pub seed: u64,
 }
@@ -111,6 +115,30 @@ pub struct Hierarchy {
     pub children: usize,
 }
 
+/// The construction of the feature matrices (eqs. 26–28). What is absent is the default of [`InterferenceBound`], which depends on M for ε.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Descent {
+    /// ε > 0: pairs are pushed down to M − ε.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
+    /// λ ≥ 0, which pushes every positive product towards 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regularisation: Option<f64>,
+    /// η > 0 at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
+    /// Most steps before giving up, ≥ 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<usize>,
+}
+
+impl Descent {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What is wrong with the parameters of a bench.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{field}: expected {expected}, found {found}")]
@@ -138,6 +166,7 @@ impl Default for BenchConfig {
             magnitudes: MagnitudeSpread::Same,
             correlation: None,
             hierarchy: None,
+            descent: Descent::default(),
             seed: 0,
         }
     }
@@ -227,6 +256,22 @@ impl BenchConfig {
                 "both".to_owned(),
             );
         }
+        let Descent { margin, regularisation, step, budget } = self.descent;
+        for (field, value) in [("descent.margin", margin), ("descent.step", step)] {
+            if let Some(value) = value
+                && !range(value, f64::MIN_POSITIVE, f64::MAX)
+            {
+                return fail(field, "a number > 0", value.to_string());
+            }
+        }
+        if let Some(value) = regularisation
+            && !range(value, 0.0, f64::MAX)
+        {
+            return fail("descent.regularisation", "a number >= 0", value.to_string());
+        }
+        if budget == Some(0) {
+            return fail("descent.budget", "an integer >= 1", "0".to_owned());
+        }
         let largest = self.rates().into_iter().fold(0.0, f64::max);
         if largest > 1.0 {
             let expected = "an exponent and a sparsity with which no feature fires with a probability above 1";
@@ -250,7 +295,42 @@ impl BenchConfig {
 
     /// The bound of eqs. 26–28 for the feature matrices.
     pub fn bound(&self) -> InterferenceBound {
-        InterferenceBound::new(self.interference)
+        let default = InterferenceBound::new(self.interference);
+        let Descent { margin, regularisation, step, budget } = self.descent;
+        InterferenceBound {
+            maximum: self.interference,
+            margin: margin.unwrap_or(default.margin),
+            regularisation: regularisation.unwrap_or(default.regularisation),
+            step: step.unwrap_or(default.step),
+            budget: budget.unwrap_or(default.budget),
+        }
+    }
+
+    /// With every default written out.
+    #[must_use]
+    pub fn completed(&self) -> Self {
+        let InterferenceBound { margin, regularisation, step, budget, .. } = self.bound();
+        let descent = Descent {
+            margin: Some(margin),
+            regularisation: Some(regularisation),
+            step: Some(step),
+            budget: Some(budget),
+        };
+        Self { descent, ..self.clone() }
+    }
+
+    /// Without those values of the descent that are the defaults: two configurations that make the same bench are then written alike.
+    #[must_use]
+    pub fn shortened(&self) -> Self {
+        let default = InterferenceBound::new(self.interference);
+        let Descent { margin, regularisation, step, budget } = self.descent;
+        let descent = Descent {
+            margin: margin.filter(|value| *value != default.margin),
+            regularisation: regularisation.filter(|value| *value != default.regularisation),
+            step: step.filter(|value| *value != default.step),
+            budget: budget.filter(|value| *value != default.budget),
+        };
+        Self { descent, ..self.clone() }
     }
 
     /// Lists of one parent followed by its sub-concepts.
@@ -299,13 +379,54 @@ mod tests {
             ("correlation = { group = 2, rho = 1.0 }", "correlation.rho"),
             ("hierarchy = { children = 0 }", "hierarchy.children"),
             ("hierarchy = { children = 2 }\ncorrelation = { group = 2, rho = 0.1 }", "correlation"),
+            ("descent = { margin = 0.0 }", "descent.margin"),
+            ("descent = { margin = inf }", "descent.margin"),
+            ("descent = { regularisation = -1e-9 }", "descent.regularisation"),
+            ("descent = { regularisation = nan }", "descent.regularisation"),
+            ("descent = { step = -0.1 }", "descent.step"),
+            ("descent = { step = nan }", "descent.step"),
+            ("descent = { budget = 0 }", "descent.budget"),
         ] {
             let error = BenchConfig::from_toml(text).unwrap().check().unwrap_err().to_string();
             assert!(error.starts_with(names), "{text}: {error}");
         }
-        for text in ["nn = 3", "n = -3", "n = \"x\"", "task = { kind = \"x\" }", "n = 3\nn = 4"] {
+        for text in [
+            "descent = { length = 3 }",
+            "descent = { budget = -1 }",
+            "nn = 3",
+            "n = -3",
+            "n = \"x\"",
+            "task = { kind = \"x\" }",
+            "n = 3\nn = 4",
+        ] {
             assert!(BenchConfig::from_toml(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_complete_configuration_holds_the_values_of_the_descent_and_makes_the_same_bench() {
+        let default = InterferenceBound::new(0.4);
+        let plain = BenchConfig { n: 30, n_p: 12, interference: 0.4, ..BenchConfig::default() };
+        assert_eq!(plain.bound(), default);
+        let complete = plain.completed();
+        assert_eq!(complete.bound(), default);
+        let text = toml::to_string(&complete).unwrap();
+        assert_eq!(BenchConfig::from_toml(&text).unwrap(), complete);
+        let table: toml::Table = text.parse().unwrap();
+        for (key, value) in
+            [("margin", default.margin), ("regularisation", default.regularisation), ("step", default.step)]
+        {
+            assert_eq!(table["descent"][key].as_float(), Some(value), "{key}");
+        }
+        assert_eq!(table["descent"]["budget"].as_integer(), Some(default.budget as i64));
+        assert_eq!(complete.shortened(), plain);
+        assert!(!toml::to_string(&plain).unwrap().contains("descent"));
+        let own = BenchConfig::from_toml(
+            "descent = { margin = 0.25, regularisation = 0.5, step = 0.75, budget = 7 }\ninterference = 0.4",
+        )
+        .unwrap();
+        let bound = InterferenceBound { maximum: 0.4, margin: 0.25, regularisation: 0.5, step: 0.75, budget: 7 };
+        assert_eq!((own.bound(), own.completed().descent, own.shortened()), (bound, own.descent, own.clone()));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub enum FeatureError {
     },
     /// The budget ended first.
     #[error(
-        "maximum: still {reached} instead of {maximum} after {budget} steps; ask for more room, or for a larger budget"
+        "maximum: still {reached} instead of {maximum} after {budget} steps; ask for more room (interference, n_p), or for a larger budget (descent.budget)"
     )]
     Budget {
         /// The bound asked for.
@@ -127,6 +127,16 @@ pub fn interference_limit(n_p: usize, n: usize) -> f64 {
     let (a, b) = (n_p * (n - n_p - 1.0), n_p * (n_p - 1.0));
     let met = ((b * b + 4.0 * a * (n - 2.0 * n_p)).sqrt() - b) / (2.0 * a);
     met.min(((n_p + 3.0).sqrt() - 1.0) / (n_p + 2.0))
+}
+
+/// The Welch bound √((n−n_p)/(n_p(n−1))) on max_{i≠j} |⟨p_i, p_j⟩| over n unit vectors in R^{n_p} (Welch 1974); 0 for n ≤ n_p, where they
+/// can be orthogonal.
+pub fn welch_bound(n_p: usize, n: usize) -> f64 {
+    if n <= n_p {
+        return 0.0;
+    }
+    let (n_p, n) = (n_p as f64, n as f64);
+    ((n - n_p) / (n_p * (n - 1.0))).sqrt()
 }
 
 /// M = max_{i≠j} ⟨p_i, p_j⟩ (Asm. 2.4); −∞ for fewer than two columns.
@@ -186,6 +196,11 @@ pub fn bounded_interference_watched(
         }
         watch(here.maximum);
         let mut next = &P - faer::Scale(length) * &here.gradient;
+        // A step so long that a column vanishes or overflows has no direction.
+        if !next.col_iter().all(|column| (f64::MIN_POSITIVE..=f64::MAX).contains(&column.norm_l2())) {
+            length /= 2.0;
+            continue;
+        }
         normalise_columns(&mut next);
         let there = descent(next.as_ref(), target, regularisation);
         if there.loss <= here.loss {
@@ -279,6 +294,49 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_separated_ends_with_the_budget_however_long_the_steps_become() {
+        // On a line two equal columns stay equal, every step is taken, and each is a tenth longer than the last.
+        let budget = 20_000;
+        for step in [0.125, 1e300] {
+            let bound = InterferenceBound { step, budget, ..InterferenceBound::new(0.5) };
+            let mut refused = 0;
+            for seed in 0..8 {
+                match bounded_interference(1, 2, &bound, &mut stream(seed, "features test")) {
+                    Ok(P) => {
+                        let product = P[(0, 0)] * P[(0, 1)];
+                        assert!((product + 1.0).abs() < 1e-12 && (P[(0, 0)].abs() - 1.0).abs() < 1e-12);
+                    }
+                    Err(FeatureError::Budget { reached, .. }) => {
+                        assert!((reached - 1.0).abs() < 1e-12, "{reached}");
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!((1..8).contains(&refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn every_parameter_of_the_descent_changes_the_matrix() {
+        let plain = InterferenceBound::new(0.3);
+        let made = |bound: InterferenceBound| {
+            bounded_interference(16, 40, &bound, &mut stream(5, "features test")).map_err(|error| error.to_string())
+        };
+        let matrix = made(plain).unwrap();
+        assert_eq!(made(InterferenceBound { budget: 30_000, ..plain }).unwrap(), matrix);
+        for other in [
+            InterferenceBound { margin: 2.0 * plain.margin, ..plain },
+            InterferenceBound { regularisation: 1e-3, ..plain },
+            InterferenceBound { step: 0.1, ..plain },
+        ] {
+            assert_ne!(made(other).unwrap(), matrix, "{other:?}");
+        }
+        let error = made(InterferenceBound { budget: 1, ..plain }).unwrap_err();
+        assert!(error.contains("after 1 steps") && error.contains("descent.budget"), "{error}");
+    }
+
+    #[test]
     fn the_limit_is_met_by_the_simplex_the_orthoplex_and_the_27_lines() {
         assert_eq!(interference_limit(2, 3), -0.5);
         assert_eq!(interference_limit(3, 6), 0.0);
@@ -289,6 +347,15 @@ mod tests {
         assert!(interference_limit(8, 240) <= 0.5);
         // More vectors never get more room.
         assert!((2..300).all(|n| interference_limit(5, n) >= interference_limit(5, n - 1)));
+    }
+
+    #[test]
+    fn the_welch_bound_is_met_by_frames_that_are_tight_and_equiangular() {
+        // The simplex, the six diagonals of the icosahedron, the 28 lines in R^7, and an orthonormal basis.
+        for (n_p, n, met) in [(4, 5, 0.25), (3, 6, 1.0 / 5f64.sqrt()), (7, 28, 1.0 / 3.0), (4, 4, 0.0), (1, 2, 1.0)] {
+            assert!((welch_bound(n_p, n) - met).abs() < 1e-15, "{n_p} {n}");
+        }
+        assert_eq!((welch_bound(9, 1), welch_bound(1, 1)), (0.0, 0.0));
     }
 
     #[test]

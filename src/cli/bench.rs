@@ -69,6 +69,7 @@ A configuration holds what differs from Table 3 of the paper:
   sparsity = 0.98
   task = { kind = \"transcoder\", n_r = 128 }      sae, transcoder or crosscoder (with sources = m)
   rates = { kind = \"zipf\", exponent = 1.0 }      and: magnitudes, correlation, hierarchy, c_min, beta, seed
+  descent = { margin = 0.009, regularisation = 1e-4, step = 0.125, budget = 20000 }     ε, λ, η of eqs. 26-28, most steps
 
 The folder then holds config.toml (complete), directions.safetensors (w_p, and w_r of a transcoder, one row per feature), and
 samples-00000.safetensors, .. with 100,000 samples each: row i of x has the entries offsets[i] .. offsets[i+1] of indices and
@@ -129,7 +130,7 @@ fn generate(arguments: &Generate, session: &mut Session) -> Result<Answer, CliEr
     let sides = if bench.reconstructs_its_input() { &REPRESENTATIONS[..1] } else { &REPRESENTATIONS[..] };
     let dense = if arguments.dense { sides.len() as u64 * config.samples.div_ceil(DENSE) } else { 0 };
     let mut progress = Progress::new(usize::try_from(shards + dense).unwrap_or(usize::MAX));
-    let text = toml::to_string(&config).expect("plain parameters always serialise");
+    let text = toml::to_string(&config.completed()).expect("plain parameters always serialise");
     output.file(&folder.join(CONFIG), text.as_bytes())?;
     output.file(&folder.join(DIRECTIONS), &directions(&bench))?;
     let mut done = 0;
@@ -265,6 +266,7 @@ fn describe(arguments: &Describe, session: &mut Session) -> Result<Answer, CliEr
         output.file(&folder.join("bench.png"), &drawing.png().map_err(request)?)?;
         output.text(&format!("drawn: {}", folder.join("bench.svg").display()))?;
     }
-    output.json(&json!({"config": config, "table": description.table(), "figure": description.figure()}))?;
+    output
+        .json(&json!({"config": config.completed(), "table": description.table(), "figure": description.figure()}))?;
     Ok(Answer::Yes)
 }

@@ -1,8 +1,7 @@
 //! What the paper does not publish about its experiments on the bench, and what stands in its place here, as a part of the page.
 
 use super::page::Exhibit;
-use crate::bench::config::Task;
-use crate::bench::features::InterferenceBound;
+use crate::bench::config::{BenchConfig, Task};
 use crate::claims::published;
 use crate::sdl::init::Weights;
 use crate::sdl::{Activation, Scales};
@@ -92,7 +91,7 @@ fn table(sizes: &[Size; 2]) -> Table {
         ("start, transcoder", |s| start(&s.transcoder)),
         ("c_min, β", |s| s.topk.bench.as_ref().map_or_else(String::new, |b| format!("{}, {}", b.c_min, b.beta))),
         ("ε, λ, η of the features", |s| {
-            let bound = s.topk.bench.as_ref().map(|b| InterferenceBound::new(b.interference));
+            let bound = s.topk.bench.as_ref().map(BenchConfig::bound);
             bound.map_or_else(String::new, |b| format!("{:.3}, {}, {}", b.margin, b.regularisation, b.step))
         }),
         ("k", |s| s.topk.model.activation.k().map_or_else(String::new, |k| k.to_string())),

@@ -301,6 +301,7 @@ impl Experiment {
         if complete.data.is_none() {
             complete.bench.get_or_insert_default();
         }
+        complete.bench = complete.bench.as_ref().map(BenchConfig::completed);
         if complete.train.steps.is_none() {
             complete.train.epochs.get_or_insert(EPOCHS);
         }
@@ -317,6 +318,7 @@ impl Experiment {
     pub fn hash(&self) -> String {
         let mut complete = self.completed();
         complete.train.threads = 0;
+        complete.bench = complete.bench.as_ref().map(BenchConfig::shortened);
         hexadecimal(&Sha256::digest(complete.to_toml().as_bytes()))
     }
 }
@@ -331,7 +333,7 @@ mod tests {
         let empty = Experiment::from_toml("").unwrap();
         assert_eq!(empty, Experiment::default());
         let complete = empty.completed();
-        assert_eq!(complete.bench, Some(BenchConfig::default()));
+        assert_eq!(complete.bench, Some(BenchConfig::default().completed()));
         assert_eq!((complete.train.epochs, complete.train.steps), (Some(20), None));
         let text = r#"
             [model]
@@ -398,6 +400,8 @@ mod tests {
         // Trainings from before there was this field keep their hash.
         assert!(!Experiment::default().to_toml().contains("fold_decoder_norms"));
         assert_ne!(hash(""), hash("[bench]\nn = 999"));
+        assert_eq!(hash(""), hash("[bench.descent]\nstep = 0.125"));
+        assert_ne!(hash(""), hash("[bench.descent]\nstep = 0.25"));
         assert_eq!(hash("").len(), 64);
     }
 }

@@ -13,6 +13,7 @@
 
 use super::check::{Checked, Plan};
 use super::checkpoint;
+use super::config::Experiment;
 use super::run::{Record, State};
 use super::trace::Point;
 use crate::io::{FileError, saelens, write_atomic};
@@ -343,11 +344,12 @@ fn remove_temporary(path: &Path) -> std::result::Result<(), FileError> {
 fn compare(path: &Path, checked: &Checked) -> Result<()> {
     let config = path.join(CONFIG);
     let text = fs::read_to_string(&config).map_err(|error| FileError::read(&config, error))?;
-    let wrong =
-        |error: toml::de::Error| FileError::content(&config, "config", "the experiment of a run", error.message());
-    let read = |text: &str| toml::from_str::<toml::Table>(text);
-    let there = read(&text).map_err(wrong)?;
-    let here = read(&checked.experiment().to_toml()).map_err(wrong)?;
+    let wrong = |error: &str| FileError::content(&config, "config", "the experiment of a run", error);
+    let read = |text: &str| toml::from_str::<toml::Table>(text).map_err(|error| wrong(error.message()));
+    // A run of an earlier version may lack defaults that are written out now.
+    let there = Experiment::from_toml(&text).map_err(|error| wrong(&error))?.completed();
+    let there = read(&there.to_toml())?;
+    let here = read(&checked.experiment().to_toml())?;
     match difference("", &there.into(), &here.into()) {
         None => Ok(()),
         Some((field, there, here)) => Err(DirectoryError::Different { path: path.to_owned(), field, there, here }),

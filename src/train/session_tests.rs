@@ -256,6 +256,13 @@ fn folders_that_hold_something_are_refused_unless_asked() {
     assert!(error.contains("another experiment: anchors.weight is 0.1 there and 0.2 here"), "{error}");
     let threads = self::prepared(&EXPERIMENT.replace("batch = 8", "batch = 8\nthreads = 3"));
     assert!(opened(&threads, &run, Opening::Resume).is_ok());
+    // So does a run of a version that did not write down how features are found.
+    let config = fs::read_to_string(run.join(CONFIG)).unwrap();
+    let mut table: toml::Table = config.parse().unwrap();
+    assert!(table["bench"].as_table_mut().unwrap().remove("descent").is_some());
+    fs::write(run.join(CONFIG), table.to_string()).unwrap();
+    assert!(opened(&prepared, &run, Opening::Resume).is_ok());
+    fs::write(run.join(CONFIG), config).unwrap();
     let before = files(&run);
     ran(EXPERIMENT, &run, Opening::Force, None).unwrap();
     assert_eq!(files(&run), before);

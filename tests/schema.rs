@@ -88,6 +88,33 @@ fn every_command_prints_what_its_schema_says() {
 }
 
 #[test]
+fn a_bench_prints_what_its_schema_says_whatever_its_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let schema = Validator::new("bench");
+    let small = "n = 12\nn_p = 8\ninterference = 0.5\nsparsity = 0.8\nsamples = 30\n";
+    for (k, more) in [
+        "",
+        "task = { kind = \"transcoder\", n_r = 9 }\nhierarchy = { children = 2 }\nrates = { kind = \"zipf\", exponent = 0.5 }",
+        "task = { kind = \"crosscoder\", sources = 2 }\ncorrelation = { group = 3, rho = 0.4 }",
+        "magnitudes = { kind = \"spread\", decades = 1.5 }\ndescent = { margin = 0.1 }\nseed = 4",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        std::fs::write(path("bench.toml"), format!("{small}{more}\n")).unwrap();
+        let (status, value) = sdlab(&["bench", "generate", &path("bench.toml"), "--out", &path(&format!("data{k}"))]);
+        assert_eq!(status, 0, "{more}");
+        schema.check(&value);
+        let (status, mut value) = sdlab(&["bench", "describe", &path("bench.toml")]);
+        assert_eq!(status, 0, "{more}");
+        schema.check(&value);
+        value["config"]["descent"].as_object_mut().unwrap().remove("step").unwrap();
+        assert!(!schema.accepts(&value));
+    }
+}
+
+#[test]
 fn a_training_that_ends_at_a_plateau_prints_what_the_schema_says() {
     let folder = tempfile::tempdir().unwrap();
     let (config, run) = (folder.path().join("plateau.toml"), folder.path().join("run"));

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Floors, measured in the same run: for features the products PᵀP and P·G of the steps that were needed, in f64; for coefficients the random numbers that
-//! decide which features fire, one word each; for representations writing them.
+//! decide which features fire, one word each; for representations writing them. Last, one step of the features of a bench whose products of all pairs
+//! would not fit beside each other: its floor is the same products in panels, and its memory is the largest that the program has held.
 
 // Single-letter matrices are the paper's own names.
 #![allow(non_snake_case)]
@@ -20,7 +21,7 @@ use faer::{Accum, Par};
 use rayon::prelude::*;
 use sdlab::bench::config::BenchConfig;
 use sdlab::bench::dataset::{Bench, Side};
-use sdlab::bench::features::{bounded_interference_watched, stream};
+use sdlab::bench::features::{InterferenceBound, bounded_interference_watched, stream};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -67,6 +68,43 @@ fn main() {
     });
     line("representations", made, written);
     println!("one batch: {:.2} ms, {:.0} samples/s", (drawn + made) * 1e3, rows as f64 / (drawn + made));
+    if quick { many(2048, 96, 256) } else { many(16_384, 768, 1024) }
+}
+
+/// One step towards the features of a large bench, once.
+fn many(n: usize, n_p: usize, panel: usize) {
+    let bound = InterferenceBound { budget: 1, ..InterferenceBound::new(0.1) };
+    let mut steps = 0;
+    let start = Instant::now();
+    let rng = &mut stream(0, "bench of features");
+    black_box(bounded_interference_watched(n_p, n, &bound, rng, &mut |_| steps += 1).is_ok());
+    let features = start.elapsed().as_secs_f64();
+    let peak = peak_mib();
+    let P = Mat::from_fn(n_p, n, |i, j| ((i * 31 + j * 17) % 97) as f64);
+    let (mut gram, mut gradient) = (Mat::zeros(n, panel), Mat::zeros(n_p, panel));
+    let start = Instant::now();
+    for from in (0..n).step_by(panel) {
+        let par = Par::rayon(0);
+        matmul(gram.as_mut(), Accum::Replace, P.transpose(), P.subcols(from, panel), 1.0, par);
+        matmul(gradient.as_mut(), Accum::Replace, P.as_ref(), gram.as_ref(), 1.0, par);
+    }
+    let products = start.elapsed().as_secs_f64();
+    println!("n = {n}, n_p = {n_p}, M = {}, once", bound.maximum);
+    line(&format!("features, {steps} step"), features, products * (steps + 1) as f64);
+    let mib = |numbers: usize| (8 * numbers) >> 20;
+    let largest = peak.map_or("–".into(), |peak| format!("{peak} MiB"));
+    println!(
+        "largest memory: {largest}; the features are {} MiB, products of all pairs {} MiB",
+        mib(n * n_p),
+        mib(n * n)
+    );
+}
+
+/// Largest resident memory of this process so far, where the system tells.
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
 }
 
 fn line(what: &str, seconds: f64, floor: f64) {

@@ -134,6 +134,10 @@ fn the_files_of_a_bench_fit_together() {
     let read = |name: &str| std::fs::read(data.join(name)).unwrap();
     let directions = read("directions.safetensors");
     let directions = SafeTensors::deserialize(&directions).unwrap();
+    // The parameters are complete, and make the same data.
+    let config = BenchConfig::from_toml(&std::fs::read_to_string(data.join("config.toml")).unwrap()).unwrap();
+    assert_eq!(config, BenchConfig::from_toml(SMALL).unwrap().completed());
+    assert!((config.descent.margin.unwrap() - 0.006).abs() < 1e-15);
     let samples = Shard::read(&data.join("samples-00000.safetensors"));
     assert_eq!((samples.offsets.len(), *samples.offsets.last().unwrap() as usize), (51, samples.values.len()));
     for (name, npy, dimension) in [("w_p", "x_p.npy", 12), ("w_r", "x_r.npy", 9)] {
@@ -168,6 +172,31 @@ fn the_same_seed_writes_the_same_bytes_and_the_command_line_overrides_it() {
     }
 }
 
+/// The products of all pairs of 10,000 directions take 763 MiB; a step is to take far less.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_of_a_step_does_not_grow_with_the_pairs_of_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, out) = (folder.path().join("large.toml"), folder.path().join("data"));
+    std::fs::write(&config, "n = 10000\nn_p = 2\ninterference = 0.9\ndescent = { budget = 1 }\n").unwrap();
+    // Address space in KiB. Every thread and every arena reserves some, so that there are to be few of them.
+    let limited = "ulimit -v 524288 && exec \"$@\"";
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited, "sh", env!("CARGO_BIN_EXE_sdlab"), "bench", "generate"])
+        .arg(&config)
+        .arg("--out")
+        .arg(&out)
+        .env("RAYON_NUM_THREADS", "2")
+        .env("MALLOC_ARENA_MAX", "2")
+        .output()
+        .unwrap();
+    // So many directions in a plane cannot be far from one another, which is found after the step.
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("instead of 0.9 after 1 steps"), "{message}");
+    assert!(!out.exists());
+}
+
 #[test]
 fn wrong_parameters_and_places_give_one_line_and_status_2() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,6 +207,8 @@ fn wrong_parameters_and_places_give_one_line_and_status_2() {
         ("n = 3\nn_p = 2\ninterference = -0.9", "o", "interference: expected"),
         ("n = 20\nn_p = 4\ninterference = 0.3\nsamples = 1", "o", "maximum"),
         ("nn = 3", "o", "nn"),
+        ("descent = { step = 0.0 }", "o", "descent.step: expected a number > 0, found 0"),
+        ("n = 40\nn_p = 8\ninterference = 0.25\ndescent = { budget = 2 }", "o", "after 2 steps"),
         ("n = 3\nn_p = 3", "file", "file/config.toml: cannot be written"),
     ] {
         std::fs::write(path("c.toml"), text).unwrap();

@@ -1,10 +1,10 @@
-"""Reads what sdlab writes, with numpy, safetensors and json alone.
+"""Reads what sdlab writes, with numpy, safetensors and the standard library alone.
 
     python3 read_run.py FOLDER        prints what a folder holds
 
 or from Python:
 
-    from read_run import Model, checkpoint, directions, metrics, records, result, samples, trace
+    from read_run import Model, checkpoint, config, directions, metrics, records, resampling, result, samples, timings, trace
 
     model = Model.read("runs/topk")
     codes = model.encode(x)                    # rows of x_p -> rows of x_q
@@ -19,6 +19,12 @@ import sys
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file
+
+try:
+    import tomllib
+except ImportError:
+    # Before Python 3.11; only `config` needs it.
+    tomllib = None
 
 
 class Model:
@@ -116,6 +122,13 @@ def lines(path):
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
+def config(folder):
+    """The complete parameters in `config.toml`, of a run or of a data set of the bench, as nested dictionaries. Needs Python 3.11."""
+    if tomllib is None:
+        raise RuntimeError(f"config.toml: expected Python 3.11 or later, which reads TOML, found {sys.version.split()[0]}")
+    return tomllib.loads((pathlib.Path(folder) / "config.toml").read_text(encoding="utf-8"))
+
+
 def metrics(folder):
     """What training has recorded, one dictionary per record."""
     return lines(pathlib.Path(folder) / "metrics.jsonl")
@@ -125,6 +138,18 @@ def trace(folder):
     """Loss, L0 and recovery at a few steps of training, one dictionary per point; empty where features are not known."""
     path = pathlib.Path(folder) / "trace.jsonl"
     return lines(path) if path.is_file() else []
+
+
+def resampling(folder):
+    """Latents that have been moved, one dictionary per time: `step`, `latents`, and by how much each lowered the loss (`decreases`, empty
+    where that is not known). Empty where none were moved."""
+    path = pathlib.Path(folder) / "resampling.jsonl"
+    return lines(path) if path.is_file() else []
+
+
+def timings(folder):
+    """Speed, one dictionary per record of every session: `step`, `seconds` since the session began, `samples_per_second` since the last record."""
+    return lines(pathlib.Path(folder) / "timings.jsonl")
 
 
 def records(path):
@@ -179,6 +204,13 @@ def describe(folder):
     if trace(folder):
         last = trace(folder)[-1]
         yield f"trace: {len(trace(folder))} points, the last with {last['decoder']:.1%} of the features in the decoder, {last['encoder']:.1%} in the encoder"
+    if resampling(folder):
+        moved = resampling(folder)
+        yield f"resampling: {sum(len(times['latents']) for times in moved)} latents moved, the last at step {moved[-1]['step']}"
+    if has("timings.jsonl") and timings(folder):
+        yield f"timings: {timings(folder)[-1]['samples_per_second']:.0f} samples/s at step {timings(folder)[-1]['step']}"
+    if has("config.toml"):
+        yield "config.toml: " + (", ".join(config(folder)) if tomllib else "is read with Python 3.11 or later")
     if has("checkpoint.safetensors"):
         arrays, metadata = checkpoint(folder)
         yield f"checkpoint: step {metadata['step']}, {sum(array.size for array in arrays.values())} numbers"

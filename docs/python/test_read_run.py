@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 import numpy as np
 
@@ -88,6 +89,12 @@ class Bench(unittest.TestCase):
                 self.assertEqual(rows.shape, (200, 16 if side == "w_p" else 20))
                 np.testing.assert_array_equal(rows, np.load(out / dense))
                 self.assertGreater(np.count_nonzero(rows), 0)
+                if read_run.tomllib:
+                    config_read = read_run.config(out)
+                    self.assertEqual((config_read["n"], config_read["n_p"], config_read["samples"], config_read["seed"]), (30, 16, 200, 0))
+                    self.assertEqual(config_read["task"]["kind"], "transcoder" if more else "sae")
+                    # What was left out is written down.
+                    self.assertEqual((config_read["c_min"], config_read["descent"]["step"]), (1.0, 0.125))
             self.assertIn("directions", "\n".join(read_run.describe(out)))
 
 
@@ -116,9 +123,49 @@ class Runs(unittest.TestCase):
             for side in ("encoder", "decoder"):
                 self.assertEqual(points[-1][side], scores[side]["whole"]["normalised"]["all"]["recovered"][90])
             self.assertEqual([point["loss"] for point in points[:3]], [record["loss"] for record in records[:3]])
+            self.assertEqual(read_run.resampling(run), [])
             text = "\n".join(read_run.describe(run))
-            for part in ("model:", "metrics:", "trace:", "checkpoint:", "result.json:", "provenance.json:"):
+            for part in ("model:", "metrics:", "trace:", "timings:", "config.toml:", "checkpoint:", "result.json:", "provenance.json:"):
                 self.assertIn(part, text)
+
+    def test_a_run_that_moves_latents_is_read_with_its_parameters_and_its_speed(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            config, run = pathlib.Path(scratch) / "run.toml", pathlib.Path(scratch) / "run"
+            for kind in ("bricken", "decrease"):
+                # Few latents are active, so that some are dead after 200 samples.
+                resampling = f'[resampling]\nkind = "{kind}"\nsteps = [8, 20]\ndead_after = 200\nsamples = 100\n'
+                config.write_text(TRAINING.replace("latents = 40", "latents = 200").replace("k = 4", "k = 1") + resampling)
+                sdlab("train", config, "--out", run, "--force", "--max-steps", "20")
+                sdlab("train", config, "--out", run, "--resume")
+                moved = read_run.resampling(run)
+                self.assertEqual([times["step"] for times in moved], [8, 20])
+                for times in moved:
+                    latents, decreases = times["latents"], times["decreases"]
+                    self.assertGreater(len(latents), 0)
+                    self.assertEqual(len(set(latents)), len(latents))
+                    self.assertTrue(all(0 <= latent < 200 for latent in latents))
+                    self.assertEqual(len(decreases), len(latents) if kind == "decrease" else 0)
+                    self.assertTrue(all(decrease > 0 for decrease in decreases))
+                self.assertIn(f"resampling: {sum(len(times['latents']) for times in moved)} latents", "\n".join(read_run.describe(run)))
+                times = read_run.timings(run)
+                # Two sessions, whose seconds begin anew.
+                self.assertEqual([time["step"] for time in times], [record["step"] for record in read_run.metrics(run)])
+                # Before the first record of a session there is nothing to measure.
+                self.assertTrue(all(time["seconds"] >= 0 and time["samples_per_second"] >= 0 for time in times))
+                self.assertTrue(any(time["samples_per_second"] > 0 for time in times))
+                if read_run.tomllib:
+                    read = read_run.config(run)
+                    self.assertEqual(read["resampling"]["kind"], kind)
+                    self.assertEqual((read["model"]["latents"], read["bench"]["n"], read["train"]["steps"]), (200, 30, 30))
+                    self.assertEqual((read["train"]["divergence"], read["bench"]["descent"]["regularisation"]), (1e4, 1e-4))
+
+    def test_toml_is_refused_in_words_where_python_is_too_old_for_it(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            (pathlib.Path(scratch) / "config.toml").write_text("n = 3\n")
+            with unittest.mock.patch.object(read_run, "tomllib", None):
+                with self.assertRaisesRegex(RuntimeError, "Python 3.11 or later"):
+                    read_run.config(scratch)
+                self.assertIn("Python 3.11", "\n".join(read_run.describe(scratch)))
 
     def test_losses_of_epochs_stand_in_the_checkpoint_where_a_plateau_may_end_training(self):
         with tempfile.TemporaryDirectory() as scratch:

@@ -3,12 +3,13 @@
 use sdlab::backend::Backend;
 use sdlab::backend::cpu::Cpu;
 use sdlab::backend::reference::Reference;
-use sdlab::sdl::Activation;
+use sdlab::sdl::{Activation, Parameter};
 use sdlab::train::check::{Facts, Plan};
 use sdlab::train::config::{AnchorSource, Experiment};
 use sdlab::train::data::{Data, Memory};
 use sdlab::train::directory::{Found, Opening, RunDirectory};
-use sdlab::train::run::{End, Record, State, Trainer, Watch};
+use sdlab::train::divergence::{Diverged, Place};
+use sdlab::train::run::{End, Record, RunError, State, Trainer, Watch};
 use sdlab::train::session::{Prepared, train};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -248,6 +249,63 @@ fn on_the_processor_going_on_from_any_checkpoint_gives_the_bits_of_an_uninterrup
             assert_eq!(trainer.state(), end);
             assert_eq!(rest.records, log.records[state.opt.step as usize..]);
         });
+    }
+}
+
+const ACTIVATIONS: [&str; 6] = [
+    "\"top-k\", k = 6",
+    "\"top-k-relu\", k = 6",
+    "\"batch-top-k\", k = 6",
+    "\"relu\"",
+    "\"jump-relu\", theta = 0.05, bandwidth = 0.01",
+    "\"gated\"",
+];
+
+fn diverging(activation: &str, learning_rate: f64) -> Prepared {
+    let bench = "[bench]\nn = 40\nn_p = 24\ninterference = 0.5\nsparsity = 0.9\nsamples = 500";
+    let model = format!("[model]\nlatents = 100\nactivation = {{ kind = {activation} }}");
+    let optimizer = format!("[optimizer]\nrule = \"sgd\"\nlearning_rate = {learning_rate:?}");
+    let text = format!("{bench}\n{model}\n{optimizer}\n[train]\nbatch = 64\nsteps = 90\nlog_every = 10");
+    Prepared::new(Experiment::from_toml(&text).unwrap().check().unwrap()).unwrap()
+}
+
+fn diverged(trainer: &mut Trainer<'_, Cpu>) -> (Diverged, Log) {
+    let mut log = Log::default();
+    match trainer.run(&mut log) {
+        Err(RunError::Diverged(diverged)) => (diverged, log),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_rate_that_is_much_too_high_is_noticed_at_the_next_record_whatever_the_activation() {
+    for activation in ACTIVATIONS {
+        let Prepared { data, plan, .. } = diverging(activation, 10.0);
+        let cpu = Cpu::new(plan.spec.clone());
+        let (error, log) = diverged(&mut Trainer::new(&cpu, &data, &plan));
+        assert_eq!((error.step, log.records.len()), (10, 1), "{activation}: {error}");
+        assert!(matches!(error.place, Place::Row("parameter", Parameter::Encoder, _)), "{activation}: {error}");
+        let text = error.to_string();
+        assert!(text.contains("step 10 (epoch 1)") && text.contains("parameter encoder, latent "), "{text}");
+    }
+}
+
+#[test]
+fn one_number_that_is_not_finite_is_named_with_its_parameter_and_latent() {
+    for activation in ACTIVATIONS {
+        let Prepared { data, plan, .. } = diverging(activation, 1e-3);
+        let cpu = Cpu::new(plan.spec.clone());
+        let mut start = Trainer::new(&cpu, &data, &plan).state();
+        start.opt.step = 15;
+        for parameter in [Parameter::Encoder, Parameter::EncoderBias] {
+            let mut state = start.clone();
+            let Some(numbers) = state.model.tensors.get_mut(parameter) else { continue };
+            numbers[37 * parameter.size(plan.spec.shape).1] = f32::NAN;
+            let (error, log) = diverged(&mut Trainer::resume(&cpu, &data, &plan, &state));
+            // While there are k numbers beside it, no activation selects NaN.
+            assert_eq!(error.place, Place::Row("parameter", parameter, 37), "{activation}");
+            assert_eq!((error.step, log.records.len()), (20, 0), "{activation}: {error}");
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A [`Backend`] keeps parameters, batches and codes wherever it wants; a training loop only passes them around. Nothing in the trait is
 //! host memory, except what is uploaded ([`Backend::load`], [`Backend::params`], [`Backend::restore`]) and what is asked for
-//! ([`Backend::observe`], [`Backend::idle`], [`Backend::model`], [`Backend::save`], [`Backend::codes_of`], [`Backend::gradients_of`]).
+//! ([`Backend::observe`], [`Backend::is_finite`], [`Backend::idle`], [`Backend::model`], [`Backend::save`], [`Backend::codes_of`],
+//! [`Backend::gradients_of`]).
 //!
 //! A step is `load` or `sample`, `encode_select`, `decode_residual`, `backward`, `step`, in this order and without waiting in between: step
 //! count, learning rate and dead counters live in the optimizer's state. A step starts with `Mode::Training`; an evaluation is the first three
@@ -259,6 +260,12 @@ pub trait Backend {
     fn observe(&self, params: &Self::Params, codes: &Self::Codes, grads: &Self::Grads) -> Observation;
     /// Downloads the parameters.
     fn model(&self, params: &Self::Params) -> Model;
+    /// True if all parameters are finite numbers. Most activations never select a latent with NaN in it, so that the loss need not show it.
+    /// Waits for the device.
+    fn is_finite(&self, params: &Self::Params) -> bool {
+        let tensors = self.model(params).tensors;
+        tensors.parameters().filter_map(|parameter| tensors.get(parameter)).flatten().all(|x| x.is_finite())
+    }
     /// Downloads the samples since each latent was last active, the small part of the optimizer's state. Waits for the device.
     fn idle(&self, opt: &Self::OptState) -> Vec<u64>;
     /// Downloads the optimizer's state.

@@ -1,7 +1,7 @@
 //! Trainings whose numbers go out of bounds: what has happened, when and where.
 
 use super::run::State;
-use crate::sdl::Tensors;
+use crate::sdl::{Parameter, Tensors};
 use std::fmt;
 
 /// What has diverged, when and where.
@@ -23,8 +23,8 @@ pub struct Diverged {
 /// Where the first number is that is not finite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// In a parameter or a moment of it: block, name, row (a latent, where rows are latents).
-    Row(&'static str, &'static str, usize),
+    /// In a parameter or a moment of it, as the first word says, and in which row.
+    Row(&'static str, Parameter, usize),
     /// In a sample of the data.
     Sample(u64),
     /// Parameters and samples are finite.
@@ -34,8 +34,9 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Row(block, name, row) => {
-                write!(f, "the first number that is not finite is in {block} {name}, row {row}")
+            Self::Row(block, parameter, row) => {
+                let (name, rows) = (parameter.name(), if parameter.is_per_latent() { "latent" } else { "row" });
+                write!(f, "the first number that is not finite is in {block} {name}, {rows} {row}")
             }
             Self::Sample(index) => write!(f, "sample {index} of the data holds a number that is not finite"),
             Self::Nowhere => f.write_str("all parameters and samples are finite"),
@@ -50,7 +51,7 @@ pub(super) fn not_finite(state: &State) -> Option<Place> {
             let columns = parameter.size(tensors.shape()).1.max(1);
             let numbers = tensors.get(parameter)?;
             let at = numbers.iter().position(|x| !x.is_finite())?;
-            Some(Place::Row(block, parameter.name(), at / columns))
+            Some(Place::Row(block, parameter, at / columns))
         })
     };
     first("parameter", &state.model.tensors)

@@ -343,6 +343,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
             let place = not_finite(&self.state()).or_else(|| self.sample_not_finite()).unwrap_or(Place::Nowhere);
             return Err(self.diverged(what, place));
         }
+        if !self.backend.is_finite(&self.params) {
+            self.finite_state()?;
+        }
         let first = *self.first_loss.get_or_insert(loss);
         if first > 0.0 && loss > self.plan.divergence * first {
             let what = format!("the loss is {loss}, more than {} times the first one, {first}", self.plan.divergence);
@@ -576,12 +579,12 @@ mod tests {
         let usual = plan("[train]\nsteps = 30\nlog_every = 4", &data);
         let poisoned = Mock { poison: Some((11, 5)), ..Mock::new(&usual.spec) };
         let error = diverged(&data, &usual, &poisoned);
-        assert_eq!((error.step, error.place.clone()), (12, Place::Row("parameter", "encoder", 5)));
+        assert_eq!((error.step, error.place.clone()), (12, Place::Row("parameter", Parameter::Encoder, 5)));
         assert!(error.to_string().contains("step 12 (epoch 12): the loss is NaN"), "{error}");
         // A checkpoint that is due looks for itself.
         let saving = plan("[train]\nsteps = 30\nlog_every = 30\ncheckpoint_every = 10", &data);
         let error = diverged(&data, &saving, &Mock { poison: Some((9, 5)), ..Mock::new(&saving.spec) });
-        assert_eq!((error.step, error.place), (10, Place::Row("parameter", "encoder", 5)));
+        assert_eq!((error.step, error.place), (10, Place::Row("parameter", Parameter::Encoder, 5)));
         let wild = plan("[train]\nsteps = 300\n[optimizer]\nrule = \"sgd\"\nlearning_rate = 0.7", &data);
         let error = diverged(&data, &Plan { divergence: 2.0, ..wild.clone() }, &Mock::new(&wild.spec));
         assert!(error.what.contains("times the first one"), "{error}");

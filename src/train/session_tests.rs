@@ -299,7 +299,7 @@ fn a_diverged_run_keeps_its_last_checkpoint_and_has_no_result() {
     let (mut directory, _) = opened(&prepared, &run, Opening::New).unwrap();
     let poisoned = Mock { poison: Some((14, 1)), ..Mock::new(&prepared.plan.spec) };
     let error = train(&prepared, &poisoned, &mut directory, None, None, &mut ()).unwrap_err().to_string();
-    assert!(error.contains("diverged at step 15 (epoch 2)") && error.contains("encoder, row 1"), "{error}");
+    assert!(error.contains("diverged at step 15 (epoch 2)") && error.contains("encoder, latent 1"), "{error}");
     assert!(!run.join(RESULT).exists());
     let state = checkpoint::read(&run.join(checkpoint::FILE), &prepared.plan).unwrap();
     assert_eq!(state.opt.step, 10);
@@ -314,7 +314,7 @@ impl Display for Interrupt {
     }
 
     fn recorded(&mut self, _: &Record, samples_per_second: f64) {
-        assert!(samples_per_second >= 0.0);
+        assert!(samples_per_second > 0.0);
     }
 
     fn interrupted(&mut self) -> bool {
@@ -333,6 +333,10 @@ fn an_interrupt_saves_the_state_at_once() {
     let finish = train(&prepared, &mock, &mut directory, None, None, &mut display).unwrap();
     assert_eq!((finish.end, finish.step, display.1), (End::Stopped, 13, (0..=13).collect()));
     drop(directory);
+    let timings = fs::read_to_string(run.join(TIMINGS)).unwrap();
+    let timings: Vec<serde_json::Value> = timings.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(timings.iter().map(|timing| timing["step"].as_u64().unwrap()).eq([0, 3, 6, 9, 12]));
+    assert!(timings.iter().all(|timing| timing["samples_per_second"].as_f64().unwrap() > 0.0), "{timings:?}");
     ran(EXPERIMENT, &run, Opening::Resume, None).unwrap();
     ran(EXPERIMENT, &whole, Opening::New, None).unwrap();
     assert_eq!(files(&run), files(&whole));

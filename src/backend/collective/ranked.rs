@@ -201,6 +201,10 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
         self.inner.model(params)
     }
 
+    fn is_finite(&self, params: &B::Params) -> bool {
+        self.inner.is_finite(params)
+    }
+
     fn idle(&self, opt: &B::OptState) -> Vec<u64> {
         self.inner.idle(opt)
     }

@@ -41,6 +41,8 @@ enum Fault {
     StillColumnsKeepTheirNorm,
     /// One derivative is wrong by a thousandth.
     DerivativeOff,
+    /// Only the decoder is looked at for numbers that are not finite.
+    BlindToTheEncoder,
 }
 
 struct Faulty {
@@ -212,6 +214,13 @@ impl Backend for Faulty {
         self.inner.model(params)
     }
 
+    fn is_finite(&self, params: &reference::Params) -> bool {
+        if self.has(Fault::BlindToTheEncoder) {
+            return self.model(params).tensors.get(Parameter::Decoder).is_some_and(|v| v.iter().all(|x| x.is_finite()));
+        }
+        self.inner.is_finite(params)
+    }
+
     fn idle(&self, opt: &reference::State) -> Vec<u64> {
         self.inner.idle(opt)
     }
@@ -265,6 +274,7 @@ fn the_suite_notices_every_fault() {
         Fault::ColumnsGrow,
         Fault::StillColumnsKeepTheirNorm,
         Fault::DerivativeOff,
+        Fault::BlindToTheEncoder,
     ];
     for fault in faults {
         let run = AssertUnwindSafe(|| suite(|spec| Faulty { inner: Reference::new(spec), fault }));

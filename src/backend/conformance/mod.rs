@@ -12,6 +12,7 @@
 //! | reconstructions, terms of the loss, gradients | within the [`bounds`] of f32 rounding of that batch |
 //! | updates | against the reference's update with the *backend's* gradients, within a bound of each number |
 //! | idle counters, step counts | equal |
+//! | numbers that are not finite | seen in every parameter |
 //! | the same step again; a run saved, restored and continued; samples drawn or loaded | bit for bit |
 
 mod bounds;
@@ -41,6 +42,9 @@ pub fn suite<B: Backend>(make: impl Fn(Spec) -> B) {
 /// # Panics
 /// Where the backend deviates, with the case in words.
 pub fn suite_of<B: Backend>(takes: impl Fn(Activation) -> bool, make: impl Fn(Spec) -> B) {
+    for activation in cases::activations(3).into_iter().filter(|activation| takes(*activation)) {
+        numbers_that_are_not_finite_are_seen(activation, &make);
+    }
     for case in Case::all().into_iter().filter(|case| takes(case.model.activation)) {
         steps_agree(&case, &make);
     }
@@ -96,6 +100,30 @@ fn not_a_number<B: Backend>(activation: Activation, make: &impl Fn(Spec) -> B) {
             run.step(&samples);
         }
     }
+}
+
+/// One such number in any parameter is enough.
+fn numbers_that_are_not_finite_are_seen<B: Backend>(activation: Activation, make: &impl Fn(Spec) -> B) {
+    // More numbers than one block of a sum has.
+    let shape = Shape { n_p: 130, n_r: 130, n_q: 140 };
+    let init =
+        Init { tied: false, encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
+    let case = Case::new("finite", activation, Objective::default(), init, shape, 4, Flavour::Plain, 6);
+    let backend = make(case.spec.clone());
+    let mut model = case.model;
+    assert!(backend.is_finite(&backend.params(&model)), "{activation:?}: all parameters are finite");
+    for parameter in model.tensors.parameters().collect::<Vec<_>>() {
+        for (x, at_the_end) in [(f32::NAN, true), (f32::INFINITY, false), (f32::NEG_INFINITY, true)] {
+            let numbers = model.tensors.get_mut(parameter).expect("it is one of the model's");
+            let at = if at_the_end { numbers.len() - 1 } else { 0 };
+            let was = std::mem::replace(&mut numbers[at], x);
+            assert!(!backend.is_finite(&backend.params(&model)), "{activation:?}: {x} in {}", parameter.name());
+            model.tensors.get_mut(parameter).expect("it is one of the model's")[at] = was;
+        }
+    }
+    let largest = model.tensors.get_mut(crate::sdl::Parameter::Encoder).expect("every model has an encoder");
+    largest.fill(f32::MAX);
+    assert!(backend.is_finite(&backend.params(&model)), "{activation:?}: the largest numbers are finite");
 }
 
 /// A batch that is drawn is the batch that a host would upload.

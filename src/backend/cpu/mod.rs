@@ -379,6 +379,10 @@ impl Backend for Cpu {
         params.model.clone()
     }
 
+    fn is_finite(&self, params: &Params) -> bool {
+        params.is_finite()
+    }
+
     fn idle(&self, opt: &OptState) -> Vec<u64> {
         opt.idle.clone()
     }

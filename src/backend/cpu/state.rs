@@ -48,6 +48,14 @@ impl Params {
         }
     }
 
+    /// True if all numbers are finite.
+    pub(super) fn is_finite(&self) -> bool {
+        // Without a way out of the loop it is as fast as memory.
+        let finite = |numbers: &[f32]| numbers.iter().fold(true, |all, x| all & x.is_finite());
+        let tensors = &self.model.tensors;
+        tensors.parameters().filter_map(|p| tensors.get(p)).all(|block| block.par_chunks(1 << 14).all(finite))
+    }
+
     pub(super) fn shape(&self) -> Shape {
         self.model.shape()
     }

@@ -49,7 +49,7 @@ use crate::sdl::{Model, Parameter, Tensors};
 use checked::Checked;
 use encode::Selection;
 use gradients::{Anchored, Pass, Update};
-use state::Drawn;
+use state::{Drawn, SQUARES};
 
 /// How a backend finds what a row may select. It changes no selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -224,6 +224,19 @@ impl<D: Device> Backend for Cuda<D> {
             tensors: params.blocks.download(&self.device),
             threshold: (threshold[1] != 0.0).then_some(threshold[0]),
         }
+    }
+
+    fn is_finite(&self, params: &Params<D>) -> bool {
+        // A double holds the square of any finite f32, and the sum of them.
+        params.blocks.parameters().all(|parameter| {
+            let numbers = params.block(parameter);
+            let groups = numbers.len().div_ceil(SQUARES);
+            let squares = self.device.zeros::<f64>(groups);
+            let arguments =
+                [numbers.all(), (numbers.len() as u64).into(), (SQUARES as u64).into(), squares.all(), 0_u32.into()];
+            self.device.launch("sum_squares", [groups as u32, 1, 1], arguments);
+            self.device.download(&squares, groups).iter().all(|square| square.is_finite())
+        })
     }
 
     fn idle(&self, opt: &OptState<D>) -> Vec<u64> {

@@ -464,7 +464,8 @@ struct Bar {
     from: u64,
     steps: u64,
     label: String,
-    shown: String,
+    /// What was recorded last, and the samples a second until then.
+    last: Option<(Record, f64)>,
 }
 
 impl Bar {
@@ -477,7 +478,7 @@ impl Bar {
             from: state.map_or(0, |state| state.opt.step),
             steps,
             label: label.to_owned(),
-            shown: "the first step".to_owned(),
+            last: None,
         }
     }
 }
@@ -485,18 +486,13 @@ impl Bar {
 impl Display for Bar {
     fn stepped(&mut self, step: u64) {
         let done = step.saturating_sub(self.from);
-        let left = if done == 0 {
-            String::new()
-        } else {
-            let seconds = self.begun.elapsed().as_secs_f64() * (self.steps - step) as f64 / done as f64;
-            format!(", {} left", duration(seconds))
-        };
-        self.progress.set(usize::try_from(step).unwrap_or(usize::MAX), &format!("{}{}{left}", self.label, self.shown));
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let text = message(self.last.as_ref(), done, seconds, self.steps.saturating_sub(step));
+        self.progress.set(usize::try_from(step).unwrap_or(usize::MAX), &format!("{}{text}", self.label));
     }
 
     fn recorded(&mut self, record: &Record, samples_per_second: f64) {
-        let Record { loss, l0, dead, .. } = record;
-        self.shown = format!("loss {loss:.4}, L0 {l0:.1}, dead {dead}, {samples_per_second:.0} samples/s");
+        self.last = Some((record.clone(), samples_per_second));
     }
 
     fn interrupted(&mut self) -> bool {
@@ -504,9 +500,39 @@ impl Display for Bar {
     }
 }
 
+/// What the progress says: the last record with its samples a second, and the time that is left if the steps to come are as fast as those that
+/// were `done` in so many seconds.
+fn message(last: Option<&(Record, f64)>, done: u64, seconds: f64, to_come: u64) -> String {
+    let shown = match last {
+        None => "the first step".to_owned(),
+        Some((Record { loss, l0, dead, .. }, rate)) => {
+            format!("loss {loss:.4}, L0 {l0:.1}, dead {dead}, {rate:.0} samples/s")
+        }
+    };
+    if done == 0 {
+        return shown;
+    }
+    format!("{shown}, {} left", duration(seconds / done as f64 * to_come as f64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_progress_shows_the_last_record_its_speed_and_the_time_left() {
+        let record = r#"{"step": 20, "epoch": 0, "samples": 1280, "learning_rate": 1e-3, "loss": 0.123456, "mse": 0.1, "fvu": 0.2,
+            "scales": [0.1], "penalty": 0.0, "aux": 0.0, "anchor": 0.0, "l0": 6.04, "dead": 17, "gradient_norm": 1.0}"#;
+        let last = (serde_json::from_str(record).unwrap(), 15_600.4);
+        assert_eq!(message(None, 0, 0.3, 1000), "the first step");
+        assert_eq!(message(Some(&last), 0, 0.3, 1000), "loss 0.1235, L0 6.0, dead 17, 15600 samples/s");
+        for (done, seconds, to_come, left) in
+            [(25, 10.0, 100, "40 s"), (10, 30.0, 1000, "50 min"), (7, 3.0, 0, "0 s"), (1, 0.0, u64::MAX, "0 s")]
+        {
+            let expected = format!("loss 0.1235, L0 6.0, dead 17, 15600 samples/s, {left} left");
+            assert_eq!(message(Some(&last), done, seconds, to_come), expected);
+        }
+    }
 
     #[test]
     fn a_run_is_named_after_its_configuration() {

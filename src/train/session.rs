@@ -78,7 +78,7 @@ impl Prepared {
 pub trait Display {
     /// So many steps are done.
     fn stepped(&mut self, step: u64);
-    /// A record was written; so many samples a second since the last one.
+    /// A record was written; so many samples a second since the last one, or since the beginning.
     fn recorded(&mut self, record: &Record, samples_per_second: f64);
     /// True once training is to stop, its state saved.
     fn interrupted(&mut self) -> bool;
@@ -387,7 +387,7 @@ struct Recorder<'a, 'd> {
     display: &'a mut dyn Display,
     until: Option<u64>,
     clock: Instant,
-    /// When the last record came, and its step.
+    /// When the last record came, and the updates that were done then.
     marked: (Instant, u64),
     trace: Trace<'d>,
 }
@@ -405,10 +405,11 @@ impl Watch for Recorder<'_, '_> {
         if let Some(point) = self.trace.point(record) {
             self.directory.traced(&point)?;
         }
-        let (at, step) = self.marked;
-        let samples = record.samples - self.plan.order.seen(step);
+        // The update of the record's step is done.
+        let ((at, before), done) = (self.marked, record.step + 1);
+        let samples = self.plan.order.seen(done) - self.plan.order.seen(before);
         let samples_per_second = samples as f64 / at.elapsed().as_secs_f64().max(1e-9);
-        self.marked = (Instant::now(), record.step);
+        self.marked = (Instant::now(), done);
         let seconds = self.clock.elapsed().as_secs_f64();
         self.directory.timing(&Timing { step: record.step, seconds, samples_per_second })?;
         self.display.recorded(record, samples_per_second);

@@ -133,6 +133,50 @@ fn an_interrupt_saves_exits_with_130_and_loses_nothing() {
     assert_same(&whole, &interrupted);
 }
 
+/// Goes on with a run where no file may have more than so many blocks of 512 bytes, as on a disk that is full: a write beyond them fails, or
+/// ends the process by a signal.
+fn go_on_with_little_room(place: &Place, run: &Path, blocks: u64, by_a_signal: bool) -> Output {
+    let ignored = if by_a_signal { "" } else { "trap '' XFSZ; " };
+    let inner = place.command(run, &["--resume"]);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{ignored}ulimit -c 0; ulimit -f {blocks}; exec \"$0\" \"$@\""));
+    command.arg(inner.get_program()).args(inner.get_args()).current_dir(place.folder.path());
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn where_the_disk_is_full_the_last_checkpoint_is_kept_and_nothing_is_lost() {
+    let short = EXPERIMENT.replace("latents = 200", "latents = 50").replace("steps = 1500", "steps = 300");
+    let short = short.replace("[300, 700]", "[70, 130]");
+    // Checkpoints have 30 kB. Records have 1 kB in the end if they are seldom, else 80 kB.
+    for (log_every, blocks, full) in [(100, 40, "checkpoint.safetensors"), (1, 100, "metrics.jsonl")] {
+        let place = Place::new(&short.replace("log_every = 1\n", &format!("log_every = {log_every}\n")));
+        let (whole, run) = (place.run("whole"), place.run("run"));
+        assert_eq!(status(&place.train(&whole, &[])), 0);
+        assert_eq!(status(&place.train(&run, &["--max-steps", "55"])), 0);
+        let before = files(&run);
+        for by_a_signal in [false, true] {
+            let output = go_on_with_little_room(&place, &run, blocks, by_a_signal);
+            let kept = files(&run);
+            if by_a_signal {
+                assert_eq!(output.status.code(), None, "{output:?}");
+            } else {
+                let text = error(&output);
+                assert!(text.contains(&format!("{full}: cannot be written")), "{text}");
+                assert!(kept.keys().all(|name| !name.ends_with(".tmp")), "{:?}", kept.keys());
+            }
+            if full == "metrics.jsonl" {
+                // Within a line.
+                assert_eq!(kept[full].len() as u64, 512 * blocks);
+            } else {
+                assert!(kept[full] == before[full], "{full} was touched");
+            }
+        }
+        assert_eq!(status(&place.train(&run, &["--resume"])), 0);
+        assert_same(&whole, &run);
+    }
+}
+
 #[test]
 fn max_steps_stops_and_the_json_says_where() {
     let place = Place::new(EXPERIMENT);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!     cargo bench --bench train_step -- [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [METHOD..]
+//!     cargo bench --bench train_step -- --grid [--quick] [METHOD..]
 //! ```
 //!
 //! Each repetition times the bare product X W_Eᵀ (the `gemm` crate, all threads, into a matrix that exists already) and then one step, operation by
@@ -9,6 +10,9 @@
 //! five: X W_Eᵀ, Z V, E Vᵀ, and both gradients. With the screen in integers (the default where the processor has AVX-512 VNNI) the product of a
 //! sparse step is that of the screen, with nothing to be found: it rounds X, multiplies and compares. The product in f32 is printed beside it.
 //! Other work on the machine moves all figures, so ratios are what counts.
+//!
+//! With `--grid` time and memory are shown as they grow with n_q, the batch and k (TopK, unless methods are named): the median step, what the process
+//! holds for it, and by what each grows where one of the three is doubled, the geometric mean over the grid.
 
 mod common;
 
@@ -43,6 +47,10 @@ fn main() {
     if let Some(at) = words.iter().position(|a| a == "--train") {
         train = words.get(at + 1).and_then(|n| n.parse().ok()).unwrap_or_else(|| usage());
         words.drain(at..at + 2);
+    }
+    if let Some(at) = words.iter().position(|a| a == "--grid") {
+        words.remove(at);
+        return grid(quick, &words);
     }
     let mut screen = Screen::of(Isa::detect());
     if let Some(at) = words.iter().position(|a| a == "--screen") {
@@ -99,9 +107,89 @@ fn numbers(words: &mut Vec<String>, option: &str) -> Option<Vec<usize>> {
 fn usage() -> ! {
     let names = METHODS.join(", ");
     eprintln!(
-        "usage: train_step [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [METHOD..], methods: {names}"
+        "usage: train_step [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [METHOD..], or train_step --grid [--quick] [METHOD..], methods: {names}"
     );
     std::process::exit(2);
+}
+
+/// A step at every place of a grid, and how it grows along each of its axes.
+fn grid(quick: bool, methods: &[String]) {
+    if methods.iter().any(|word| !METHODS.contains(&word.as_str())) {
+        usage();
+    }
+    let (n_p, latents, batches, ks) = match quick {
+        true => (96, [500, 1000, 2000], [64, 128, 256], [4, 16, 64]),
+        false => (768, [4000, 8000, 16000], [512, 1024, 2048], [16, 64, 256]),
+    };
+    println!("machine: {}, {} threads", machine(), rayon::current_num_threads());
+    println!("n_p = n_r = {n_p}; {}; medians of 5", Isa::detect().name());
+    let methods = if methods.is_empty() { vec!["topk"] } else { methods.iter().map(String::as_str).collect() };
+    for method in methods {
+        println!(
+            "{:12} {:>6} {:>6} {:>5} {:>9} {:>9} {:>11}",
+            "method", "n_q", "batch", "k", "step ms", "MiB", "samples/s"
+        );
+        let axes = [latents, batches, ks];
+        let mut cells = [[[(0.0, 0.0); 3]; 3]; 3];
+        for (n_q, cells) in latents.into_iter().zip(&mut cells) {
+            for (rows, cells) in batches.into_iter().zip(cells) {
+                for (k, cell) in ks.into_iter().zip(cells) {
+                    let (seconds, bytes) = growth(activation(method, k), Shape { n_p, n_r: n_p, n_q }, rows);
+                    let (milliseconds, mebibytes, rate) =
+                        (seconds * 1e3, bytes / 1024.0 / 1024.0, rows as f64 / seconds);
+                    println!("{method:12} {n_q:6} {rows:6} {k:5} {milliseconds:9.1} {mebibytes:9.1} {rate:11.0}");
+                    *cell = (seconds, bytes);
+                }
+            }
+        }
+        for (axis, name) in ["n_q", "batch", "k"].into_iter().enumerate() {
+            let doublings = 9.0 * (axes[axis][2] as f64 / axes[axis][0] as f64).log2();
+            let place = |at: usize, other: usize, third: usize| match axis {
+                0 => cells[at][other][third],
+                1 => cells[other][at][third],
+                _ => cells[other][third][at],
+            };
+            let ratio = |of: fn((f64, f64)) -> f64| {
+                let lines =
+                    (0..9).map(|line| (of(place(2, line / 3, line % 3)) / of(place(0, line / 3, line % 3))).ln());
+                (lines.sum::<f64>() / doublings).exp()
+            };
+            println!(
+                "twice the {name}: {:.2} times as long, {:.2} times the memory",
+                ratio(|cell| cell.0),
+                ratio(|cell| cell.1)
+            );
+        }
+    }
+}
+
+/// The median time of a step, and the bytes that the process holds for it.
+fn growth(activation: Activation, shape: Shape, rows: usize) -> (f64, f64) {
+    let data: Vec<Vec<f32>> = (0..2).map(|seed| samples(shape.n_p, rows, seed)).collect();
+    let before = resident();
+    let objective = Objective { l1: if activation.is_sparse() { 0.0 } else { 0.05 }, ..Objective::default() };
+    let cpu = Cpu::new(Spec { objective, ..Spec::plain(shape, rows) });
+    let mut params = cpu.params(&Init::default().model(shape, activation, 0));
+    let mut opt = cpu.opt_state(&params);
+    let (mut batch, mut codes, mut grads) = (cpu.batch(), cpu.codes(), cpu.grads(&params));
+    let mut steps = Vec::new();
+    for round in 0..7 {
+        cpu.load(Rows { inputs: &data[round % data.len()], targets: &[], weights: None }, &mut batch);
+        let start = Instant::now();
+        cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+        cpu.decode_residual(&params, &batch, &mut codes);
+        cpu.backward(&params, &batch, &mut codes, &mut grads);
+        cpu.step(&mut params, &mut opt, &codes, &mut grads);
+        steps.push(start.elapsed().as_secs_f64());
+    }
+    (median(steps.split_off(2)), resident() - before)
+}
+
+/// Bytes of this process in memory; NaN where the system does not tell.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches("kB").trim().parse().map_or(f64::NAN, |kilobytes: f64| 1024.0 * kilobytes)
 }
 
 struct Measured {

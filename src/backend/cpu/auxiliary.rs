@@ -3,7 +3,7 @@
 use super::codes::Sparse;
 use super::simd::{Isa, Kernel, Simd};
 use super::state::{Batch, Params};
-use super::vector::{add_scaled, gather, scale, squared_norm};
+use super::vector::{add_scaled, gather_each, scale, squared_norm};
 use crate::sdl::{AuxK, AuxTarget};
 use rayon::prelude::*;
 
@@ -67,8 +67,7 @@ impl Kernel for Row<'_> {
                 add_scaled(s, out, &aux.batch.targets()[b * n_r..(b + 1) * n_r], -1.0);
             }
         }
-        let entries: Vec<(u32, f32)> = latents.iter().copied().zip(values.iter().copied()).collect();
-        gather(s, out, aux.params.decoder(), &entries);
+        gather_each(s, out, aux.params.decoder(), latents.iter().copied().zip(values.iter().copied()));
         let square = f64::from(squared_norm(s, out));
         scale(s, out, weight as f32);
         weight * square

@@ -117,14 +117,14 @@ impl Rows {
         self.end_row((self.latents.len() - before) as u32);
     }
 
-    /// Replaces every row by part of it: `keep` writes the new row into a list that it finds as it left it.
-    pub fn retain(&mut self, mut keep: impl FnMut(&[u32], &mut Vec<(u32, f32)>)) {
-        let (mut from, mut to, mut kept) = (0, 0, Vec::new());
+    /// Replaces every row by part of it: `keep` writes the new row into `kept`, which is scratch and which it finds as it left it.
+    pub fn retain(&mut self, kept: &mut Vec<(u32, f32)>, mut keep: impl FnMut(&[u32], &mut Vec<(u32, f32)>)) {
+        let (mut from, mut to) = (0, 0);
         for count in &mut self.counts {
-            keep(&self.latents[from..from + *count as usize], &mut kept);
+            keep(&self.latents[from..from + *count as usize], kept);
             from += *count as usize;
             *count = kept.len() as u32;
-            for (latent, z) in &kept {
+            for (latent, z) in &*kept {
                 (self.latents[to], self.values[to]) = (*latent, *z);
                 to += 1;
             }
@@ -139,6 +139,8 @@ impl Rows {
 pub struct ByLatent {
     pub offsets: Vec<usize>,
     pub entries: Vec<Entry>,
+    /// Where the next entry of each latent goes, while they are sorted.
+    next: Vec<usize>,
 }
 
 /// An entry of one latent.
@@ -175,24 +177,24 @@ impl ByLatent {
         for i in 0..n_q {
             self.offsets[i + 1] += self.offsets[i];
         }
-        let offsets = &self.offsets;
-        let mut rest = self.entries.as_mut_slice();
+        let Self { offsets, entries, next } = self;
+        next.clear();
+        next.extend_from_slice(&offsets[..n_q]);
+        let mut rest = entries.as_mut_slice();
         let mut parts = Vec::with_capacity(tasks);
-        for first in (0..n_q).step_by(width) {
-            let last = (first + width).min(n_q);
-            let (part, others) = rest.split_at_mut(offsets[last] - offsets[first]);
-            parts.push((first, last, part));
+        for (first, next) in (0..n_q).step_by(width).zip(next.chunks_mut(width)) {
+            let (part, others) = rest.split_at_mut(offsets[first + next.len()] - offsets[first]);
+            parts.push((first, next, part));
             rest = others;
         }
-        parts.into_par_iter().with_max_len(1).for_each(|(first, last, part)| {
+        parts.into_par_iter().with_max_len(1).for_each(|(first, next, part)| {
             let base = offsets[first];
-            let mut next: Vec<usize> = offsets[first..last].iter().map(|at| at - base).collect();
             for row in 0..codes.rows() {
                 for entry in codes.offsets[row]..codes.offsets[row + 1] {
                     let Some(at) = (codes.latents[entry] as usize).checked_sub(first) else { continue };
                     let Some(next) = next.get_mut(at) else { continue };
                     let s = scores.get(entry).copied().unwrap_or(0.0);
-                    part[*next] =
+                    part[*next - base] =
                         Entry { row: row as u32, level: codes.level(entry) as u16, z: codes.values[entry], s };
                     *next += 1;
                 }
@@ -229,7 +231,7 @@ mod tests {
         a.push_row([(3, 1.0), (5, 2.0)].into_iter());
         a.push_row([].into_iter());
         b.push_row([(0, 2.0), (1, 0.5), (9, 2.0)].into_iter());
-        b.retain(|latents, kept| {
+        b.retain(&mut Vec::new(), |latents, kept| {
             kept.clear();
             kept.extend(latents.iter().filter(|i| **i != 1).map(|i| (*i, 2.0)));
         });

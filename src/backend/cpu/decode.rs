@@ -6,7 +6,7 @@ use super::encode::ROWS;
 use super::shared::add_skip;
 use super::simd::{Isa, Kernel, Simd};
 use super::state::{Batch, Params};
-use super::vector::{add_scaled, gather, scale, squared_norm};
+use super::vector::{add_scaled, gather_each, scale, squared_norm};
 use crate::sdl::{Parameter, Scales};
 use rayon::prelude::*;
 
@@ -98,15 +98,13 @@ impl Kernel for Gather<'_> {
         let Self { table, codes, b, n_r, parts, residuals } = self;
         let (latents, values) = codes.row(b);
         let first = codes.offsets[b];
-        let mut level: Vec<(u32, f32)> = Vec::with_capacity(latents.len());
         for part in 0..parts {
             if part > 0 {
                 residuals.copy_within((part - 1) * n_r..part * n_r, part * n_r);
             }
-            level.clear();
             let entries = latents.iter().zip(values).enumerate();
-            level.extend(entries.filter(|(j, _)| codes.level(first + j) == part).map(|(_, (i, z))| (*i, *z)));
-            gather(s, &mut residuals[part * n_r..(part + 1) * n_r], table, &level);
+            let level = entries.filter(|(j, _)| codes.level(first + j) == part).map(|(_, (i, z))| (*i, *z));
+            gather_each(s, &mut residuals[part * n_r..(part + 1) * n_r], table, level);
         }
     }
 }

@@ -29,6 +29,9 @@ struct Scratch {
     deltas: Vec<f32>,
     products: Vec<f32>,
     gates: Vec<f32>,
+    /// Of the latents of a panel.
+    norms: Vec<f32>,
+    pulls: Vec<f32>,
 }
 
 /// True if dense products are faster.
@@ -166,8 +169,10 @@ impl Panel<'_> {
         let shape = of.params.shape();
         let (n_p, n_r, width) = (shape.n_p, shape.n_r, panel.len());
         let v = &of.params.decoder()[panel.start * n_r..panel.end * n_r];
-        let norms: Vec<f32> = v.chunks_exact(n_r).map(|v| of.isa.run(PenaltyNorm { of: &of, source, v })).collect();
-        let mut pulls = vec![0.0; width];
+        let norms = &mut scratch.norms;
+        norms.clear();
+        norms.extend(v.chunks_exact(n_r).map(|v| of.isa.run(PenaltyNorm { of: &of, source, v })));
+        let pulls = cleared(&mut scratch.pulls, width);
         let stride = source.parts * n_r;
         let columns = (v, Layout::by_rows(width, n_r).transposed());
         for first in (0..codes.rows()).step_by(ROWS) {
@@ -205,7 +210,7 @@ impl Panel<'_> {
         }
         if of.l1_by_decoder_norm {
             let rows = decoder.chunks_exact_mut(n_r).zip(v.chunks_exact(n_r));
-            for ((row, v), (pull, norm)) in rows.zip(pulls.iter().zip(&norms)) {
+            for ((row, v), (pull, norm)) in rows.zip(pulls.iter().zip(&*norms)) {
                 if *norm > 0.0 {
                     of.isa.run(AddScaled(row, v, pull / norm));
                 }

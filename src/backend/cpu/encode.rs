@@ -23,7 +23,7 @@ const MOST_ROWS: usize = 1024;
 /// The same for the screen in integers, which keeps no product of the block.
 const MOST_ROWS_OF_TILES: usize = 1024;
 /// Latents of a panel.
-const LATENTS: usize = 2048;
+pub const LATENTS: usize = 2048;
 /// Rows whose k-th pre-activation, in units of their norm, was the least of the last batch: one in so many. What exceeds that of the others is
 /// presumed to do so in the next batch, too.
 const EXCEPTIONS: usize = 50;
@@ -45,6 +45,10 @@ pub struct Scratch {
     norms: Vec<f32>,
     scores: Vec<f32>,
     keys: Vec<u64>,
+    candidates: Vec<u32>,
+    kept: Vec<(u32, f32)>,
+    /// x' of rows that are screened once more.
+    misjudged: Vec<f32>,
     tiles: Tiles,
     again: Again,
 }
@@ -289,8 +293,10 @@ impl Encoder<'_> {
         let x: Vec<f32> = (0..PILOTS).flat_map(|r| self.x[r * step * n_p..][..n_p].iter().copied()).collect();
         let pilot = Encoder { isa: self.isa, params: self.params, x: &x, rows: PILOTS, dead: None };
         pilot.collect(0.0, work);
-        let mut keys: Vec<u32> = work.found.iter().flat_map(|found| &found.lower).map(|z| key(*z)).collect();
-        kth_largest(&mut keys, 2 * count * PILOTS / self.rows)
+        let Workspace { keys, found, .. } = work;
+        keys.clear();
+        keys.extend(found.iter().flat_map(|found| &found.lower).map(|z| key(*z)));
+        kth_largest(keys, 2 * count * PILOTS / self.rows)
     }
 
     /// Everything whose upper bound reaches the threshold, with its bounds.
@@ -324,9 +330,10 @@ impl Encoder<'_> {
         let rows = self.block_rows();
         found.par_iter_mut().enumerate().with_max_len(1).for_each(|(block, found)| {
             pool.with(|scratch| {
+                let Scratch { scores, candidates, kept, .. } = scratch;
                 let mut upper = found.upper.iter();
                 let mut row = block * rows;
-                found.main.retain(|latents, keep| {
+                found.main.retain(kept, |latents, keep| {
                     keep.clear();
                     keep.extend(
                         latents
@@ -335,9 +342,10 @@ impl Encoder<'_> {
                             .filter(|(_, u)| u.partial_cmp(&&threshold) != Some(Ordering::Less))
                             .map(|(i, _)| (*i, 0.0)),
                     );
-                    let candidates: Vec<u32> = keep.iter().map(|(i, _)| *i).collect();
-                    self.rescore(row, Some(&candidates), &mut scratch.scores);
-                    keep.iter_mut().zip(&scratch.scores).for_each(|((_, z), score)| *z = *score);
+                    candidates.clear();
+                    candidates.extend(keep.iter().map(|(i, _)| *i));
+                    self.rescore(row, Some(&*candidates), scores);
+                    keep.iter_mut().zip(&*scores).for_each(|((_, z), score)| *z = *score);
                     keep.retain(|(_, z)| wanted(*z));
                     row += 1;
                 });
@@ -385,11 +393,14 @@ impl Encoder<'_> {
         if rows.is_empty() {
             return;
         }
-        let x: Vec<f32> = rows.iter().flat_map(|r| &self.x[(first + r) * n_p..][..n_p]).copied().collect();
-        let these = Encoder { isa: self.isa, params: self.params, x: &x, rows: rows.len(), dead: None };
         pool.with(|other| {
+            let mut x = std::mem::take(&mut other.misjudged);
+            x.clear();
+            rows.iter().for_each(|r| x.extend_from_slice(&self.x[(first + r) * n_p..][..n_p]));
+            let these = Encoder { isa: self.isa, params: self.params, x: &x, rows: rows.len(), dead: None };
             these.screen_block(0, rows.len(), Start { share: f32::NEG_INFINITY, ..start }, other);
             rows.iter().zip(&mut other.lists).for_each(|(r, list)| std::mem::swap(&mut scratch.lists[*r], list));
+            other.misjudged = x;
         });
     }
 

@@ -27,6 +27,7 @@ use super::screen::{HUGE, List, TINY, U, bound, gamma_of, slack_of};
 use super::simd::{Isa, Kernel, Simd, WIDTH};
 use super::state::CHUNK;
 use rayon::prelude::*;
+use std::cell::Cell;
 
 /// Latents of a panel.
 pub const PANEL: usize = CHUNK;
@@ -64,6 +65,8 @@ pub struct Packed {
     scales: Vec<[f32; PANEL]>,
     /// Upper bounds of ‖δw‖.
     residuals: Vec<[f32; PANEL]>,
+    /// What stands beside the last panel if their number is odd.
+    blank: Vec<Line>,
 }
 
 /// One panel of [`Packed`], to be written.
@@ -78,7 +81,8 @@ impl Packed {
     pub fn new(isa: Isa, weights: &[f32], n: usize, norms: &[f32]) -> Self {
         let (words, panels) = (n.div_ceil(2), norms.len().div_ceil(PANEL));
         let (scales, residuals) = (vec![[0.0; PANEL]; panels], vec![[0.0; PANEL]; panels]);
-        let mut packed = Self { words, lines: vec![Line::default(); panels * words], scales, residuals };
+        let [lines, blank] = [panels, 1].map(|panels| vec![Line::default(); panels * words]);
+        let mut packed = Self { words, lines, scales, residuals, blank };
         let rows = weights.par_chunks(PANEL * n).zip(norms.par_chunks(PANEL));
         packed.panels_mut().zip(rows).for_each(|(panel, (rows, norms))| isa.run(Pack { panel, rows, norms }));
         packed
@@ -92,12 +96,19 @@ impl Packed {
     }
 }
 
+thread_local! {
+    /// A row in integers, while a panel is written.
+    static INTEGERS: Cell<Vec<u16>> = const { Cell::new(Vec::new()) };
+}
+
 impl PanelMut<'_> {
     /// Writes the panel; rows and norms of at most [`PANEL`] latents.
     #[inline(always)]
     pub fn pack<S: Simd>(&mut self, s: S, rows: &[f32], norms: &[f32]) {
         let n = rows.len() / norms.len().max(1);
-        let mut integers = vec![0_u16; 2 * self.lines.len()];
+        let mut integers = INTEGERS.take();
+        integers.clear();
+        integers.resize(2 * self.lines.len(), 0);
         for (j, (row, norm)) in rows.chunks_exact(n.max(1)).zip(norms).enumerate() {
             let Rounded { scale, residual } = round(s, row, *norm, &mut integers);
             (self.scales[j], self.residuals[j]) = (scale, residual);
@@ -105,6 +116,7 @@ impl PanelMut<'_> {
                 line.0[j] = word(*pair);
             }
         }
+        INTEGERS.set(integers);
     }
 }
 
@@ -303,11 +315,10 @@ impl Kernel for Screen<'_> {
         let (mut columns, mut other_columns) = (empty(), empty());
         let mut product = [[0.0; WIDE]; TILE];
         let panel = |p: usize| at.packed.lines.get(p * words..(p + 1) * words);
-        let blank = vec![Line::default(); words];
         let count = tiles.rows.len().div_ceil(TILE);
         for first in (0..at.norms.len()).step_by(WIDE) {
             let p = first / PANEL;
-            let (left, right) = (panel(p).unwrap_or(&blank), panel(p + 1).unwrap_or(&blank));
+            let [left, right] = [p, p + 1].map(|p| panel(p).unwrap_or(&at.packed.blank));
             columns.set(first, at.packed, at.norms, at.biases);
             let others_here = at.others.filter(|norms| {
                 norms[first..at.norms.len().min(first + WIDE)].iter().any(|norm| *norm != f32::NEG_INFINITY)

@@ -11,6 +11,17 @@ use rayon::prelude::*;
 /// Rows of a block.
 const ROWS: usize = 64;
 
+/// Scratch of [`backward`].
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    /// Of every row.
+    factors: Vec<f32>,
+    /// Sums over blocks of rows.
+    sums: Vec<f32>,
+    /// A block of x_p, row by row times its factor.
+    scaled: Vec<f32>,
+}
+
 /// x' = x_p − b_p.
 pub fn centre(isa: Isa, x: &[f32], bias: &[f32], out: &mut [f32]) {
     out.par_chunks_mut(ROWS * bias.len()).zip(x.par_chunks(ROWS * bias.len())).for_each(|(out, x)| {
@@ -47,17 +58,20 @@ pub fn add_skip(params: &Params, batch: &Batch, stride: usize, residuals: &mut [
 pub fn backward(isa: Isa, params: &Params, batch: &Batch, parts: usize, residuals: &Residuals, grads: &mut Grads) {
     let (n_p, n_r, n_q) = (params.shape().n_p, params.shape().n_r, params.shape().n_q);
     let stride = parts * n_r;
-    if let Some(out) = grads.rest.get_mut(Parameter::InputBias) {
-        let factors: Vec<f32> = grads.sums.iter().map(|sums| -sums.score).collect();
-        weighted_sum(isa, &params.encoder()[..n_q * n_p], n_p, &factors, out);
+    let Grads { rest, sums: of_latents, shared: Scratch { factors, sums, scaled }, .. } = grads;
+    if let Some(out) = rest.get_mut(Parameter::InputBias) {
+        factors.clear();
+        factors.extend(of_latents.iter().map(|sums| -sums.score));
+        weighted_sum(isa, (&params.encoder()[..n_q * n_p], n_p), factors, sums, out);
     }
-    let factors: Vec<f32> = batch.weights[..batch.rows].iter().map(|w| (2.0 * w) as f32).collect();
-    if let Some(out) = grads.rest.get_mut(Parameter::DecoderBias) {
-        weighted_sum(isa, &residuals.rows, stride, &factors, out);
+    factors.clear();
+    factors.extend(batch.weights[..batch.rows].iter().map(|w| (2.0 * w) as f32));
+    if let Some(out) = rest.get_mut(Parameter::DecoderBias) {
+        weighted_sum(isa, (&residuals.rows, stride), factors, sums, out);
     }
-    if let Some(out) = grads.rest.get_mut(Parameter::Skip) {
+    if let Some(out) = rest.get_mut(Parameter::Skip) {
         out.fill(0.0);
-        let mut scaled = vec![0.0; ROWS * n_p];
+        scaled.resize(ROWS * n_p, 0.0);
         let rows = residuals.rows.chunks(ROWS * stride).zip(batch.inputs.chunks(ROWS * n_p)).zip(factors.chunks(ROWS));
         for ((residuals, x), factors) in rows {
             let rows = factors.len();
@@ -71,16 +85,17 @@ pub fn backward(isa: Isa, params: &Params, batch: &Batch, parts: usize, residual
     }
 }
 
-/// Σ_b c_b·row_b of rows that stand `stride` apart.
-fn weighted_sum(isa: Isa, rows: &[f32], stride: usize, factors: &[f32], out: &mut [f32]) {
+/// Σ_b c_b·row_b of rows that stand `stride` apart. `sums` is scratch.
+fn weighted_sum(isa: Isa, (rows, stride): (&[f32], usize), factors: &[f32], sums: &mut Vec<f32>, out: &mut [f32]) {
     let columns = out.len();
     out.fill(0.0);
     if columns == 0 {
         return;
     }
-    let blocks = rows.par_chunks(ROWS * stride).zip(factors.par_chunks(ROWS));
-    let sums: Vec<Vec<f32>> = blocks.map(|(rows, factors)| isa.run(Sum { rows, stride, columns, factors })).collect();
-    for sum in sums {
+    sums.resize(factors.len().div_ceil(ROWS) * columns, 0.0);
+    let blocks = rows.par_chunks(ROWS * stride).zip(factors.par_chunks(ROWS)).zip(sums.par_chunks_mut(columns));
+    blocks.for_each(|((rows, factors), sum)| isa.run(Sum { rows, stride, factors, sum }));
+    for sum in sums.chunks(columns) {
         out.iter_mut().zip(sum).for_each(|(o, x)| *o += x);
     }
 }
@@ -88,18 +103,18 @@ fn weighted_sum(isa: Isa, rows: &[f32], stride: usize, factors: &[f32], out: &mu
 struct Sum<'a> {
     rows: &'a [f32],
     stride: usize,
-    columns: usize,
     factors: &'a [f32],
+    sum: &'a mut [f32],
 }
 
 impl Kernel for Sum<'_> {
-    type Output = Vec<f32>;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> Vec<f32> {
-        let mut sum = vec![0.0; self.columns];
-        for (row, factor) in self.rows.chunks(self.stride).zip(self.factors) {
-            add_scaled(s, &mut sum, &row[..self.columns], *factor);
+    fn run<S: Simd>(self, s: S) {
+        let Self { rows, stride, factors, sum } = self;
+        sum.fill(0.0);
+        for (row, factor) in rows.chunks(stride).zip(factors) {
+            add_scaled(s, sum, &row[..sum.len()], *factor);
         }
-        sum
     }
 }

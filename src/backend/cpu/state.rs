@@ -3,6 +3,7 @@
 use super::backward::{Scratch, Sums};
 use super::integer::{LONGEST, Packed};
 use super::screen::{HUGE, norm_above};
+use super::shared;
 use super::simd::Isa;
 use crate::backend::{HostOptState, Rule, Spec, WarmUp};
 use crate::sdl::{Model, Parameter, Shape, Tensors};
@@ -169,8 +170,11 @@ pub struct Grads {
     /// Squared norms of the gradient, one number for each chunk of latents.
     pub(super) squares: Vec<f64>,
     pub(super) norm: f64,
+    /// Zeros, as many as the longest row has.
+    pub(super) still: Vec<f32>,
     /// Scratch.
     pub(super) scratch: Scratch,
+    pub(super) shared: shared::Scratch,
 }
 
 impl Grads {
@@ -185,7 +189,9 @@ impl Grads {
             rest: Tensors::zeros(shape, rest),
             squares: vec![0.0; shape.n_q.div_ceil(CHUNK)],
             norm: 0.0,
+            still: vec![0.0; shape.n_p.max(shape.n_r)],
             scratch: Scratch::default(),
+            shared: shared::Scratch::default(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! A value is the product's, not the score's, unless the score had to decide; blocks have a fixed size, so that it has the same bits at any number
 //! of threads. So these activations select the latents that the definition selects, with values that differ from it by rounding.
 
-use super::encode::{Encoder, Found, ROWS, Scratch, Workspace};
+use super::encode::{Encoder, Found, LATENTS, ROWS, Scratch, Workspace};
 use super::screen::{Block, Panel, TINY, filter, multiply, slack_of};
 use super::simd::{Kernel, Simd, WIDTH};
 use crate::backend::score::exp;
@@ -170,6 +170,9 @@ impl Found {
     }
 }
 
+/// Where latents have none.
+static NO_BIASES: [f32; LATENTS] = [0.0; LATENTS];
+
 /// Appends to the hits of every row what is not certainly below its floor.
 struct Classify<'a> {
     block: Block<'a>,
@@ -186,8 +189,7 @@ impl Kernel for Classify<'_> {
         let Self { block, panel, product, floors, hits } = self;
         let latents = panel.norms.len();
         let zeros = [0.0; WIDTH];
-        let no_biases = vec![0.0; if panel.biases.is_some() { 0 } else { latents }];
-        let biases = panel.biases.unwrap_or(&no_biases);
+        let biases = panel.biases.unwrap_or(&NO_BIASES[..latents]);
         let (share, tiny, zero) = (s.splat(slack_of(0.0, 0.0, 1.0)), s.splat(TINY), s.load(&zeros));
         for ((product, &factor), hits) in product.chunks_exact(latents).zip(block.factors).zip(hits) {
             if factor.is_infinite() {

@@ -174,6 +174,7 @@ impl Work<'_> {
         if columns == 0 {
             return 0.0;
         }
+        let still = &grads.still[..columns];
         let chunk = |chunk: usize, w, m, v, g, live, norms, panel| Chunk {
             work: self,
             parameter,
@@ -187,6 +188,7 @@ impl Work<'_> {
             live,
             norms,
             panel,
+            still,
         };
         let marks = live.par_chunks(CHUNK).zip(norms.par_chunks_mut(CHUNK)).zip(&mut grads.squares).zip(panels);
         let rows =
@@ -218,17 +220,18 @@ struct Chunk<'a> {
     norms: &'a mut [f32],
     /// The same latents in integers, for the encoder.
     panel: Option<PanelMut<'a>>,
+    /// The gradient of a latent that has none.
+    still: &'a [f32],
 }
 
 impl Kernel for Chunk<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let Self { work, parameter, first, columns, moving, w, m, v, g, live, norms, panel } = self;
+        let Self { work, parameter, first, columns, moving, w, m, v, g, live, norms, panel, still } = self;
         let mut changed = false;
         let Work { spec, anchors, rates, phase, .. } = work;
         let encoder = parameter == Parameter::Encoder;
-        let still = vec![0.0; columns];
         let mut squares = 0.0;
         for j in 0..live.len() {
             let range = j * columns..(j + 1) * columns;
@@ -256,7 +259,7 @@ impl Kernel for Chunk<'_> {
             if phase == Phase::Gradient || !(live[j] || moving[first + j] || rates.keep != 1.0) {
                 continue;
             }
-            let g = if live[j] { &*g } else { &still };
+            let g = if live[j] { &*g } else { still };
             let v = if v.is_empty() { &mut [][..] } else { &mut v[range.clone()] };
             let m = &mut m[range];
             Row { w: &mut *w, m: &mut *m, v: &mut *v, g, rates }.run(s);

@@ -56,6 +56,26 @@ pub fn gather<S: Simd>(s: S, out: &mut [f32], table: &[f32], entries: &[(u32, f3
     }
 }
 
+/// The same for entries that stand in no slice.
+#[inline(always)]
+pub fn gather_each<S: Simd>(s: S, out: &mut [f32], table: &[f32], mut entries: impl Iterator<Item = (u32, f32)>) {
+    let mut some = [(0, 0.0); SOME];
+    loop {
+        let mut count = 0;
+        for (place, entry) in some.iter_mut().zip(&mut entries) {
+            *place = entry;
+            count += 1;
+        }
+        gather(s, out, table, &some[..count]);
+        if count < SOME {
+            return;
+        }
+    }
+}
+
+/// Entries that are gathered at a time: more than most rows have.
+const SOME: usize = 128;
+
 #[inline(always)]
 fn add_four<S: Simd>(s: S, out: &mut [f32], rows: [&[f32]; 4], factors: [f32; 4]) {
     let c = factors.map(|c| s.splat(c));
@@ -127,6 +147,16 @@ mod tests {
         }
     }
 
+    struct GatherEach<'a>(&'a mut [f32], &'a [f32], &'a [(u32, f32)]);
+
+    impl Kernel for GatherEach<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            gather_each(s, self.0, self.1, self.2.iter().copied())
+        }
+    }
+
     #[test]
     fn fast_scores_have_the_bits_of_the_definition_at_any_length() {
         let mut rng = stream(1, "scores");
@@ -154,7 +184,7 @@ mod tests {
         let mut rng = stream(2, "gather");
         for d in [1, 7, 8, 9, 40, 65] {
             let table: Vec<f32> = (0..20 * d).map(|_| rng.random::<f32>() - 0.5).collect();
-            for count in 0..10 {
+            for count in (0..10).chain([SOME - 1, SOME, SOME + 1, 2 * SOME + 3]) {
                 let entries: Vec<(u32, f32)> =
                     (0..count).map(|_| (rng.random_range(0..20), rng.random::<f32>())).collect();
                 let mut expected = vec![0.25; d];
@@ -166,6 +196,9 @@ mod tests {
                 for isa in [Isa::Portable, Isa::detect()] {
                     let mut out = vec![0.25; d];
                     isa.run(Gather(&mut out, &table, &entries));
+                    assert_eq!(out, expected);
+                    let mut out = vec![0.25; d];
+                    isa.run(GatherEach(&mut out, &table, &entries));
                     assert_eq!(out, expected);
                 }
             }

@@ -177,6 +177,13 @@ pub enum Termination {
         /// ‖∇‖, or the last decrease.
         measure: f64,
     },
+    /// All starts have been searched from, and the best search was given up before its end.
+    Starts {
+        /// Their number.
+        starts: u64,
+        /// Steps after which a search is given up.
+        steps: u64,
+    },
     /// The loss is no finite number any more, or absurdly large.
     Diverged {
         /// The step at which it was seen.
@@ -199,6 +206,7 @@ impl Termination {
             Self::Stationary { .. } => "stationary",
             Self::NoLoss { .. } => "no-loss",
             Self::NoDescent { .. } => "no-descent",
+            Self::Starts { .. } => "starts",
             Self::Diverged { .. } => "diverged",
             Self::Budget { .. } => "budget",
         }

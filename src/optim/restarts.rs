@@ -129,7 +129,7 @@ impl Optimizer for Restarts<'_> {
         if self.current.is_some() || self.begun < self.starts {
             return None;
         }
-        let unfinished = Termination::NoDescent { measure: f64::from(u8::from(state.residuals.is_none())) };
+        let unfinished = Termination::Starts { starts: self.starts, steps: SWEEPS };
         Some(self.search.terminate(problem, state).unwrap_or(unfinished))
     }
 }

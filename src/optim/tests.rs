@@ -322,6 +322,32 @@ fn restarts_keep_the_best_end_and_pay_for_all() {
 }
 
 #[test]
+fn restarts_say_when_their_best_search_was_given_up_before_its_end() {
+    let (mut given_up, mut ended) = (0, 0);
+    for seed in 0..6 {
+        let problem = autoencoder(12, 12, seed);
+        for tolerance in [1e-13, 1e-2] {
+            let mut search = Restarts::new(&problem, 2, tolerance, seed);
+            let budget = Budget { steps: 10_000, gradients: f64::INFINITY };
+            let at = start::random(&problem, 6, seed);
+            let outcome = run(&problem, &mut search, &at, budget, &mut Unobserved).unwrap();
+            match outcome.termination {
+                Termination::PartialOptimum { r_v, r_w, .. } => {
+                    assert!(r_v.max(r_w) <= tolerance * outcome.state.loss, "{seed}");
+                    ended += 1;
+                }
+                found => {
+                    assert_eq!((found, found.reason()), (Termination::Starts { starts: 2, steps: 200 }, "starts"));
+                    assert!(outcome.state.residuals.is_none() && outcome.state.steps > 200, "{seed}");
+                    given_up += 1;
+                }
+            }
+        }
+    }
+    assert!(given_up >= 2 && ended >= 2, "{given_up} given up, {ended} ended");
+}
+
+#[test]
 fn anchors_hold_their_neurons_first_and_leave_them_then() {
     let problem = autoencoder(6, 6, 2);
     let at = start::random(&problem, 4, 2);

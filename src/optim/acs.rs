@@ -2,8 +2,8 @@
 //!
 //! Algorithm 4.1 of Gorski, Pfeuffer and Klamroth within the closure of one cell Ω_A, the start's own: W-step, then V-step, each exact. It
 //! stops on the pair of residuals (r_V, r_W), never on a small decrease of the loss: r_V = 0 after a V-step, and r_W is the decrease of the
-//! next W-step. The tie-break is the nearest row and the decoder of least norm; the gauge, where c = 0 leaves scale free, is
-//! ‖w_i‖ = ‖v_i‖. The limit may sit on the boundary of the cell, so that its pattern is read again at the end ([`super::end_point`]).
+//! next W-step. The tie-break is the nearest row and the decoder of least norm. The gauge, where c = 0 leaves scale free, is ½ ≤ ‖v_i‖/‖w_i‖ ≤ 2
+//! for every live neuron: rows and columns are scaled by powers of two, which round no code. The limit may sit on the boundary of the cell, so that its pattern is read again at the end ([`super::end_point`]).
 //!
 //! | variant | what it does besides |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | insertion | at a partial optimum the neuron whose loss costs least is replaced by the one that gains most, ‖q(w)‖²/Σ M_d z_d², if that lowers the loss |
 //!
 //! # Requirements
-//! A threshold activation. Within a cell the loss never rises.
+//! A threshold activation. Within a cell the loss never rises. [`super::price`] says what a step costs.
 //!
 //! # References
 //! Gorski, Pfeuffer, Klamroth 2007, *Biconvex sets and optimization with biconvex functions*. Attouch, Bolte, Redont, Soubeyran 2010 for the
@@ -24,6 +24,7 @@
 use super::cell::{column, dot};
 use super::eliminated::Memory;
 use super::encoder_step::{cell_quartic, longest_step, pre_activations};
+use super::price::{Sizes, singular};
 use super::{Biconvex, Optimizer, Residuals, State, Termination};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 use faer::{Mat, MatRef};
@@ -79,23 +80,28 @@ impl<'a> AlternatingSearch<'a> {
     }
 
     /// The point that the event sweep along (0, direction) finds, if it is lower than `value`.
-    fn sweep(&self, state: &State, direction: Mat<f64>, value: f64) -> Result<Option<(Weights, f64)>, LossError> {
+    fn sweep(&self, state: &mut State, direction: Mat<f64>, value: f64) -> Result<Option<(Weights, f64)>, LossError> {
         let direction = Weights { V: Mat::zeros(state.at.V.nrows(), state.at.V.ncols()), W: direction };
         let minimum = self.problem.line_minimum(&state.at, &direction, 0.0, f64::INFINITY)?;
+        let prices = self.problem.prices(state.at.n_q());
+        state.gradients += prices.line_search + minimum.events as f64 * prices.event;
         if !(minimum.attained && minimum.value < value && minimum.t > 0.0) {
             return Ok(None);
         }
         let at = state.at.plus(minimum.t, &direction);
+        state.gradients += prices.loss;
         // The point is evaluated as it is, since rounding may have put it on the other side of an event.
         let value = Some(self.problem.value(&at)?).filter(|found| *found < value);
         Ok(value.map(|value| (at, value)))
     }
 
-    /// W with every row at its minimiser without inequalities, others fixed, minus W.
-    fn free_direction(&self, state: &State) -> Result<Mat<f64>, LossError> {
+    /// W with every row at its minimiser without inequalities, others fixed, minus W; and the multiply-adds that it has taken.
+    fn free_direction(&self, state: &State) -> Result<(Mat<f64>, f64), LossError> {
         let problem = self.problem;
         let (V, P) = (&state.at.V, problem.P());
         let E = problem.residuals(&state.at)?;
+        let [n_p, n_r] = [problem.n_p(), problem.n_r()].map(|size| size as f64);
+        let mut work = Sizes::new(problem, state.at.n_q()).loss();
         let mut D = Mat::zeros(state.at.n_q(), problem.n_p());
         for (i, on) in state.cell.on.iter().enumerate() {
             let v = V.col_as_slice(i);
@@ -108,28 +114,31 @@ impl<'a> AlternatingSearch<'a> {
                 });
                 let svd = columns.transpose().thin_svd().map_err(|_| LossError::Decomposition)?;
                 let row = svd.pseudoinverse() * asked;
+                let size = on.len() as f64;
+                work += n_r * (size + 1.0) + singular(size, n_p) + size * n_p * (size.min(n_p) + 1.0);
                 (0..problem.n_p()).for_each(|k| D[(i, k)] = row[(k, 0)]);
             }
         }
-        Ok(D)
+        Ok((D, work))
     }
 
     /// A step of the accelerated variant, from an encoder that is best for its decoder; the first one makes it so.
     fn accelerate(&mut self, problem: &dyn Biconvex, state: &mut State) -> Result<(), LossError> {
         let prices = problem.prices(state.at.n_q());
+        let sizes = Sizes::new(self.problem, state.at.n_q());
         state.residuals = None;
         if state.steps == 1 {
             let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
-            state.gradients += encoder.passes as f64 * prices.w_pass;
+            state.gradients += encoder.cost + prices.loss;
             state.at.W = encoder.W;
             state.loss = problem.cell_loss(&state.cell, &state.at)?;
             return Ok(());
         }
         let decoder = problem.v_step(&state.cell, &state.at, 0.0)?;
-        state.gradients += prices.v_step;
+        state.gradients += decoder.cost;
         if decoder.decrease <= self.tolerance * state.loss {
             let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
-            state.gradients += encoder.passes as f64 * prices.w_pass;
+            state.gradients += encoder.cost;
             let found = Residuals { r_v: decoder.decrease, r_w: encoder.decrease.max(0.0) };
             if encoder.converged && found.r_w <= self.tolerance * state.loss {
                 state.residuals = Some(found);
@@ -138,12 +147,14 @@ impl<'a> AlternatingSearch<'a> {
         }
         let Z = state.cell.codes(state.at.W.as_ref(), self.problem.P());
         self.memory.see(&state.at.V, &decoder.V, &Z, self.problem.masses())?;
+        let codes = (state.cell.firing() * self.problem.n_p()) as f64;
+        state.gradients += sizes.cost(codes + sizes.memory(self.memory.remembered()));
         let quick = self.memory.direction().map(|(D, slope)| (&state.at.V + D, SUFFICIENT * slope));
         let plain = (decoder.V, 0.0);
         for (V, change) in quick.into_iter().chain([plain]) {
             let mut to = Weights { V, W: state.at.W.clone() };
             let encoder = problem.w_step(&state.cell, &to, 0.0)?;
-            state.gradients += encoder.passes as f64 * prices.w_pass;
+            state.gradients += encoder.cost + prices.loss;
             to.W = encoder.W;
             let value = problem.cell_loss(&state.cell, &to)?;
             if value <= state.loss + change {
@@ -162,9 +173,12 @@ impl<'a> AlternatingSearch<'a> {
         (state.at, state.loss, state.cell) = (at, value, cell);
     }
 
-    /// Replaces the neuron that costs least by the one that gains most; false if that lowers nothing.
+    /// Replaces the neuron that costs least by the one that gains most; false if that lowers nothing. The state pays for what is tried.
     fn insert(&self, state: &mut State) -> Result<bool, LossError> {
         let problem = self.problem;
+        let sizes = Sizes::new(problem, state.at.n_q());
+        let removal = (state.cell.firing() * (problem.n_p() + problem.n_r())) as f64;
+        state.gradients += sizes.cost(2.0 * sizes.loss() + removal);
         let E = problem.residuals(&state.at)?;
         let Some((cheapest, cost)) = cheapest(problem, state, E.as_ref()) else { return Ok(false) };
         // Without that neuron.
@@ -172,17 +186,21 @@ impl<'a> AlternatingSearch<'a> {
         (0..problem.n_r()).for_each(|k| without.V[(k, cheapest)] = 0.0);
         (0..problem.n_p()).for_each(|k| without.W[(cheapest, k)] = 0.0);
         let E = problem.residuals(&without)?;
-        let Some(NewNeuron { row, column, gain }) = best_neuron(problem, E.as_ref())? else { return Ok(false) };
+        let Candidates { best, tried } = best_neuron(problem, E.as_ref())?;
+        state.gradients += sizes.cost(tried as f64 * sizes.candidate());
+        let Some(NewNeuron { row, column, gain }) = best else { return Ok(false) };
         if gain <= cost * (1.0 + 1e-9) + 1e-12 * state.loss {
             return Ok(false);
         }
         (0..problem.n_r()).for_each(|k| without.V[(k, cheapest)] = column[k]);
         (0..problem.n_p()).for_each(|k| without.W[(cheapest, k)] = row[k]);
         let value = problem.value(&without)?;
+        state.gradients += sizes.cost(sizes.loss());
         if value >= state.loss * (1.0 - 1e-12) {
             return Ok(false);
         }
         let cell = Biconvex::cell(problem, without.W.as_ref())?;
+        state.gradients += sizes.cost(sizes.codes());
         Self::accept(state, without, value, cell);
         Ok(true)
     }
@@ -213,14 +231,14 @@ impl Optimizer for AlternatingSearch<'_> {
         if state.steps == 1 {
             let decoder = problem.v_step(&state.cell, &state.at, self.rho)?;
             state.at.V = decoder.V;
-            state.gradients += prices.v_step;
+            state.gradients += decoder.cost;
         }
         if self.variant == Variant::Accelerated {
             return self.accelerate(problem, state);
         }
         let before = (self.variant == Variant::Extrapolated).then(|| state.at.clone());
         let encoder = problem.w_step(&state.cell, &state.at, self.rho)?;
-        state.gradients += encoder.passes as f64 * prices.w_pass;
+        state.gradients += encoder.cost;
         // The iterate before this W-step had r_V = 0 and r_W = its decrease.
         let r_w = encoder.decrease.max(0.0);
         let settled = self.rho == 0.0 && encoder.converged && r_w <= self.tolerance * state.loss;
@@ -228,14 +246,17 @@ impl Optimizer for AlternatingSearch<'_> {
         if self.crosses() {
             let before = problem.loss(&state.at)?;
             let inside = before - r_w;
-            let mut directions = vec![self.free_direction(state)?];
+            let (free, work) = self.free_direction(state)?;
+            state.gradients += prices.loss + Sizes::new(self.problem, state.at.n_q()).cost(work);
+            let mut directions = vec![free];
             if settled {
                 directions.push(faer::Scale(-1.0) * problem.gradient(&state.at)?.1.W);
+                state.gradients += 1.0;
             }
             for direction in directions {
-                state.gradients += prices.line_search;
                 let lower = inside - 1e-12 * before.abs();
                 if let Some((at, value)) = self.sweep(state, direction, lower)? {
+                    state.gradients += prices.cell;
                     let cell = problem.cell(at.W.as_ref())?;
                     if cell != state.cell {
                         Self::accept(state, at, value, cell);
@@ -248,7 +269,6 @@ impl Optimizer for AlternatingSearch<'_> {
         if !moved {
             if settled {
                 if self.variant == Variant::Insertion && !self.exhausted {
-                    state.gradients += 2.0;
                     self.exhausted = !self.insert(state)?;
                     moved = !self.exhausted;
                 }
@@ -261,14 +281,17 @@ impl Optimizer for AlternatingSearch<'_> {
             }
         }
         let decoder = problem.v_step(&state.cell, &state.at, self.rho)?;
-        state.gradients += prices.v_step;
+        state.gradients += decoder.cost + prices.loss;
         state.at.V = decoder.V;
-        if let Some(before) = before
-            && let Some(at) = extrapolated(self.problem, &state.cell, &before, &state.at)
-        {
-            state.at = at;
-            state.at.V = problem.v_step(&state.cell, &state.at, 0.0)?.V;
-            state.gradients += prices.line_search + prices.v_step;
+        if let Some(before) = before {
+            let sizes = Sizes::new(self.problem, state.at.n_q());
+            state.gradients += sizes.cost(sizes.cell_search(state.cell.firing()));
+            if let Some(at) = extrapolated(self.problem, &state.cell, &before, &state.at) {
+                state.at = at;
+                let decoder = problem.v_step(&state.cell, &state.at, 0.0)?;
+                state.gradients += decoder.cost;
+                state.at.V = decoder.V;
+            }
         }
         if self.problem.c() == 0.0 {
             balance(&mut state.at);
@@ -277,10 +300,10 @@ impl Optimizer for AlternatingSearch<'_> {
         state.residuals = None;
         // A proximal step measures nothing but itself, so that the residuals are asked for once it gains little.
         if self.rho > 0.0 && before - state.loss <= LITTLE * state.loss {
-            let r_v = problem.v_step(&state.cell, &state.at, 0.0)?.decrease;
-            let exact = problem.w_step(&state.cell, &state.at, 0.0)?;
-            state.gradients += prices.v_step + exact.passes as f64 * prices.w_pass;
-            state.residuals = Some(Residuals { r_v, r_w: exact.decrease.max(0.0) });
+            let decoder = problem.v_step(&state.cell, &state.at, 0.0)?;
+            let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
+            state.gradients += decoder.cost + encoder.cost;
+            state.residuals = Some(Residuals { r_v: decoder.decrease, r_w: encoder.decrease.max(0.0) });
         }
         Ok(())
     }
@@ -301,7 +324,7 @@ fn extrapolated(problem: &ApproximateLoss, cell: &super::Cell, before: &Weights,
     (t > 0.0).then(|| at.plus(t, &direction))
 }
 
-/// Scales every neuron so that ‖w_i‖ = ‖v_i‖, by a power of two, so that no code is rounded. Returns what columns were divided by.
+/// Scales every neuron so that ½ ≤ ‖v_i‖/‖w_i‖ ≤ 2, by a power of two, so that no code is rounded. Returns what columns were divided by.
 fn balance(at: &mut Weights) -> Vec<f64> {
     let mut factors = vec![1.0; at.n_q()];
     for (i, factor) in factors.iter_mut().enumerate() {
@@ -339,10 +362,18 @@ pub(super) struct NewNeuron {
     pub gain: f64,
 }
 
-/// The neuron that gains most, found from every feature's own direction p_d and every residual's by alternating q and w a few
-/// times; `None` if nothing gains.
-pub(super) fn best_neuron(problem: &ApproximateLoss, E: MatRef<'_, f64>) -> Result<Option<NewNeuron>, LossError> {
+/// What a search for a new neuron has found.
+pub(super) struct Candidates {
+    /// The neuron that gains most; `None` if nothing gains.
+    pub best: Option<NewNeuron>,
+    /// Rows that were tried.
+    pub tried: u64,
+}
+
+/// The neuron that gains most, found from every feature's own direction p_d by alternating column and row a few times.
+pub(super) fn best_neuron(problem: &ApproximateLoss, E: MatRef<'_, f64>) -> Result<Candidates, LossError> {
     let mut best: Option<NewNeuron> = None;
+    let mut tried = 0;
     for d in 0..problem.n() {
         let mut row = column(problem.P(), d).to_vec();
         for _ in 0..4 {
@@ -355,6 +386,7 @@ pub(super) fn best_neuron(problem: &ApproximateLoss, E: MatRef<'_, f64>) -> Resu
                 row.iter_mut().for_each(|x| *x *= 2.0 * problem.c() / own);
             }
             let added = problem.added_neuron(E, &row)?;
+            tried += 1;
             if added.decrease > best.as_ref().map_or(0.0, |best| best.gain) {
                 best = Some(NewNeuron { row: row.clone(), column: added.column.clone(), gain: added.decrease });
             }
@@ -372,5 +404,5 @@ pub(super) fn best_neuron(problem: &ApproximateLoss, E: MatRef<'_, f64>) -> Resu
             row = next;
         }
     }
-    Ok(best)
+    Ok(Candidates { best, tried })
 }

@@ -79,10 +79,11 @@ impl<'a> Anchored<'a> {
         if square.sqrt() <= SMALL * problem.total().sqrt() {
             return Ok(false);
         }
+        let price = problem.prices(state.at.n_q()).loss;
         for _ in 0..60 {
             let next = state.at.plus(-self.t, &slope);
             let loss = problem.loss(&next)?;
-            state.gradients += 0.5;
+            state.gradients += price;
             if loss + self.anchor(&next, None) <= before - 0.5 * self.t * square {
                 (state.at, state.loss) = (next, loss);
                 state.cell = problem.cell(state.at.W.as_ref())?;

@@ -26,6 +26,11 @@ impl Cell {
         all.len() == count
     }
 
+    /// Pairs of a feature and a neuron that it fires.
+    pub fn firing(&self) -> usize {
+        self.on.iter().map(Vec::len).sum()
+    }
+
     /// Neurons that fire on nothing.
     pub fn dead(&self) -> usize {
         self.on.iter().filter(|on| on.is_empty()).count()
@@ -80,6 +85,8 @@ pub(super) fn column(M: MatRef<'_, f64>, d: usize) -> &[f64] {
 
 /// ⟨a, b⟩ in one fixed order.
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    #[cfg(test)]
+    TALLY.with(|tally| tally.set(tally.get() + a.len() as u64));
     let (chunks, tail) = a.as_chunks::<4>();
     let (others, other_tail) = b.as_chunks::<4>();
     let mut sums = [0.0; 4];
@@ -90,6 +97,17 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest: f64 = tail.iter().zip(other_tail).map(|(x, y)| x * y).sum();
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
+}
+
+#[cfg(test)]
+thread_local! {
+    static TALLY: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Multiply-adds of all products ⟨a, b⟩ of this thread so far.
+#[cfg(test)]
+pub(super) fn tally() -> u64 {
+    TALLY.with(std::cell::Cell::get)
 }
 
 #[cfg(test)]

@@ -85,6 +85,11 @@ impl Memory {
         (slope < 0.0 && slope.is_finite()).then(|| (faer::Scale(-1.0) * D, slope))
     }
 
+    /// Steps that are remembered.
+    pub(super) fn remembered(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Forgets all steps.
     pub(super) fn forget(&mut self) {
         self.seen.clear();

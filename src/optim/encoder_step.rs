@@ -13,6 +13,7 @@
 
 use super::cell::{Cell, column, dot};
 use super::feature::by_features;
+use super::price::{Sizes, orthogonal};
 use super::row::RowProblem;
 use super::{Biconvex, DecoderMove, Prices};
 use crate::theory::loss::line_search::Quartic;
@@ -44,8 +45,8 @@ pub struct EncoderStep {
     pub decrease: f64,
     /// (i, d, λ > 0): the inequalities that hold the encoder back, in the scale of the loss.
     pub multipliers: Vec<(usize, usize, f64)>,
-    /// Passes over the rows that it has cost.
-    pub passes: u64,
+    /// What it has cost, in evaluations of loss and gradient ([`price`](super::price)).
+    pub cost: f64,
     /// False if a budget ended first, so that a better encoder may exist.
     pub converged: bool,
 }
@@ -72,18 +73,20 @@ impl Biconvex for ApproximateLoss {
     fn v_step(&self, cell: &Cell, at: &Weights, proximal: f64) -> Result<DecoderMove, LossError> {
         cell.check(at.n_q(), self.n())?;
         let Z = cell.codes(at.W.as_ref(), self.P());
-        let V = if proximal > 0.0 {
-            proximal_decoder(self, cell, at, proximal)?
+        let (sizes, firing) = (Sizes::new(self, at.n_q()), cell.firing());
+        let (V, work) = if proximal > 0.0 {
+            (proximal_decoder(self, &Z, at, proximal)?, sizes.proximal_decoder())
         } else if cell.is_disjoint() {
-            single_columns(self, cell, &Z)
+            (single_columns(self, cell, &Z), (firing * self.n_r()) as f64)
         } else {
-            self.decoder_step_of(Z.clone())?.V
+            (self.decoder_step_of(Z.clone())?.V, sizes.decoder())
         };
+        let cost = sizes.cost(work + (firing * self.n_p()) as f64 + sizes.answers());
         let difference = &V - &at.V;
         let mut missed = Mat::zeros(self.n_r(), self.n());
         matmul(&mut missed, Accum::Replace, &difference, &Z, 1.0, self.par());
         let decrease = weighted_square(self, missed.as_ref());
-        Ok(DecoderMove { V, decrease })
+        Ok(DecoderMove { V, decrease, cost })
     }
 
     fn w_step(&self, cell: &Cell, at: &Weights, proximal: f64) -> Result<EncoderStep, LossError> {
@@ -93,15 +96,18 @@ impl Biconvex for ApproximateLoss {
         {
             return Ok(by_features(self, inverse, cell, at));
         }
+        let sizes = Sizes::new(self, at.n_q());
         let held = touched(self, cell, at);
+        let mut work = sizes.codes();
         if proximal == 0.0
             && !cell.is_disjoint()
             && held.iter().all(Vec::is_empty)
-            && let Some(step) = unconstrained(self, cell, at)
+            && let Some(step) = unconstrained(self, cell, at, &mut work)
         {
-            return Ok(step);
+            return Ok(EncoderStep { cost: sizes.cost(work), ..step });
         }
-        Ok(by_rows(self, cell, at, proximal, held))
+        let step = by_rows(self, cell, at, proximal, held, &mut work);
+        Ok(EncoderStep { cost: sizes.cost(work), ..step })
     }
 
     fn total(&self) -> f64 {
@@ -109,15 +115,7 @@ impl Biconvex for ApproximateLoss {
     }
 
     fn prices(&self, n_q: usize) -> Prices {
-        // Multiplications of a loss with its gradient: five products of n·n_q·(n_p or n_r).
-        let [n, n_p, n_r, q] = [self.n(), self.n_p(), self.n_r(), n_q].map(|x| x as f64);
-        let gradient = n * q * (2.0 * n_p + 3.0 * n_r);
-        let small = q.min(n);
-        Prices {
-            v_step: (n * q * (n_p + 2.0 * n_r) + 4.0 * q.max(n) * small * small) / gradient,
-            w_pass: (n * q * (2.0 * n_p + 2.0 * n_r)) / gradient,
-            line_search: (n * q * (2.0 * n_p + 3.0 * n_r) + n * q * n_r) / gradient,
-        }
+        Sizes::new(self, n_q).prices()
     }
 }
 
@@ -150,8 +148,7 @@ fn single_columns(loss: &ApproximateLoss, cell: &Cell, Z: &Mat<f64>) -> Mat<f64>
 }
 
 /// (R D Zᵀ + ρ V₀)(Z D Zᵀ + ρ I)⁻¹, as least squares of (Z D^½, √ρ I).
-fn proximal_decoder(loss: &ApproximateLoss, cell: &Cell, at: &Weights, rho: f64) -> Result<Mat<f64>, LossError> {
-    let Z = cell.codes(at.W.as_ref(), loss.P());
+fn proximal_decoder(loss: &ApproximateLoss, Z: &Mat<f64>, at: &Weights, rho: f64) -> Result<Mat<f64>, LossError> {
     let (n, q, root) = (loss.n(), at.n_q(), rho.sqrt());
     let masses: Vec<f64> = loss.masses().iter().map(|m| m.sqrt()).collect();
     let of = |d: usize, i: usize| {
@@ -179,11 +176,16 @@ fn proximal_decoder(loss: &ApproximateLoss, cell: &Cell, at: &Weights, rho: f64)
 }
 
 /// The minimiser of Q_A(V, ·) without inequalities that conjugate gradients reach from the point's encoder, if it lies in the closure of
-/// the cell. Every iterate stays in W₀ + the range of the Hessian, so that the result is the minimiser nearest to W₀.
-fn unconstrained(loss: &ApproximateLoss, cell: &Cell, at: &Weights) -> Option<EncoderStep> {
+/// the cell. Every iterate stays in W₀ + the range of the Hessian, so that the result is the minimiser nearest to W₀. Its multiply-adds are added to
+/// `work`, and its own cost is left 0.
+fn unconstrained(loss: &ApproximateLoss, cell: &Cell, at: &Weights, work: &mut f64) -> Option<EncoderStep> {
     let none = vec![Vec::new(); cell.on.len()];
     let E = cell_residuals(loss, at, &cell.codes(at.W.as_ref(), loss.P()));
+    let sizes = Sizes::new(loss, at.n_q());
+    // Codes, residuals, and the codes of what is found.
+    *work += (cell.firing() * loss.n_p()) as f64 + sizes.answers() + sizes.codes();
     let found = conjugate_gradients(loss, cell, &at.V, &E, &none)?;
+    *work += found.work;
     let W = &at.W + &found.direction;
     let codes = pre_activations(loss, &W);
     let c = loss.c();
@@ -194,7 +196,7 @@ fn unconstrained(loss: &ApproximateLoss, cell: &Cell, at: &Weights) -> Option<En
         W,
         decrease: found.decrease,
         multipliers: Vec::new(),
-        passes: found.products,
+        cost: 0.0,
         converged: found.converged,
     })
 }
@@ -203,6 +205,7 @@ struct SubspaceMinimum {
     direction: Mat<f64>,
     decrease: f64,
     products: u64,
+    work: f64,
     converged: bool,
 }
 
@@ -286,7 +289,15 @@ fn conjugate_gradients(
         size = next;
         products += 1;
     }
-    Some(SubspaceMinimum { direction: change, decrease, products, converged: size <= goal.max(f64::MIN_POSITIVE) })
+    // Each product with the Hessian takes Vᵀ E D, the product with Pᵀ, the rates of the codes and their image; the first has no image.
+    let sizes = Sizes::new(loss, n_q);
+    let rates = (cell.firing() * loss.n_p()) as f64;
+    let descent: f64 = held.iter().map(|held| 2.0 * (loss.n_p() * held.len()) as f64).sum();
+    let bases: f64 = held.iter().map(|held| 2.0 * orthogonal(loss.n_p() as f64, held.len() as f64)).sum();
+    let each = sizes.loss() + descent;
+    let work = bases + each + (products - 1) as f64 * (each + rates + sizes.answers());
+    let converged = size <= goal.max(f64::MIN_POSITIVE);
+    Some(SubspaceMinimum { direction: change, decrease, products, work, converged })
 }
 
 /// The inequalities of each row that hold with equality at the point, each with multiplier 0: a guess of those that hold the best encoder back.
@@ -336,13 +347,14 @@ pub(super) fn longest_step(loss: &ApproximateLoss, cell: &Cell, codes: &Mat<f64>
     t
 }
 
-/// Exact steps over single rows, repeated where rows share features.
+/// Exact steps over single rows, repeated where rows share features. Their multiply-adds are added to `work`, and their own cost is left 0.
 fn by_rows(
     loss: &ApproximateLoss,
     cell: &Cell,
     at: &Weights,
     proximal: f64,
     held: Vec<Vec<(usize, f64)>>,
+    work: &mut f64,
 ) -> EncoderStep {
     let (P, masses) = (loss.P(), loss.masses());
     let disjoint = cell.is_disjoint();
@@ -350,6 +362,9 @@ fn by_rows(
     let mut E = cell_residuals(loss, at, &Z);
     let mut W = at.W.clone();
     let mut active: Vec<Vec<(usize, f64)>> = held;
+    let sizes = Sizes::new(loss, at.n_q());
+    let residuals = (cell.firing() * loss.n_p()) as f64 + sizes.answers();
+    *work += residuals;
     let (mut decrease, mut passes, mut rounds, mut converged) = (0.0, 0, 0, false);
     // A proximal step is one pass; its rows are coupled too, but it need not be the minimum to be a descent.
     let most = if disjoint || proximal > 0.0 { 1 } else { PASSES };
@@ -359,6 +374,8 @@ fn by_rows(
             let held: Vec<Vec<usize>> = active.iter().map(|list| list.iter().map(|(d, _)| *d).collect()).collect();
             if let Some(found) = conjugate_gradients(loss, cell, &at.V, &E, &held) {
                 passes += found.products;
+                // Pre-activations and their rates besides.
+                *work += found.work + 2.0 * sizes.codes();
                 let t = longest_step(loss, cell, &pre_activations(loss, &W), &found.direction, 1.0);
                 if t > 0.0 && found.decrease > 0.0 {
                     // A quadratic along the way to its minimum: 1 − (1 − t)² of the decrease.
@@ -367,6 +384,7 @@ fn by_rows(
                     let moved = Weights { V: at.V.clone(), W: W.clone() };
                     Z = cell.codes(W.as_ref(), P);
                     E = cell_residuals(loss, &moved, &Z);
+                    *work += residuals;
                 }
             }
         }
@@ -387,8 +405,10 @@ fn by_rows(
                 continue;
             }
             let warm: Vec<usize> = active[i].iter().map(|(d, _)| *d).collect();
-            let step =
-                RowProblem { P, on, weights: &weights, targets: &targets, c: loss.c(), proximal }.solve(&row, &warm);
+            let row_problem = RowProblem::new(P, on, &weights, &targets, (loss.c(), proximal));
+            let step = row_problem.solve(&row, &warm);
+            // ‖v‖², the targets and the residuals of the new codes besides.
+            *work += row_problem.work() + ((2 * on.len() + 1) * loss.n_r()) as f64;
             exact &= step.converged;
             let mut gain = 0.0;
             for (k, &d) in on.iter().enumerate() {
@@ -414,6 +434,7 @@ fn by_rows(
         passes += 1;
         rounds += 1;
         decrease += gained;
+        *work += (loss.n() * loss.n_r()) as f64;
         let value = weighted_square(loss, E.as_ref());
         converged = exact;
         if gained <= (GAIN * decrease).max(ROUNDING * value) {
@@ -423,5 +444,5 @@ fn by_rows(
     }
     let of = |(i, list): (usize, &Vec<(usize, f64)>)| list.iter().map(move |&(d, l)| (i, d, l)).collect::<Vec<_>>();
     let multipliers = active.iter().enumerate().flat_map(of).filter(|(_, _, lambda)| *lambda > 0.0).collect();
-    EncoderStep { W, decrease, multipliers, passes, converged }
+    EncoderStep { W, decrease, multipliers, cost: 0.0, converged }
 }

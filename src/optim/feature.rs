@@ -14,6 +14,7 @@
 use super::cell::{Cell, column, dot};
 use super::dictionary::coding::{Gram, Solver, nonnegative};
 use super::encoder_step::EncoderStep;
+use super::price::Sizes;
 use crate::theory::loss::{ApproximateLoss, Weights};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef};
@@ -41,12 +42,16 @@ pub(super) fn by_features(loss: &ApproximateLoss, inverse: MatRef<'_, f64>, cell
     let mut silent: Vec<bool> = cell.on.iter().zip(&norms).map(|(on, norm)| !on.is_empty() && *norm > 0.0).collect();
     let mut solver = Solver::default();
     let (mut decrease, mut multipliers) = (0.0, Vec::new());
+    // Products of columns, W P and the change of W; then what every feature takes.
+    let sizes = Sizes::new(loss, n_q);
+    let mut work = (n_q * n_q * loss.n_r() + cell.firing() * loss.n_p()) as f64 + sizes.codes();
     for (d, neurons) in firing.iter().enumerate() {
         let (mass, r) = (loss.masses()[d], column(loss.R(), d));
         if neurons.is_empty() || mass == 0.0 {
             continue;
         }
         let m = neurons.len();
+        work += (m * loss.n_r() * if c > 0.0 { 2 } else { 1 } + loss.n_r() + 2 * m * m) as f64;
         let gram: Vec<f64> =
             neurons.iter().flat_map(|&i| neurons.iter().map(move |&j| (i, j))).map(|ij| products[ij]).collect();
         // In terms of y = ‖v_i‖ (z_i − c) ≥ 0, with the target r_d − c Σ v_i.
@@ -91,5 +96,6 @@ pub(super) fn by_features(loss: &ApproximateLoss, inverse: MatRef<'_, f64>, cell
     for i in (0..n_q).filter(|&i| c == 0.0 && silent[i]) {
         W.row_mut(i).fill(0.0);
     }
-    EncoderStep { W, decrease, multipliers, passes: 1, converged: true }
+    let cost = sizes.cost(work + solver.work() as f64);
+    EncoderStep { W, decrease, multipliers, cost, converged: true }
 }

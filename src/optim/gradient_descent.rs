@@ -168,6 +168,7 @@ impl Optimizer for GradientDescent<'_> {
         }
         let Some(slope) = self.slope.take() else { return Ok(()) };
         let square = slope.dot(&slope);
+        let prices = problem.prices(state.at.n_q());
         match self.rule {
             StepRule::Fixed(t) => state.at = state.at.plus(-t, &slope),
             StepRule::Lipschitz => {
@@ -175,7 +176,7 @@ impl Optimizer for GradientDescent<'_> {
                 // 60 halvings leave nothing of a step.
                 for _ in 0..60 {
                     let next = state.at.plus(-self.t, &slope);
-                    state.gradients += 0.5;
+                    state.gradients += prices.loss;
                     let value = problem.loss(&next)?;
                     if value <= state.loss - 0.5 * self.t * square && value < state.loss {
                         state.at = next;
@@ -188,9 +189,10 @@ impl Optimizer for GradientDescent<'_> {
             }
             StepRule::Exact => {
                 let minus = Weights { V: faer::Scale(-1.0) * &slope.V, W: faer::Scale(-1.0) * &slope.W };
-                state.gradients += problem.prices(state.at.n_q()).line_search;
                 let found = self.problem.line_minimum(&state.at, &minus, 0.0, f64::INFINITY)?;
+                state.gradients += prices.line_search + found.events as f64 * prices.event;
                 let next = state.at.plus(found.t, &minus);
+                state.gradients += prices.loss;
                 self.stuck = !(found.value < state.loss && problem.loss(&next)? < state.loss);
                 if !self.stuck {
                     state.at = next;

@@ -20,6 +20,8 @@
 //!
 //! Global optima, within a cell and over all patterns, are in [`global`].
 //!
+//! Costs are counted in evaluations of loss and gradient; [`price`] says what an operation takes of one.
+//!
 //! What an iterate is in the end, [`end_point`] says: dead neurons, polysemantic blocks, partial optimum, saddle, local minimum.
 
 pub mod acs;
@@ -35,6 +37,7 @@ mod feature;
 pub mod global;
 pub mod gradient_descent;
 pub mod nesterov;
+pub mod price;
 pub mod quasi_newton;
 pub mod restarts;
 mod row;
@@ -45,6 +48,7 @@ mod tests;
 
 pub use cell::Cell;
 pub use encoder_step::EncoderStep;
+pub use price::Prices;
 
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 use faer::{Mat, MatRef};
@@ -75,7 +79,7 @@ pub trait Biconvex {
     /// Σ_d M_d ‖r_d‖², the loss of a model that answers nothing.
     fn total(&self) -> f64;
 
-    /// What the steps cost, in evaluations of loss and gradient, by counted multiplications.
+    /// What operations cost that the sizes alone decide; the steps state their own costs.
     fn prices(&self, n_q: usize) -> Prices;
 }
 
@@ -86,17 +90,8 @@ pub struct DecoderMove {
     pub V: Mat<f64>,
     /// r_V = loss at the point minus loss with this decoder ≥ 0, computed as a squared distance (for ρ = 0).
     pub decrease: f64,
-}
-
-/// Cost of a step in evaluations of loss and gradient.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Prices {
-    /// Of a V-step.
-    pub v_step: f64,
-    /// Of one pass of a W-step over all rows.
-    pub w_pass: f64,
-    /// Of a search along a line across all cells.
-    pub line_search: f64,
+    /// What it has cost, in evaluations of loss and gradient ([`price`]).
+    pub cost: f64,
 }
 
 /// Both block residuals of a point: what either block alone can still gain (Def. of a partial optimum).
@@ -130,7 +125,7 @@ pub struct State {
     pub cell: Cell,
     /// Steps taken: sweeps of an alternating method, iterations of any other.
     pub steps: u64,
-    /// What they have cost in evaluations of loss and gradient.
+    /// What they have cost in evaluations of loss and gradient ([`price`]).
     pub gradients: f64,
 }
 

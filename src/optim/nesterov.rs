@@ -59,10 +59,11 @@ impl Optimizer for Nesterov {
             state.gradients += 1.0;
             let square = slope.dot(&slope);
             let mut found = None;
+            let price = problem.prices(from.n_q()).loss;
             for _ in 0..60 {
                 let next = from.plus(-self.t, &slope);
                 let lower = problem.loss(&next)?;
-                state.gradients += 0.5;
+                state.gradients += price;
                 if lower <= value - 0.5 * self.t * square {
                     found = Some((next, lower));
                     break;

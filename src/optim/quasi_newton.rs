@@ -8,7 +8,7 @@
 //! # References
 //! Liu, Nocedal 1989, *On the limited memory BFGS method*; Moré, Thuente 1994; Steihaug 1983, *The conjugate gradient method and trust regions*.
 
-use super::{Biconvex, Optimizer, State, Termination};
+use super::{Biconvex, Optimizer, Prices, State, Termination};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 use argmin::core::{CostFunction, Error, Gradient, Hessian, IterState, Problem, Solver, State as _};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
@@ -157,11 +157,12 @@ impl<'a> QuasiNewton<'a> {
 
 impl Inner<'_> {
     /// The next iterate with what it has cost in evaluations of loss and gradient; `None` when the method cannot go on.
-    fn next(&mut self) -> Option<(Vector, f64)> {
+    fn next(&mut self, prices: Prices) -> Option<(Vector, f64)> {
         fn step<'p, S: Solver<Flat<'p>, I>, I: argmin::core::State<Param = Vector>>(
             (problem, solver, slot): &mut Running<'p, S, I>,
+            prices: Prices,
         ) -> Option<(Vector, f64)> {
-            let before = spent(problem);
+            let before = spent(problem, prices);
             if let Some(flat) = &problem.problem {
                 flat.losses.set(0);
             }
@@ -169,20 +170,20 @@ impl Inner<'_> {
             state.increment_iter();
             let x = state.get_param()?.clone();
             *slot = Some(state);
-            Some((x, spent(problem) - before))
+            Some((x, spent(problem, prices) - before))
         }
         match self {
-            Inner::Lbfgs(running) => step(running),
-            Inner::TrustRegion(running) => step(running),
+            Inner::Lbfgs(running) => step(running, prices),
+            Inner::TrustRegion(running) => step(running, prices),
         }
     }
 }
 
-/// Evaluations so far: a loss is half of a loss with gradient, a product with the Hessian about two of them.
-fn spent(problem: &Problem<Flat<'_>>) -> f64 {
+/// What losses, gradients and products with the Hessian have cost so far.
+fn spent(problem: &Problem<Flat<'_>>, prices: Prices) -> f64 {
     let count = |name: &str| problem.counts.get(name).copied().unwrap_or(0) as f64;
     let products = problem.problem.as_ref().map_or(0, |flat| flat.products.get()) as f64;
-    0.5 * count("cost_count") + count("gradient_count") + 2.0 * products
+    prices.loss * count("cost_count") + count("gradient_count") + prices.hessian_product * products
 }
 
 impl Optimizer for QuasiNewton<'_> {
@@ -206,7 +207,8 @@ impl Optimizer for QuasiNewton<'_> {
         state.steps += 1;
         state.gradients += 1.0;
         let flat = Flat { problem: self.problem, n_q: state.at.n_q(), products: Rc::default(), losses: Rc::default() };
-        let next = self.inner.as_mut().and_then(Inner::next).map(|(x, cost)| (flat.weights(&x), cost));
+        let prices = problem.prices(state.at.n_q());
+        let next = self.inner.as_mut().and_then(|inner| inner.next(prices)).map(|(x, cost)| (flat.weights(&x), cost));
         let Some((at, cost)) = next else {
             self.stuck = true;
             return Ok(());

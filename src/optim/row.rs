@@ -20,7 +20,9 @@
 
 use super::cell::{column, dot};
 use super::cholesky::Factor;
+use super::price::{cholesky, orthogonal, singular};
 use faer::{Mat, MatRef};
+use std::cell::Cell;
 
 /// Proximal points at most; each multiplies what is missing by ρ/(ρ + σ), σ ≥ the smallest curvature, so that few suffice.
 const PROXIMAL_POINTS: usize = 60;
@@ -46,6 +48,8 @@ pub(super) struct RowProblem<'a> {
     pub c: f64,
     /// ρ ≥ 0.
     pub proximal: f64,
+    /// Multiply-adds so far.
+    work: Cell<f64>,
 }
 
 /// Its solution.
@@ -60,7 +64,33 @@ pub(super) struct RowStep {
     pub converged: bool,
 }
 
-impl RowProblem<'_> {
+impl<'a> RowProblem<'a> {
+    /// With (c, ρ).
+    pub fn new(
+        P: MatRef<'a, f64>,
+        on: &'a [usize],
+        weights: &'a [f64],
+        targets: &'a [f64],
+        (c, proximal): (f64, f64),
+    ) -> Self {
+        Self { P, on, weights, targets, c, proximal, work: Cell::new(0.0) }
+    }
+
+    /// Multiply-adds that its solutions have taken, as [`super::price`] counts them.
+    pub fn work(&self) -> f64 {
+        self.work.get()
+    }
+
+    /// Counts so many products with columns of P.
+    fn count(&self, columns: usize) {
+        self.multiply((columns * self.P.nrows()) as f64);
+    }
+
+    /// Counts so many multiply-adds.
+    fn multiply(&self, count: f64) {
+        self.work.set(self.work.get() + count);
+    }
+
     /// Solves it near the row w₀, which lies in the closure of the cell up to rounding; `warm` are constraints that are likely to be active.
     pub fn solve(&self, w0: &[f64], warm: &[usize]) -> RowStep {
         let gram = self.gram();
@@ -73,11 +103,13 @@ impl RowProblem<'_> {
     }
 
     fn gram(&self) -> Vec<Vec<f64>> {
+        self.count(self.on.len() * self.on.len());
         let entry = |&d: &usize, &e: &usize| dot(column(self.P, d), column(self.P, e));
         self.on.iter().map(|d| self.on.iter().map(|e| entry(d, e)).collect()).collect()
     }
 
     fn codes(&self, w: &[f64]) -> Vec<f64> {
+        self.count(self.on.len());
         self.on.iter().map(|&d| dot(w, column(self.P, d))).collect()
     }
 
@@ -87,6 +119,9 @@ impl RowProblem<'_> {
             return None;
         }
         let factor = Factor::of(gram)?;
+        let size = self.on.len();
+        self.multiply(cholesky(size as f64) + (2 * size * size) as f64);
+        self.count(2 * size);
         let mut w = w0.to_vec();
         // The second pass takes back what the first has rounded.
         for _ in 0..2 {
@@ -96,6 +131,7 @@ impl RowProblem<'_> {
                 w.iter_mut().zip(column(self.P, d)).for_each(|(x, p)| *x += beta * p);
             }
         }
+        self.count(self.P.ncols() - size);
         let mut on = self.on.iter().peekable();
         for e in 0..self.P.ncols() {
             if on.next_if_eq(&&e).is_none() && dot(&w, column(self.P, e)) > self.c {
@@ -116,6 +152,7 @@ impl RowProblem<'_> {
         let Some(factor) = Factor::of(&shifted) else {
             return RowStep { codes: self.codes(w0), w: w0.to_vec(), multipliers: Vec::new(), converged: false };
         };
+        self.multiply(cholesky(self.on.len() as f64));
         let metric = Metric { problem: self, rho, factor };
         let mut active: Vec<usize> = warm.to_vec();
         let mut w = w0.to_vec();
@@ -127,6 +164,7 @@ impl RowProblem<'_> {
             let Some(point) = metric.point(&w, &mut active) else { break };
             let value = self.value(&point.w);
             let moved: f64 = point.w.iter().zip(&w).map(|(a, b)| (a - b) * (a - b)).sum();
+            self.count(1);
             let size = dot(&point.w, &point.w).max(floor);
             (w, multipliers) = (point.w, point.multipliers);
             if points == 1 || moved <= ACCURACY * ACCURACY * size || (value >= before && moved <= ACCURACY * size) {
@@ -151,6 +189,13 @@ impl RowProblem<'_> {
         if active.len() > n_p {
             return None;
         }
+        // QR with its basis and two solutions, the projection, the singular values and the inverse from them.
+        let [rows, held, on] = [n_p, active.len(), self.on.len()].map(|size| size as f64);
+        let solved = 2.0 * orthogonal(rows, held) + held * held + 4.0 * rows * held + 2.0 * rows * held * on;
+        let inverted = singular(rows, on) + rows * on * rows.min(on) + 2.0 * rows * on;
+        self.multiply(solved + inverted);
+        // Products with held columns, those that are checked, and the slope.
+        self.count(P.ncols() + self.on.len() + 1);
         let mut w = Mat::from_fn(n_p, 1, |k, _| w[k]);
         let qr = (!active.is_empty()).then(|| Mat::from_fn(n_p, active.len(), |k, b| P[(k, active[b])]).qr());
         let basis = qr.as_ref().map(|qr| qr.compute_thin_Q());
@@ -224,6 +269,7 @@ impl RowProblem<'_> {
 
     /// The size of a row that answers what is asked: the largest |t_d|/‖p_d‖. Rows far smaller than this are zero.
     fn reach(&self) -> f64 {
+        self.count(self.on.len());
         let of =
             |(&d, t): (&usize, &f64)| t.abs() / dot(column(self.P, d), column(self.P, d)).sqrt().max(f64::MIN_POSITIVE);
         self.on.iter().zip(self.targets).map(of).fold(0.0, f64::max)
@@ -297,6 +343,9 @@ impl Metric<'_> {
     /// K⁻¹x.
     fn inverse(&self, x: &[f64]) -> Vec<f64> {
         let P = self.problem.P;
+        let size = self.problem.on.len();
+        self.problem.count(2 * size);
+        self.problem.multiply((size * size) as f64);
         let inner: Vec<f64> = self.problem.on.iter().map(|&d| dot(x, column(P, d))).collect();
         let mut y = x.to_vec();
         for (beta, &d) in self.factor.solved(&inner).iter().zip(self.problem.on) {
@@ -318,6 +367,7 @@ impl Metric<'_> {
         // Without inequalities: centre + K⁻¹ 2 P_F H (t − P_Fᵀ centre).
         let codes = self.problem.codes(centre);
         let mut pull = vec![0.0; centre.len()];
+        self.problem.count(self.problem.on.len());
         for (k, &d) in self.problem.on.iter().enumerate() {
             let force = 2.0 * self.problem.weights[k] * (self.problem.targets[k] - codes[k]);
             pull.iter_mut().zip(column(P, d)).for_each(|(x, p)| *x += force * p);
@@ -327,10 +377,14 @@ impl Metric<'_> {
 
         let mut held = Held::default();
         let guess = std::mem::take(active);
-        let violation = |w: &[f64], d: usize| self.sign(d) * (dot(w, column(P, d)) - c);
+        let violation = |w: &[f64], d: usize| {
+            self.problem.count(1);
+            self.sign(d) * (dot(w, column(P, d)) - c)
+        };
         let mut banned: Vec<usize> = Vec::new();
         let mut w = free.clone();
         let mut pending = guess.into_iter().filter(|&d| d < n).collect::<Vec<_>>();
+        self.problem.count(1);
         let scale = dot(&free, &free).sqrt().max(self.problem.reach()) + c;
         let at_free: Vec<f64> = (0..n).map(|d| violation(&free, d)).collect();
         for _ in 0..CHANGES * n + 8 {
@@ -362,6 +416,9 @@ impl Metric<'_> {
                 let image = self.inverse(&signed);
                 let product = |&a: &usize| self.sign(a) * dot(column(P, a), &image);
                 let products = held.set.iter().chain([&d]).map(product).collect();
+                // With the new row of the factor.
+                self.problem.count(held.set.len() + 1);
+                self.problem.multiply((held.set.len() * held.set.len()) as f64 / 2.0);
                 // What depends on the others cannot be active with them.
                 if !held.add(d, image, products) {
                     banned.push(d);
@@ -371,6 +428,7 @@ impl Metric<'_> {
             while !held.set.is_empty() {
                 let s: Vec<f64> = held.set.iter().map(|&d| at_free[d]).collect();
                 let solved = held.factor.solved(&s);
+                self.problem.multiply((s.len() * s.len()) as f64);
                 // The first multiplier that vanishes on the way to the solution.
                 let mut first: Option<(f64, usize)> = None;
                 for (k, (old, new)) in held.lambda.iter().zip(&solved).enumerate() {
@@ -390,8 +448,12 @@ impl Metric<'_> {
                     banned.push(held.set[k]);
                 }
                 held.remove(k);
+                // The rows of the factor after it are made anew.
+                let size = held.set.len();
+                self.problem.multiply((size.saturating_sub(k) * size * size) as f64 / 2.0);
             }
             w.copy_from_slice(&free);
+            self.problem.count(held.set.len());
             for (l, image) in held.lambda.iter().zip(&held.images) {
                 w.iter_mut().zip(image).for_each(|(x, y)| *x -= l * y);
             }

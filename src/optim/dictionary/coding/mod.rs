@@ -72,6 +72,8 @@ pub struct Solver<T> {
     residual: Vec<T>,
     magnitudes: Vec<T>,
     solution: Vec<T>,
+    /// Multiply-adds of non-negative codes since the solver was made.
+    work: u64,
 }
 
 /// Sparse codes of many samples: those of sample i stand at offsets\[i\] .. offsets\[i + 1\], by increasing atom.
@@ -114,6 +116,7 @@ impl<T: Scalar> Default for Solver<T> {
             residual: Vec::new(),
             magnitudes: Vec::new(),
             solution: Vec::new(),
+            work: 0,
         }
     }
 }
@@ -134,6 +137,7 @@ impl<T: Scalar> Solver<T> {
     fn take(&mut self, gram: Gram<'_, T>, k: usize) -> bool {
         let column = gram.column(k);
         let independent = self.factor.append(self.support.iter().map(|j| column[*j as usize]).chain([column[k]]));
+        self.work += (self.support.len() * (self.support.len() + 1) / 2) as u64;
         if independent {
             self.support.push(k as u32);
         }
@@ -144,6 +148,19 @@ impl<T: Scalar> Solver<T> {
     #[inline(always)]
     fn refresh(&mut self, gram: Gram<'_, T>, products: &[T]) {
         scalar::combine(&mut self.residual, products, gram, &self.support, &self.values);
+        self.work += (products.len() * self.support.len()) as u64;
+    }
+
+    /// x ← (L Lᵀ)⁻¹ x for the solution asked for.
+    #[inline(always)]
+    fn solve(&mut self) {
+        self.factor.solve(&mut self.solution);
+        self.work += (self.solution.len() * self.solution.len()) as u64;
+    }
+
+    /// Multiply-adds that non-negative codes have taken since the solver was made.
+    pub fn work(&self) -> u64 {
+        self.work
     }
 
     /// Atoms and codes of the sample that was coded last, in the order in which they were taken.

@@ -82,7 +82,7 @@ fn exchange<T: Scalar>(gram: Gram<'_, T>, k: usize, solver: &mut Solver<T>) -> T
     let column = gram.column(k);
     solver.solution.clear();
     solver.solution.extend(solver.support.iter().map(|j| column[*j as usize]));
-    solver.factor.solve(&mut solver.solution);
+    solver.solve();
     let mut end: Option<(T, usize)> = None;
     for (i, (&value, &weight)) in solver.values.iter().zip(&solver.solution).enumerate() {
         if weight > T::ZERO && end.is_none_or(|(length, _)| value / weight < length) {
@@ -106,7 +106,7 @@ fn descend<T: Scalar>(gram: Gram<'_, T>, products: &[T], penalty: T, solver: &mu
     loop {
         solver.solution.clear();
         solver.solution.extend(solver.support.iter().map(|k| products[*k as usize] - penalty));
-        solver.factor.solve(&mut solver.solution);
+        solver.solve();
         let entering = first && solver.values.last().is_some_and(|v| *v == T::ZERO);
         if entering && solver.solution.last().is_some_and(|s| *s <= T::ZERO) {
             solver.support.pop();

@@ -406,3 +406,6 @@ pub(super) fn best_neuron(problem: &ApproximateLoss, E: MatRef<'_, f64>) -> Resu
     }
     Ok(Candidates { best, tried })
 }
+
+#[cfg(test)]
+mod tests;

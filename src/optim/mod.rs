@@ -36,6 +36,10 @@ pub mod end_point;
 mod feature;
 pub mod global;
 pub mod gradient_descent;
+#[cfg(test)]
+mod gradient_tests;
+#[cfg(test)]
+mod multiplier_tests;
 pub mod nesterov;
 pub mod price;
 pub mod quasi_newton;

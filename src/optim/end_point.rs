@@ -176,3 +176,107 @@ fn least_curvature(problem: &ApproximateLoss, at: &Weights) -> Result<Option<f64
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     Ok((largest > 0.0).then(|| least / largest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optim::start;
+    use faer::Par;
+
+    /// Columns p_d and r_d from lists, masses of 1.
+    fn problem(P: &[&[f64]], R: &[&[f64]]) -> ApproximateLoss {
+        let of = |columns: &[&[f64]]| Mat::from_fn(columns[0].len(), columns.len(), |k, d| columns[d][k]);
+        ApproximateLoss::new(of(P), of(R), vec![1.0; P.len()], 0.0).unwrap().with_par(Par::Seq)
+    }
+
+    fn weights(W: &[&[f64]], V: &[&[f64]]) -> Weights {
+        Weights {
+            V: Mat::from_fn(V[0].len(), V.len(), |k, i| V[i][k]),
+            W: Mat::from_fn(W.len(), W[0].len(), |i, k| W[i][k]),
+        }
+    }
+
+    fn pair() -> ApproximateLoss {
+        problem(&[&[1.0, 0.0], &[0.0, 1.0]], &[&[1.0, 0.0], &[0.0, 1.0]])
+    }
+
+    #[test]
+    fn a_point_without_loss_is_told_from_a_minimum_with_one() {
+        let both = classify(&pair(), &weights(&[&[1.0, -1.0], &[-1.0, 1.0]], &[&[1.0, 0.0], &[0.0, 1.0]])).unwrap();
+        assert_eq!((both.class, both.loss, both.dead, both.uncovered), (Class::NoLoss, 0.0, 0, 0));
+        // The other feature is lost, and no small step wins it back.
+        let one = classify(&pair(), &weights(&[&[1.0, -1.0]], &[&[1.0, 0.0]])).unwrap();
+        assert_eq!((one.class, one.loss, one.polysemantic, one.uncovered), (Class::LocalMinimum, 1.0, 0, 1));
+        assert!(one.curvature.is_some_and(|least| least.abs() < 1e-12), "the scale of the neuron is free");
+    }
+
+    #[test]
+    fn a_saddle_has_a_direction_of_negative_curvature() {
+        // One neuron on two features at an obtuse angle: the row that fires on both equally belongs to the lower eigenvalue, 2/5.
+        let columns: [&[f64]; 2] = [&[1.0, 0.0], &[-0.6, 0.8]];
+        let problem = problem(&columns, &columns);
+        let at = weights(&[&[1.0, 2.0]], &[&[0.2, 0.4]]);
+        let end = classify(&problem, &at).unwrap();
+        assert_eq!((end.class, end.polysemantic), (Class::StrictSaddle, 1));
+        let Softest { least, largest, direction } = softest(&problem, &at).unwrap().unwrap();
+        assert!((end.curvature.unwrap() - least / largest).abs() < 1e-12 && least < 0.0);
+        let moved = |t: f64| problem.value(&at.plus(t, &direction)).unwrap();
+        assert!(moved(1e-3).max(moved(-1e-3)) < end.loss);
+    }
+
+    #[test]
+    fn without_a_hessian_the_second_order_is_unknown() {
+        let (mut at, count) = (Weights::zeros(&pair(), 101), 101);
+        (at.W[(0, 0)], at.W[(0, 1)], at.V[(0, 0)]) = (1.0, -1.0, 1.0);
+        let end = classify(&pair(), &at).unwrap();
+        assert_eq!((end.class, end.curvature, end.dead), (Class::Stationary, None, count - 1));
+    }
+
+    #[test]
+    fn dead_neurons_fire_on_nothing_or_have_no_column() {
+        let W: [&[f64]; 4] = [&[1.0, -1.0], &[-1.0, -1.0], &[1.0, 1.0], &[1.0, 2.0]];
+        let V: [&[f64]; 4] = [&[1.0, 0.0], &[1.0, 1.0], &[0.0, 0.0], &[0.1, 0.0]];
+        let end = classify(&pair(), &weights(&W, &V)).unwrap();
+        assert_eq!((end.dead, end.polysemantic, end.uncovered), (2, 2, 0));
+        let none = classify(&pair(), &weights(&W[1..2], &V[1..2])).unwrap();
+        assert_eq!((none.dead, none.polysemantic, none.uncovered), (1, 0, 2));
+    }
+
+    #[test]
+    fn an_inequality_that_holds_the_encoder_back_makes_a_boundary_optimum() {
+        // Codes (1, ½) would be best, but then the third feature would fire: (¾, ¾) is the nearest that keeps w_0 − w_1 ≤ 0.
+        let problem = problem(&[&[1.0, 0.0], &[0.0, 1.0], &[1.0, -1.0]], &[&[1.0], &[0.5], &[-1.0]]);
+        let at = weights(&[&[0.75, 0.75]], &[&[1.0]]);
+        let end = classify(&problem, &at).unwrap();
+        assert_eq!((end.class, end.polysemantic, end.uncovered), (Class::BoundaryOptimum, 1, 1));
+        assert!(end.gradient > 0.5 && end.residuals.largest() <= 1e-15, "{end:?}");
+        // Inside the cell the same point would be none.
+        let inside = classify(&problem, &weights(&[&[0.7, 0.8]], &[&[1.0]])).unwrap();
+        assert_eq!(inside.class, Class::Unfinished);
+    }
+
+    #[test]
+    fn a_limit_on_the_boundary_has_the_pattern_that_is_read_there() {
+        // Targets 1 and −1: a neuron that fires on both keeps the first one alone, with a code of 0 for the other.
+        let problem = problem(&[&[1.0, 0.0], &[0.0, 1.0]], &[&[1.0], &[-1.0]]);
+        let at = weights(&[&[1.0, 0.0]], &[&[1.0]]);
+        let searched = Cell { on: vec![vec![0, 1]] };
+        let held = problem.w_step(&searched, &at, 0.0).unwrap();
+        assert!(held.decrease <= 0.0 && held.multipliers.iter().any(|(i, d, _)| (*i, *d) == (0, 1)), "{held:?}");
+        let end = classify(&problem, &at).unwrap();
+        assert_eq!((end.class, end.polysemantic, end.uncovered, end.loss), (Class::LocalMinimum, 0, 1, 1.0));
+    }
+
+    #[test]
+    fn small_residuals_with_a_gradient_make_a_partial_optimum_and_large_ones_an_unfinished_end() {
+        // A feature of length 1000: a row that is off by 1e-8 of itself has a gradient of 2e-5 and gains only 1e-16.
+        let problem = problem(&[&[1000.0, 0.0], &[0.0, 1.0]], &[&[1.0, 0.0], &[0.0, 1.0]]);
+        let at = |off: f64| weights(&[&[1e-3 * (1.0 + off), -1e-3]], &[&[1.0, 0.0]]);
+        let near = classify(&problem, &at(1e-8)).unwrap();
+        assert_eq!(near.class, Class::PartialOptimum, "{near:?}");
+        assert!(near.gradient > 1e-5 && near.residuals.largest() > 0.0);
+        assert_eq!(classify(&problem, &at(1e-2)).unwrap().class, Class::Unfinished);
+        assert_eq!(classify(&problem, &at(0.0)).unwrap().class, Class::LocalMinimum);
+        assert_eq!(classify(&pair(), &start::random(&pair(), 2, 1)).unwrap().class, Class::Unfinished);
+    }
+}

@@ -191,19 +191,28 @@ fn in_closed_cell(
     Ok(best.map_or(found, |best| best.value.min(found)))
 }
 
-/// The pattern in which the search from one start ends, its lists sorted. A code below 1e-6 of its neuron's largest is taken for a face, and a
-/// neuron whose column is 0 for dead.
+/// Residuals at which a search ends, over the loss. A code that vanishes in the limit is then about 1e-7 of the others, the root of it.
+const ENDED: f64 = 1e-14;
+/// A code below this times its neuron's largest is taken for a face.
+const FACE: f64 = 1e-5;
+
+/// The seed of the k-th start.
+fn seed_of(options: Options, k: u64) -> u64 {
+    options.seed.wrapping_mul(1_000_003).wrapping_add(k)
+}
+
+/// The pattern in which the search from one start ends, its lists sorted. A code below [`FACE`] is taken for a face, and a neuron whose column is 0
+/// for dead.
 fn end_of(loss: &ApproximateLoss, latents: usize, options: Options, k: u64) -> Result<Vec<Vec<usize>>, GlobalError> {
-    let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(k);
-    let begin = start::random(loss, latents, seed);
-    let mut search = AlternatingSearch::new(loss, Variant::Piecewise, 1e-8);
+    let begin = start::random(loss, latents, seed_of(options, k));
+    let mut search = AlternatingSearch::new(loss, Variant::Piecewise, ENDED);
     let budget = Budget { steps: options.sweeps, gradients: f64::INFINITY };
     let end = run(loss, &mut search, &begin, budget, &mut Unobserved)?.state.at;
     let Z = loss.codes(end.W.as_ref())?;
     let list = |i: usize| {
         let largest = (0..loss.n()).map(|d| Z[(i, d)]).fold(0.0, f64::max);
         let silent = end.V.col(i).iter().all(|v| *v == 0.0);
-        (0..loss.n()).filter(|&d| !silent && Z[(i, d)] > 1e-6 * largest && Z[(i, d)] > 0.0).collect::<Vec<usize>>()
+        (0..loss.n()).filter(|&d| !silent && Z[(i, d)] > FACE * largest && Z[(i, d)] > 0.0).collect::<Vec<usize>>()
     };
     let mut lists: Vec<Vec<usize>> = (0..latents).map(list).collect();
     lists.sort();
@@ -308,9 +317,32 @@ mod tests {
         }
         assert_eq!((all.len(), found.global.upper.to_string()), (4, "1".to_owned()));
         assert!(found.global.gap <= 1e-6);
-        let ended: usize = found.entries.iter().map(|entry| entry.basin).sum();
-        assert_eq!(ended + found.elsewhere(), 20);
         assert!(found.entries.iter().filter(|e| found.is_global(e)).count() == 2);
+    }
+
+    #[test]
+    fn a_basin_counts_the_starts_that_end_in_a_pattern() {
+        // A code keeps its sign, since the features are orthogonal. A row that fires on both turns to the heavier one by a factor of 2 each sweep.
+        let problem = Problem::from_json(PAIR).unwrap();
+        let loss = upper::sequential(&problem).unwrap();
+        let options = Options { starts: 40, seed: 3, ..Options::default() };
+        let mut expected = BTreeMap::new();
+        for k in 0..40 {
+            let W = start::random(&loss, 1, seed_of(options, k)).W;
+            let end = match (W[(0, 0)] > 0.0, W[(0, 1)] > 0.0) {
+                (_, true) => "[[1]]",
+                (true, false) => "[[0]]",
+                (false, false) => "[[]]",
+            };
+            *expected.entry(end.to_owned()).or_insert(0) += 1;
+        }
+        assert!(expected.len() == 3 && expected.values().all(|count| *count >= 4), "{expected:?}");
+        let found = atlas(&problem, 1, options, |_, _, _| {}).unwrap();
+        for entry in &found.entries {
+            let pattern = entry.pattern.to_string();
+            assert_eq!(entry.basin, expected.remove(&pattern).unwrap_or(0), "{pattern}");
+        }
+        assert_eq!(found.elsewhere(), 0);
     }
 
     #[test]

@@ -348,6 +348,36 @@ fn restarts_say_when_their_best_search_was_given_up_before_its_end() {
 }
 
 #[test]
+fn the_text_of_every_optimizer_says_what_it_requires_and_where_it_comes_from() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/optim");
+    let text = |name: &str| {
+        let mut places = [format!("{name}.rs"), format!("{name}/mod.rs")].into_iter().map(|path| folder.join(path));
+        std::fs::read_to_string(places.find(|path| path.exists()).unwrap()).unwrap()
+    };
+    // The modules that the table of a text names.
+    let listed = |text: &str| -> Vec<String> {
+        let rows = text.lines().take_while(|line| line.starts_with("//!")).filter(|line| line.starts_with("//! | "));
+        rows.filter_map(|row| Some(row.rsplit_once("[`")?.1.split_once('`')?.0.to_owned())).collect()
+    };
+    let own = std::fs::read_to_string(folder.join("mod.rs")).unwrap();
+    let mut names: Vec<String> = listed(&own).into_iter().filter(|name| name != "dictionary").collect();
+    assert!(names.len() >= 7, "{names:?}");
+    let learners = listed(&text("dictionary"));
+    assert!(learners.len() >= 3, "{learners:?}");
+    names.extend(learners.into_iter().map(|name| format!("dictionary/{name}")));
+    names.extend(["samples", "samples/online", "global/gop", "global/partition", "global/patterns"].map(String::from));
+    for name in names {
+        let text = text(&name);
+        for heading in ["Requirements", "References"] {
+            let begun = text.lines().skip_while(|line| line.trim_end() != format!("//! # {heading}"));
+            let said = begun.skip(1).take_while(|line| line.starts_with("//!") && !line.starts_with("//! #"));
+            let words: usize = said.map(|line| line.split_whitespace().count() - 1).sum();
+            assert!(words >= 3, "{name}: no {heading}");
+        }
+    }
+}
+
+#[test]
 fn anchors_hold_their_neurons_first_and_leave_them_then() {
     let problem = autoencoder(6, 6, 2);
     let at = start::random(&problem, 4, 2);

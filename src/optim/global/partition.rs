@@ -11,6 +11,15 @@
 //! the largest one on a face. Independent features make the cone the orthant, whatever the threshold; dependent ones have the cone of
 //! [`super::rays`]. [`super::rayleigh`] maximises over either, with the proof that it states. The values belong to the closure of the
 //! cell: where an entry of a is 0, the point with this loss has a smaller pattern, and for c > 0 it may only be approached.
+//!
+//! # Requirements
+//! A threshold activation, and blocks without a common feature. A block has at most [`MAX`] features, or a cone of at most as many rays where
+//! features are dependent; a larger one is answered only if its top eigenvector is positive and features are independent. If features are dependent,
+//! some row fires on exactly the block.
+//!
+//! # References
+//! The paper's Thm 3.7. Eckart, Young 1936, *The approximation of one matrix by another of lower rank*, for a block without the sign of codes.
+//! Gander, Golub, von Matt 1989, *A constrained eigenvalue problem*, for extreme values of a quotient under linear constraints.
 
 use super::GlobalError;
 use super::rayleigh::{MAX, Maximum, Proof, Small, on_orthant, on_rays};

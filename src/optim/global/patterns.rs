@@ -18,6 +18,14 @@
 //! The upper value is the exact loss of the best point of [`super::upper`]; the target of the tree lies just below it. If a cell cannot be
 //! closed, because its bound is not tight or a better point exists than was found, the target is lowered to what that cell allows, and the
 //! gap that is left is stated.
+//!
+//! # Requirements
+//! A threshold activation, and few features and neurons: the patterns up to the order of the neurons must not exceed [`Options::patterns`], and the
+//! tree has at most [`Options::nodes`] nodes.
+//!
+//! # References
+//! Land, Doig 1960, *An automatic method of solving discrete programming problems*, for branch-and-bound. Farkas 1902 for the proof that no row
+//! fires so. Eckart, Young 1936, *The approximation of one matrix by another of lower rank*.
 
 use super::GlobalError;
 use super::kernel::{Cones, KernelGroup, Known, Proof};

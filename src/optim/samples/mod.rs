@@ -31,6 +31,9 @@
 //!
 //! Numbers are f32, scalars sums in f64 in a fixed order: the same bits at any number of threads.
 //!
+//! # Requirements
+//! TopK, TopKRelu or ReLU as activation, a model of W and V alone, and all samples in memory, with fewer than 2^32 codes that are not 0.
+//!
 //! # References
 //! * Gorski, Pfeuffer, Klamroth 2007, *Biconvex sets and optimization with biconvex functions*, Alg. 4.1.
 //! * Attouch, Bolte, Redont, Soubeyran 2010, *Proximal alternating minimization and projection methods for nonconvex problems*, doi:10.1287/moor.1100.0449.

@@ -5,6 +5,9 @@
 //! e = 0, 1, .. both weights are multiplied by (1 + e)^`decay`, so that steps shrink and the iterate settles; a constant weight (0) leaves it in a ball whose
 //! size is the batch's noise. The loss may rise; nothing is searched along a line. A latent that no sample of a batch uses stays as it was.
 //!
+//! # Requirements
+//! Those of [`super`]. ρ and λ must hold the iterate back, since a batch of fewer samples than n_q or n_p determines neither step.
+//!
 //! # References
 //! * Bertsekas 2011, *Incremental proximal methods for large scale convex optimization*, doi:10.1007/s10107-011-0472-0.
 

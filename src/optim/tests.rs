@@ -219,6 +219,12 @@ fn every_optimizer_descends_and_ends_where_it_says() {
             let mut trace = Trace::default();
             let outcome = run(&problem, optimizer.as_mut(), &at, budget, &mut trace).unwrap();
             let end = classify(&problem, &outcome.state.at).unwrap();
+            assert!(
+                end.loss <= 0.95 * trace.points[0].3,
+                "{name}, seed {seed}: {} from {}",
+                end.loss,
+                trace.points[0].3
+            );
             assert!(end.loss == problem.value(&outcome.state.at).unwrap(), "{name}, seed {seed}");
             if let Termination::PartialOptimum { r_w, .. } = outcome.termination
                 && ["acs", "acs-extrapolated", "acs-accelerated"].contains(&name.as_str())

@@ -5,12 +5,18 @@ use super::trainings::mean_curve;
 use crate::claims::printed::{Printed, decimal};
 use crate::claims::published::{self, Measurement};
 use crate::exact::rational::to_f64;
-use crate::results::compare::Scored;
-use crate::results::record::Recovered;
+use crate::results::compare::{Measure, Scored};
+use crate::results::orderings::Contrast;
+use crate::results::record::{Recovered, Side};
 use crate::results::{Comparison, PublishedRow, RunRecord};
-use crate::stats::{Axis, Figure, Layer, MeanInterval, Panel, Width};
+use crate::stats::{Axis, Figure, Layer, MeanInterval, Panel, Table, Width};
 use crate::train::trace::Point;
 use std::collections::BTreeSet;
+
+/// Height of the row of a method in points.
+const ROW: f64 = 26.0;
+/// How far the places of scores in a row are apart, in rows: further than markers are large.
+const APART: f64 = 0.22;
 
 /// The tables that are about the bench.
 pub const TABLES: [u32; 5] = [1, 4, 5, 6, 7];
@@ -88,12 +94,27 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
             devices.join("; ")
         )],
         figures,
-        tables: vec![
-            comparison.recovery_table(table, &name("recovery")),
-            comparison.product_table(table, &name("products")),
-            comparison.orderings_table(table, &name("orderings")),
-        ],
+        tables: tables(comparison, table, &name),
     }
+}
+
+/// The published numbers beside ours, how ours were trained, and which orderings reproduce: counted, and by name.
+fn tables(comparison: &Comparison<'_>, table: u32, name: &dyn Fn(&str) -> String) -> Vec<Table> {
+    let of = |measure| match measure {
+        Measure::Recovery => "recovery",
+        Measure::Mip => "products",
+    };
+    let mut tables: Vec<Table> =
+        Measure::ALL.iter().map(|measure| comparison.score_table(table, *measure, &name(of(*measure)))).collect();
+    tables.push(comparison.training_table(table, &name("sparsity")));
+    tables.push(comparison.orderings_table(table, &name("orderings")));
+    for contrast in Contrast::ALL {
+        for measure in Measure::ALL {
+            let name = name(&format!("orderings-{}-{}", contrast.word(), of(measure)));
+            tables.extend(comparison.pairs_table(table, contrast, measure, &name));
+        }
+    }
+    tables
 }
 
 /// Runs of tables that vary nothing, and their methods in order.
@@ -152,37 +173,52 @@ fn training_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
     )
 }
 
-/// Recovery of the encoder against that of the decoder, one marker for each method.
+/// Recovery of both sides of each method, which has a row of its own and in it a place for every score, so that no marker covers another.
 fn sides_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
-    let panel = |title: &str, anchored: bool| {
+    let panel = |title: &str, anchored: bool, scores: &[Scored]| {
         let (runs, methods) = unvaried(records, anchored);
-        let axes = (Axis::linear("M_GT, decoder").range(-0.05, 1.05), Axis::linear("M_GT, encoder").range(-0.05, 1.05));
-        let same = Layer::Reference { label: "both sides alike".into(), points: vec![(0.0, 0.0), (1.0, 1.0)] };
-        methods.iter().fold(Panel::new(title, axes.0, axes.1).layer(same), |panel, method| {
-            let own: Vec<&&RunRecord> = runs.iter().filter(|record| record.published.method == *method).collect();
-            let mean = |side: Scored| MeanInterval::of(&own.iter().map(|r| side.recovery(r)).collect::<Vec<_>>());
-            let (Some(decoder), Some(encoder)) = (mean(Scored::Decoder), mean(Scored::Encoder)) else { return panel };
-            // With one run there is no interval.
-            let half = if encoder.half.is_finite() { encoder.half } else { 0.0 };
-            panel.layer(Layer::Points {
-                label: (*method).to_owned(),
-                points: vec![(decoder.mean, encoder.mean)],
-                intervals: vec![((encoder.mean - half).max(0.0), (encoder.mean + half).min(1.0))],
-            })
+        let height = |k: usize| (methods.len() - 1 - k) as f64;
+        let ticks = methods.iter().enumerate().map(|(k, method)| (height(k), (*method).to_owned()));
+        let axes = (
+            Axis::linear("recovered share M_GT").range(-0.04, 1.04),
+            Axis::linear("").range(-0.5, methods.len() as f64 - 0.5).ticks(ticks),
+        );
+        let panel = Panel::new(title, axes.0, axes.1).frame_height(methods.len() as f64 * ROW);
+        scores.iter().enumerate().fold(panel, |panel, (place, scored)| {
+            let above = APART * ((scores.len() - 1) as f64 / 2.0 - place as f64);
+            let mut points = Vec::new();
+            let mut intervals = Vec::new();
+            for (k, method) in methods.iter().enumerate() {
+                let own = runs.iter().filter(|record| record.published.method == *method);
+                let own: Vec<f64> = own.filter_map(|record| scored.score(record, Measure::Recovery)).collect();
+                let Some(mean) = MeanInterval::of(&own) else { continue };
+                let y = height(k) + above;
+                points.push((mean.mean, y));
+                // With one run there is no interval.
+                if mean.half.is_finite() {
+                    intervals.extend([(mean.low().max(0.0), y), (mean.high().min(1.0), y), (f64::NAN, f64::NAN)]);
+                }
+            }
+            let (label, has_intervals) = (scored.word().to_owned(), !intervals.is_empty());
+            let line = Layer::Line { label: label.clone(), points: intervals };
+            let panel = if has_intervals { panel.layer(line) } else { panel };
+            panel.layer(Layer::Points { label, points, intervals: Vec::new() })
         })
     };
     let (plain, _) = unvaried(records, false);
     let (anchored, _) = unvaried(records, true);
+    let all = [Scored::Decoder, Scored::Encoder];
+    let with_free = [Scored::Decoder, Scored::DecoderFree, Scored::Encoder, Scored::EncoderFree];
     (!plain.is_empty() && !anchored.is_empty()).then(|| {
         Figure::new(name, "experiments", Width::Page)
             .title("Recovery of the encoder against that of the decoder")
             .caption(&format!(
-                "Shares of features recovered at τ = 0.9, latents scaled to norm 1: means over seeds, with 95 % intervals of the encoder's, cut at 0 and \
-                 1. (a) Without anchors. (b) With feature anchoring, anchored features counted. {}",
+                "Shares of features recovered at τ = 0.9, latents scaled to norm 1: means over seeds, with 95 % intervals (Student's t) where there is more \
+                 than one, cut at 0 and 1. (a) Without anchors. (b) With feature anchoring: of all features, and of those that are not anchored. {}",
                 made_of(&plain)
             ))
-            .panel(panel("without anchors", false))
-            .panel(panel("with anchors", true))
+            .panel(panel("without anchors", false, &all))
+            .panel(panel("with anchors", true, &with_free))
     })
 }
 
@@ -192,31 +228,37 @@ fn recovery_figure(records: &[&RunRecord], name: &str, anchored: bool) -> Option
     if methods.is_empty() {
         return None;
     }
-    let curve = |method: &str, side: fn(&RunRecord) -> &Recovered| -> Vec<(f64, f64)> {
-        let of: Vec<&Recovered> =
-            plain.iter().filter(|record| record.published.method == method).map(|record| side(record)).collect();
-        let steps = of.first().map_or(0, |recovered| recovered.curve.len());
-        let mean =
-            |k: usize| MeanInterval::of(&of.iter().map(|r| r.curve[k]).collect::<Vec<_>>()).map_or(0.0, |m| m.mean);
-        (0..steps).map(|k| (k as f64 / (steps - 1) as f64, mean(k))).collect()
+    let curve = |method: &str, of: &dyn Fn(&'_ RunRecord) -> Option<&'_ Recovered>| -> Vec<(f64, f64)> {
+        let own = plain.iter().filter(|record| record.published.method == method);
+        let curves = own.filter_map(|record| of(record)).map(|recovered| {
+            let steps = (recovered.curve.len() - 1).max(1) as f64;
+            recovered.curve.iter().enumerate().map(|(k, share)| (k as f64 / steps, *share)).collect()
+        });
+        mean_curve(&curves.collect::<Vec<_>>())
     };
-    let panel = |title: &str, side: fn(&RunRecord) -> &Recovered| {
+    let panel = |title: &str, of: &dyn Fn(&'_ RunRecord) -> Option<&'_ Recovered>| {
         let axes = (Axis::linear("τ").range(0.0, 1.0), Axis::linear("recovered share M_GT").range(0.0, 1.0));
         methods.iter().fold(Panel::new(title, axes.0, axes.1), |panel, method| {
-            panel.layer(Layer::Line { label: (*method).to_owned(), points: curve(method, side) })
+            panel.layer(Layer::Line { label: (*method).to_owned(), points: curve(method, of) })
         })
     };
-    Some(
-        Figure::new(name, "experiments", Width::Page)
-            .title(if anchored { "Recovery over τ, with anchors" } else { "Recovery over τ" })
-            .caption(&format!(
-                "Means over seeds, {}. (a) Decoder columns. (b) Encoder rows. Both scaled to norm 1. {}",
-                if anchored { "with feature anchoring, anchored features counted" } else { "without anchors" },
-                made_of(&plain)
-            ))
-            .panel(panel("decoder", |record| &record.decoder.normalised))
-            .panel(panel("encoder", |record| &record.encoder.normalised)),
-    )
+    let sides: [(&str, fn(&RunRecord) -> &Side); 2] =
+        [("decoder", |record| &record.decoder), ("encoder", |record| &record.encoder)];
+    let mut figure = Figure::new(name, "experiments", Width::Page)
+        .title(if anchored { "Recovery over τ, with anchors" } else { "Recovery over τ" })
+        .caption(&format!(
+            "Means over seeds, {}. (a) Decoder columns. (b) Encoder rows. {}Both scaled to norm 1. {}",
+            if anchored { "with feature anchoring, anchored features counted" } else { "without anchors" },
+            if anchored { "(c), (d) The same without the features and latents that are anchored. " } else { "" },
+            made_of(&plain)
+        ));
+    for (title, side) in sides {
+        figure = figure.panel(panel(title, &|record| Some(&side(record).normalised)));
+    }
+    for (title, side) in sides.into_iter().filter(|_| anchored) {
+        figure = figure.panel(panel(&format!("{title}, not anchored"), &|record| side(record).free.as_ref()));
+    }
+    Some(figure)
 }
 
 #[cfg(test)]
@@ -235,5 +277,75 @@ mod tests {
     #[test]
     fn there_is_nothing_to_show_without_records() {
         assert!(exhibits(&[], "small", false).is_empty());
+    }
+
+    /// Stored results of one size.
+    fn stored(size: &str) -> Vec<RunRecord> {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("reports/results/{size}.jsonl"));
+        RunRecord::parse(&std::fs::read_to_string(file).unwrap(), size).unwrap()
+    }
+
+    #[test]
+    fn runs_say_whether_they_are_stored_or_made_now_and_over_how_many_seeds_they_go() {
+        let records = stored("small");
+        let of = |now| exhibits(&records, "small", now);
+        let table = |exhibits: &[Exhibit], number: usize| exhibits[number].paragraphs.concat();
+        let (stored, made) = (of(false), of(true));
+        assert_eq!(stored.len(), TABLES.len());
+        let commit = short(records[0].origin.commit.as_ref().unwrap());
+        assert!(
+            table(&stored, 0).contains(&format!("stored results of sdlab {} at {commit}.", records[0].origin.version))
+        );
+        assert!(table(&made, 0).contains("trained for this report") && !table(&made, 0).contains("stored"));
+        for exhibit in &stored {
+            let number = exhibit.title.split([' ', ',']).nth(1).unwrap().parse::<u32>().unwrap();
+            let own = records.iter().filter(|record| record.published.table == number);
+            let seeds = own.map(|record| record.seed).collect::<BTreeSet<_>>().len();
+            assert!(
+                exhibit.paragraphs[0].contains(&format!(" runs with {seeds} seeds at ")),
+                "{}",
+                exhibit.paragraphs[0]
+            );
+            assert!(
+                exhibit.tables[0].caption.contains(&format!("means over {seeds} seeds")),
+                "{}",
+                exhibit.tables[0].caption
+            );
+        }
+    }
+
+    #[test]
+    fn no_marker_of_the_sides_covers_another() {
+        for size in ["small", "full"] {
+            let records = stored(size);
+            let ours: Vec<&RunRecord> = records.iter().filter(|record| record.published.table == 1).collect();
+            let figure = sides_figure(&ours, "sides").unwrap();
+            for (panel, scores) in figure.panels.iter().zip([2, 4]) {
+                let points = panel.layers.iter().filter_map(|layer| match layer {
+                    Layer::Points { points, .. } => Some(points),
+                    _ => None,
+                });
+                let mut rows: Vec<f64> = points.flatten().map(|(_, y)| *y).collect();
+                rows.sort_by(f64::total_cmp);
+                assert_eq!(rows.len(), 7 * scores);
+                // The largest marker is less than 5.5 points high.
+                assert!(rows.windows(2).all(|pair| (pair[1] - pair[0]) * ROW > 5.5), "{rows:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_anchored_has_curves_of_its_own() {
+        let records = stored("full");
+        let ours: Vec<&RunRecord> = records.iter().collect();
+        let figure = recovery_figure(&ours, "curves", true).unwrap();
+        assert_eq!(figure.panels.len(), 4);
+        let last = |panel: usize| match &figure.panels[panel].layers[0] {
+            Layer::Line { label, points } => (label.clone(), points[18]),
+            layer => panic!("{layer:?}"),
+        };
+        let own = ours.iter().find(|record| record.published.anchored && record.published.method == last(0).0).unwrap();
+        assert_eq!(last(1).1, (0.9, own.encoder.normalised.at(18)));
+        assert_eq!(last(3).1, (0.9, own.encoder.free.as_ref().unwrap().at(18)));
     }
 }

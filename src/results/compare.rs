@@ -1,7 +1,7 @@
-//! Means over seeds beside the published rows, and which orderings of the paper reproduce.
+//! Means over seeds beside the published rows.
 
-use super::record::{RunRecord, Side};
-use crate::stats::{Cell, Kind, MeanInterval, Table, Tone};
+use super::record::{RunRecord, Side, six};
+use crate::stats::{Cell, Kind, MeanInterval, Table};
 use std::collections::BTreeMap;
 
 /// A row of a published table, in numbers.
@@ -32,88 +32,124 @@ pub enum Measure {
     Mip,
 }
 
-/// Which side of a model is scored; the paper scores the encoder by its formula, but does not say how rows are scaled.
+/// Which score of a model; the paper scores the encoder by its formula, but does not say how rows are scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scored {
     /// Columns of W_D, normalised.
     Decoder,
+    /// The same over the features and latents that are not anchored.
+    DecoderFree,
+    /// Columns of W_D as they are.
+    DecoderRaw,
     /// Rows of W_E, normalised.
     Encoder,
+    /// The same over the features and latents that are not anchored.
+    EncoderFree,
     /// Rows of W_E as they are: the formula as printed.
     EncoderRaw,
-}
-
-/// How two rows differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Contrast {
-    /// The same method with and without anchors.
-    Anchoring,
-    /// Two methods at the same parameter, both without anchors.
-    Method,
-    /// The same method at neighbouring parameters.
-    Setting,
-}
-
-/// What our runs say about an ordering of the paper.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reproduction {
-    /// The 95 % interval of the difference lies on the published side of 0.
-    Reproduced,
-    /// It lies on the other side.
-    Reversed,
-    /// It contains 0, or there are fewer than two common seeds.
-    Open,
 }
 
 /// Records of one size beside the published rows.
 #[derive(Debug, Clone)]
 pub struct Comparison<'a> {
-    published: &'a [PublishedRow],
+    pub(super) published: &'a [PublishedRow],
     /// By row and seed.
-    runs: Vec<BTreeMap<u64, &'a RunRecord>>,
+    pub(super) runs: Vec<BTreeMap<u64, &'a RunRecord>>,
 }
 
-/// What stands in a table of ours.
-const OURS: &str =
-    "As published, followed by ours: means over runs with different seeds ± half a 95 % interval (Student's t).";
 /// τ = 0.9 in the curves of records.
 const USUAL: usize = 18;
 
+impl Measure {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Recovery, Self::Mip];
+
+    /// As the paper calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Recovery => "M_GT",
+            Self::Mip => "MIP",
+        }
+    }
+
+    /// What it is, for captions.
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Recovery => "M_GT in percent, at τ = 0.9",
+            Self::Mip => "MIP, the mean of the maximum inner products",
+        }
+    }
+
+    /// A mean with half its interval, if there is one; M_GT in percent.
+    pub(super) fn shown(self, mean: f64, half: f64, sign: bool) -> String {
+        let number = |x: f64| match self {
+            Self::Recovery => format!("{:.1}", 100.0 * x),
+            Self::Mip => format!("{x:.3}"),
+        };
+        let size = number(mean.abs());
+        let sign = if mean < 0.0 && size.bytes().any(|b| (b'1'..=b'9').contains(&b)) {
+            "−"
+        } else if sign {
+            "+"
+        } else {
+            ""
+        };
+        if half.is_finite() { format!("{sign}{size} ± {}", number(half)) } else { format!("{sign}{size}") }
+    }
+
+    /// A printed number, with the digits that are printed.
+    pub(super) fn printed(self, value: f64) -> String {
+        let text = match self {
+            Self::Recovery => format!("{:.2}", 100.0 * value),
+            Self::Mip => format!("{value:.3}"),
+        };
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+}
+
 impl Scored {
-    /// All sides.
-    pub const ALL: [Self; 3] = [Self::Decoder, Self::Encoder, Self::EncoderRaw];
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Decoder, Self::DecoderFree, Self::DecoderRaw, Self::Encoder, Self::EncoderFree, Self::EncoderRaw];
 
     /// In words.
     pub fn word(self) -> &'static str {
         match self {
             Self::Decoder => "decoder",
+            Self::DecoderFree => "decoder, not anchored",
+            Self::DecoderRaw => "decoder, raw",
             Self::Encoder => "encoder",
+            Self::EncoderFree => "encoder, not anchored",
             Self::EncoderRaw => "encoder, raw",
         }
     }
 
-    /// M_GT at τ = 0.9 of a run.
-    pub fn recovery(self, record: &RunRecord) -> f64 {
-        self.number(record, Measure::Recovery)
+    /// True if what is anchored does not count.
+    pub fn is_free(self) -> bool {
+        matches!(self, Self::DecoderFree | Self::EncoderFree)
     }
 
-    /// MIP of a run.
-    pub fn mip(self, record: &RunRecord) -> f64 {
-        self.number(record, Measure::Mip)
-    }
-
-    fn number(self, record: &RunRecord, measure: Measure) -> f64 {
-        let side: &Side = if self == Self::Decoder { &record.decoder } else { &record.encoder };
-        let recovered = if self == Self::EncoderRaw { &side.raw } else { &side.normalised };
-        match measure {
+    /// Of a run. Without anchors everything is free of them; with anchors there is nothing where the record does not hold it.
+    pub fn score(self, record: &RunRecord, measure: Measure) -> Option<f64> {
+        let side: &Side = match self {
+            Self::Decoder | Self::DecoderFree | Self::DecoderRaw => &record.decoder,
+            Self::Encoder | Self::EncoderFree | Self::EncoderRaw => &record.encoder,
+        };
+        let recovered = match self {
+            Self::DecoderRaw | Self::EncoderRaw => &side.raw,
+            Self::DecoderFree | Self::EncoderFree if record.published.anchored => side.free.as_ref()?,
+            _ => &side.normalised,
+        };
+        Some(match measure {
             Measure::Recovery => recovered.at(USUAL),
             Measure::Mip => recovered.mip,
-        }
+        })
     }
 }
 
 impl PublishedRow {
-    fn number(&self, measure: Measure) -> f64 {
+    /// What is printed.
+    pub fn number(&self, measure: Measure) -> f64 {
         match measure {
             Measure::Recovery => self.recovery,
             Measure::Mip => self.mip,
@@ -122,9 +158,13 @@ impl PublishedRow {
 
     /// "TopK SAE + anchors, 0.05".
     pub fn name(&self) -> String {
-        let anchors = if self.anchored { " + anchors" } else { "" };
         let at = self.at.as_ref().map(|at| format!(", {at}")).unwrap_or_default();
-        format!("{}{anchors}{at}", self.method)
+        format!("{}{at}", self.variant())
+    }
+
+    /// "TopK SAE + anchors".
+    pub(super) fn variant(&self) -> String {
+        format!("{}{}", self.method, if self.anchored { " + anchors" } else { "" })
     }
 }
 
@@ -149,211 +189,107 @@ impl<'a> Comparison<'a> {
         MeanInterval::of(&self.runs[row].values().map(|record| of(record)).collect::<Vec<_>>())
     }
 
-    /// Recovery and sparsity beside a published table.
-    pub fn recovery_table(&self, number: u32, name: &str) -> Table {
+    /// Mean of a score over the seeds of a row, as far as records hold it.
+    pub fn score(&self, row: usize, scored: Scored, measure: Measure) -> Option<MeanInterval> {
+        MeanInterval::of(&self.runs(row).filter_map(|record| scored.score(record, measure)).collect::<Vec<_>>())
+    }
+
+    /// Our scores beside a published table.
+    pub fn score_table(&self, number: u32, measure: Measure, name: &str) -> Table {
+        let columns = [("row", Kind::Text), ("printed", Kind::Number)]
+            .into_iter()
+            .chain(Scored::ALL.map(|scored| (scored.word(), Kind::Number)))
+            .chain([("epochs", Kind::Number)]);
+        let mut table = Table::new(name, "experiments", columns)
+            .title(&format!("{} of Table {number} beside our runs", measure.word()))
+            .caption(&format!(
+                "{}: as published, followed by ours, {}. Rows of W_E and columns of W_D are scaled to norm 1, raw ones are as they are. Not \
+                 anchored: with anchors, only over the features and latents that have none.",
+                measure.meaning(),
+                self.seeds(number)
+            ));
+        for (k, row) in self.rows_of(number) {
+            let ours = Scored::ALL.map(|scored| match self.score(k, scored, measure) {
+                Some(mean) if row.anchored || !scored.is_free() => {
+                    Cell::from(measure.shown(mean.mean, mean.half, false))
+                }
+                _ => Cell::Missing,
+            });
+            let printed = Cell::from(measure.printed(row.number(measure)));
+            table.push([Cell::from(row.name()), printed].into_iter().chain(ours).chain([self.epochs(k)]));
+        }
+        table
+    }
+
+    /// Sparsity beside a published table, and how our runs were trained.
+    pub fn training_table(&self, number: u32, name: &str) -> Table {
         let columns = [
             ("row", Kind::Text),
-            ("M_GT (%)", Kind::Number),
-            ("decoder", Kind::Number),
-            ("encoder", Kind::Number),
+            ("L0, printed", Kind::Number),
             ("L0", Kind::Number),
-            ("ours", Kind::Number),
-            ("runs", Kind::Number),
+            ("dead (%)", Kind::Number),
+            ("FVU", Kind::Number),
+            ("epochs", Kind::Number),
+            ("seeds", Kind::Number),
         ];
         let mut table = Table::new(name, "experiments", columns)
-            .title(&format!("M_GT and L0 of Table {number} beside our runs"))
-            .caption(&format!("{OURS} M_GT at τ = 0.9, with encoder rows and decoder columns scaled to norm 1."));
+            .title(&format!("Sparsity of Table {number}, and how long our runs were trained"))
+            .caption(
+                "Means over seeds on held-out samples. L0: active latents of a sample. Dead: latents that were active in none. FVU: fraction of \
+                 variance unexplained.",
+            );
         for (k, row) in self.rows_of(number) {
-            let ours = |scored: Scored| share(self.mean(k, |record| scored.number(record, Measure::Recovery)));
+            let ours = |of: &dyn Fn(&RunRecord) -> f64, digits: usize| {
+                self.mean(k, of).map_or(Cell::Missing, |mean| Cell::number(mean.mean, digits))
+            };
+            let variance = self.runs(k).all(|record| record.fvu.is_some());
             table.push([
                 Cell::from(row.name()),
-                percent(row.recovery),
-                ours(Scored::Decoder),
-                ours(Scored::Encoder),
                 row.l0.map_or(Cell::Missing, |l0| Cell::number(l0, 4)),
-                self.mean(k, |record| record.l0).map_or(Cell::Missing, |l0| Cell::number(l0.mean, 4)),
+                ours(&|record| record.l0, 4),
+                ours(&|record| 100.0 * record.dead, 3),
+                if variance { ours(&|record| record.fvu.unwrap_or(f64::NAN), 3) } else { Cell::Missing },
+                self.epochs(k),
                 Cell::from(self.runs[k].len()),
             ]);
         }
         table
     }
 
-    /// Maximum inner products beside a published table.
-    pub fn product_table(&self, number: u32, name: &str) -> Table {
-        let columns = [
-            ("row", Kind::Text),
-            ("MIP", Kind::Number),
-            ("decoder", Kind::Number),
-            ("encoder", Kind::Number),
-            ("encoder, raw", Kind::Number),
-        ];
-        let mut table = Table::new(name, "experiments", columns)
-            .title(&format!("MIP of Table {number} beside our runs"))
-            .caption(&format!(
-                "{OURS} Rows and columns are scaled to norm 1, except raw encoder rows, which are as they are."
-            ));
-        for (k, row) in self.rows_of(number) {
-            let ours = Scored::ALL.map(|scored| product(self.mean(k, |record| scored.number(record, Measure::Mip))));
-            table.push([Cell::from(row.name()), Cell::number(row.mip, 3)].into_iter().chain(ours));
+    /// The mean number of epochs of a row.
+    fn epochs(&self, row: usize) -> Cell {
+        self.mean(row, |record| record.epochs).map_or(Cell::Missing, |mean| Cell::from(six(mean.mean).to_string()))
+    }
+
+    /// Over how many seeds the means of a table go, in words.
+    fn seeds(&self, number: u32) -> String {
+        let counts = || self.rows_of(number).map(|(k, _)| self.runs[k].len()).filter(|count| *count > 0);
+        match (counts().min().unwrap_or(0), counts().max().unwrap_or(0)) {
+            (_, 0) => "of which there are none".to_owned(),
+            (_, 1) => "with one seed, so that there are no intervals".to_owned(),
+            (low, high) => {
+                let seeds = if low == high { high.to_string() } else { format!("{low} to {high}") };
+                format!("means over {seeds} seeds ± half a 95 % interval (Student's t)")
+            }
         }
-        table
     }
 
     /// The rows of a published table, with their places among all.
     fn rows_of(&self, number: u32) -> impl Iterator<Item = (usize, &PublishedRow)> {
         self.published.iter().enumerate().filter(move |(_, row)| row.table == number)
     }
-
-    /// Pairs of published rows whose printed numbers differ, the larger first.
-    fn orderings(&self, measure: Measure) -> Vec<(Contrast, usize, usize)> {
-        let mut pairs = Vec::new();
-        for (i, a) in self.published.iter().enumerate() {
-            for (j, b) in self.published.iter().enumerate().skip(i + 1).filter(|(_, b)| b.table == a.table) {
-                let contrast = if a.method == b.method && a.at == b.at {
-                    Contrast::Anchoring
-                } else if a.at == b.at && !a.anchored && !b.anchored {
-                    Contrast::Method
-                } else if a.method == b.method && a.anchored == b.anchored && self.next(i) == Some(j) {
-                    Contrast::Setting
-                } else {
-                    continue;
-                };
-                let (x, y) = (a.number(measure), b.number(measure));
-                if x > y {
-                    pairs.push((contrast, i, j));
-                } else if y > x {
-                    pairs.push((contrast, j, i));
-                }
-            }
-        }
-        pairs
-    }
-
-    /// The next row of the same method with the next parameter.
-    fn next(&self, i: usize) -> Option<usize> {
-        let a = &self.published[i];
-        let same = |b: &&PublishedRow| (b.table, &b.method, b.anchored) == (a.table, &a.method, a.anchored);
-        Some(i + 1 + self.published[i + 1..].iter().position(|b| same(&b))?)
-    }
-
-    /// What our runs say about one ordering: differences are taken seed by seed.
-    pub fn reproduction(&self, larger: usize, smaller: usize, scored: Scored, measure: Measure) -> Reproduction {
-        let differences: Vec<f64> = self.runs[larger]
-            .iter()
-            .filter_map(|(seed, a)| {
-                Some(scored.number(a, measure) - scored.number(self.runs[smaller].get(seed)?, measure))
-            })
-            .collect();
-        match MeanInterval::of(&differences) {
-            Some(interval) if interval.low() > 0.0 => Reproduction::Reproduced,
-            Some(interval) if interval.high() < 0.0 => Reproduction::Reversed,
-            _ => Reproduction::Open,
-        }
-    }
-
-    /// How many orderings of each kind reproduce, by the side that is scored. Orderings without any run of ours are left out.
-    pub fn orderings_table(&self, number: u32, name: &str) -> Table {
-        let columns = [
-            ("contrast", Kind::Text),
-            ("measure", Kind::Text),
-            ("side scored", Kind::Text),
-            ("orderings", Kind::Number),
-            ("reproduced", Kind::Number),
-            ("reversed", Kind::Number),
-            ("open", Kind::Number),
-            ("in short", Kind::Verdict),
-        ];
-        let mut table = Table::new(name, "experiments", columns)
-            .title(&format!("Orderings of Table {number} in our runs"))
-            .caption(
-                "An ordering is a pair of rows whose printed numbers differ. It is reproduced, reversed or open as the 95 % interval of the \
-                 difference, seed by seed, lies on the published side of 0, on the other, or on both.",
-            );
-        for (contrast, what) in
-            [(Contrast::Anchoring, "anchors"), (Contrast::Method, "methods"), (Contrast::Setting, "parameters")]
-        {
-            for (measure, word) in [(Measure::Recovery, "M_GT"), (Measure::Mip, "MIP")] {
-                let pairs: Vec<(usize, usize)> = self
-                    .orderings(measure)
-                    .into_iter()
-                    .filter(|(kind, i, j)| {
-                        *kind == contrast
-                            && self.published[*i].table == number
-                            && [*i, *j].iter().all(|k| !self.runs[*k].is_empty())
-                    })
-                    .map(|(_, i, j)| (i, j))
-                    .collect();
-                if pairs.is_empty() {
-                    continue;
-                }
-                for scored in Scored::ALL {
-                    let mut counts = BTreeMap::new();
-                    for (i, j) in &pairs {
-                        *counts.entry(self.reproduction(*i, *j, scored, measure)).or_insert(0_usize) += 1;
-                    }
-                    let count = |kind| counts.get(&kind).copied().unwrap_or(0);
-                    let (yes, no) = (count(Reproduction::Reproduced), count(Reproduction::Reversed));
-                    table.push([
-                        Cell::from(what),
-                        Cell::from(word),
-                        Cell::from(scored.word()),
-                        Cell::from(pairs.len()),
-                        Cell::from(yes),
-                        Cell::from(no),
-                        Cell::from(count(Reproduction::Open)),
-                        summary(yes, no, pairs.len()),
-                    ]);
-                }
-            }
-        }
-        table
-    }
-}
-
-fn summary(yes: usize, no: usize, all: usize) -> Cell {
-    if yes == all {
-        Cell::verdict(Tone::Good, "all reproduce")
-    } else if no == 0 && yes > 0 {
-        Cell::verdict(Tone::Qualified, "some reproduce")
-    } else if yes == 0 && no == 0 {
-        Cell::verdict(Tone::Open, "not separated")
-    } else if yes == 0 {
-        Cell::verdict(Tone::Bad, "reversed")
-    } else {
-        Cell::verdict(Tone::Qualified, "mixed")
-    }
-}
-
-fn percent(share: f64) -> Cell {
-    Cell::from(format!("{:.1}", 100.0 * share))
-}
-
-fn share(interval: Option<MeanInterval>) -> Cell {
-    match interval {
-        None => Cell::Missing,
-        Some(i) if i.half.is_finite() => Cell::from(format!("{:.1} ± {:.1}", 100.0 * i.mean, 100.0 * i.half)),
-        Some(i) => percent(i.mean),
-    }
-}
-
-fn product(interval: Option<MeanInterval>) -> Cell {
-    match interval {
-        None => Cell::Missing,
-        Some(i) if i.half.is_finite() => Cell::from(format!("{:.3} ± {:.3}", i.mean, i.half)),
-        Some(i) => Cell::from(format!("{:.3}", i.mean)),
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::record::tests::record;
     use super::*;
 
-    fn row(method: &str, anchored: bool, recovery: f64, mip: f64) -> PublishedRow {
+    pub(in super::super) fn row(method: &str, anchored: bool, recovery: f64, mip: f64) -> PublishedRow {
         PublishedRow { table: 1, method: method.into(), anchored, at: None, recovery, mip, l0: Some(3.0) }
     }
 
-    fn published() -> Vec<PublishedRow> {
+    pub(in super::super) fn published() -> Vec<PublishedRow> {
         vec![
             row("ReLU SAE", false, 0.0, 0.2),
             row("ReLU SAE", true, 0.0, 0.3),
@@ -362,52 +298,77 @@ mod tests {
         ]
     }
 
-    #[test]
-    fn an_ordering_reproduces_reverses_or_stays_open_by_the_interval_of_differences() {
-        let rows = published();
-        let mut records = Vec::new();
-        for seed in 0..3 {
-            let shift = 0.01 * seed as f64;
-            records.push(record("ReLU SAE", false, seed, 0.1, 0.20 + shift));
-            records.push(record("ReLU SAE", true, seed, 0.1, 0.25 + shift));
-            records.push(record("TopK SAE", false, seed, 0.7, 0.90 + shift));
-            records.push(record("TopK SAE", true, seed, 0.6 + 0.1 * seed as f64, 0.85 + shift));
-        }
-        let comparison = Comparison::new(&rows, &records);
-        let said = |larger, smaller, measure| comparison.reproduction(larger, smaller, Scored::Decoder, measure);
-        assert_eq!(said(1, 0, Measure::Mip), Reproduction::Reproduced);
-        assert_eq!(said(3, 2, Measure::Mip), Reproduction::Reversed);
-        // Differences −0.1, 0 and 0.1.
-        assert_eq!(said(3, 2, Measure::Recovery), Reproduction::Open);
-        // M_GT of the ReLU rows is printed equal: no ordering.
-        let kinds: Vec<Contrast> = comparison.orderings(Measure::Recovery).iter().map(|(kind, ..)| *kind).collect();
-        assert_eq!(kinds, [Contrast::Method, Contrast::Anchoring]);
-        let table = comparison.orderings_table(1, "orderings-1");
-        assert_eq!(table.rows.len(), 4 * 3);
-        let ours = comparison.recovery_table(1, "recovery");
-        assert_eq!((ours.rows.len(), ours.rows[0][6].text()), (4, "3".to_owned()));
-        assert!(ours.rows[2][2].text().starts_with("70.0 ± 0.0"), "{}", ours.rows[2][2].text());
-        // 0.90, 0.91, 0.92: their t interval is 0.91 ± 4.30265·0.01/√3.
-        assert_eq!(comparison.product_table(1, "products").rows[2][2].text(), "0.910 ± 0.025");
+    /// The cell under a heading.
+    pub(in super::super) fn cell(table: &Table, row: usize, header: &str) -> String {
+        let column = table.columns.iter().position(|column| column.header == header);
+        table.rows[row][column.unwrap_or_else(|| panic!("{header}: {:?}", table.columns))].text()
     }
 
     #[test]
-    fn rows_without_runs_say_so_and_judge_nothing() {
+    fn the_means_of_a_row_stand_beside_it_with_their_seeds_and_epochs() {
+        let rows = published();
+        let of = |seed: u64| record("TopK SAE", false, seed, 0.7, 0.90 + 0.01 * seed as f64);
+        let mut records: Vec<RunRecord> = (0..3).map(of).collect();
+        records[0].epochs = 4.0;
+        let comparison = Comparison::new(&rows, &records);
+        let ours = comparison.score_table(1, Measure::Recovery, "recovery");
+        assert_eq!(ours.rows.len(), 4);
+        assert_eq!((cell(&ours, 2, "printed"), cell(&ours, 2, "decoder")), ("80".into(), "70.0 ± 0.0".into()));
+        // 4, 2.5 and 2.5.
+        assert_eq!((cell(&ours, 2, "epochs"), cell(&ours, 0, "epochs")), ("3".into(), "–".into()));
+        assert!(ours.caption.contains("means over 3 seeds"), "{}", ours.caption);
+        // 0.90, 0.91, 0.92: their t interval is 0.91 ± 4.30265·0.01/√3.
+        let products = comparison.score_table(1, Measure::Mip, "products");
+        assert_eq!(cell(&products, 2, "decoder"), "0.910 ± 0.025");
+        let training = comparison.training_table(1, "training");
+        assert_eq!((cell(&training, 2, "seeds"), cell(&training, 1, "seeds")), ("3".into(), "0".into()));
+        assert_eq!((cell(&training, 2, "epochs"), cell(&training, 2, "dead (%)")), ("3".into(), "50.0".into()));
+        records.truncate(1);
+        let alone = Comparison::new(&rows, &records).score_table(1, Measure::Mip, "products");
+        assert_eq!(cell(&alone, 2, "decoder"), "0.900");
+        assert!(alone.caption.contains("with one seed"), "{}", alone.caption);
+        records.extend([1, 2].map(|seed| record("ReLU SAE", true, seed, 0.0, 0.2)));
+        let uneven = Comparison::new(&rows, &records).score_table(1, Measure::Mip, "products");
+        assert!(uneven.caption.contains("means over 1 to 2 seeds"), "{}", uneven.caption);
+    }
+
+    #[test]
+    fn what_is_anchored_is_told_apart_from_what_is_not() {
+        let rows = published();
+        let mut anchored = record("TopK SAE", true, 0, 0.75, 0.9);
+        let free = record("TopK SAE", true, 0, 0.5, 0.8).decoder.normalised;
+        anchored.decoder.free = Some(free);
+        anchored.decoder.raw = record("TopK SAE", true, 0, 0.25, 1.2).decoder.raw;
+        let records = [anchored, record("TopK SAE", false, 0, 0.6, 0.7)];
+        let comparison = Comparison::new(&rows, &records);
+        let table = comparison.score_table(1, Measure::Recovery, "recovery");
+        let shown = |row, header| cell(&table, row, header);
+        assert_eq!(["decoder", "decoder, not anchored", "decoder, raw"].map(|h| shown(3, h)), ["75.0", "50.0", "25.0"]);
+        // Records that do not hold it say nothing, and without anchors there is nothing to tell apart.
+        assert_eq!((shown(3, "encoder, not anchored"), shown(2, "decoder, not anchored")), ("–".into(), "–".into()));
+        assert_eq!(Scored::DecoderFree.score(&records[1], Measure::Recovery), Some(0.6));
+        assert_eq!(Scored::EncoderFree.score(&records[0], Measure::Recovery), None);
+    }
+
+    #[test]
+    fn rows_without_runs_say_so() {
         let rows = published();
         let records = [record("TopK SAE", false, 0, 0.5, 0.9)];
         let comparison = Comparison::new(&rows, &records);
-        assert_eq!(comparison.recovery_table(1, "r").rows[0][2].text(), "–");
-        assert_eq!(comparison.product_table(1, "p").rows[0][2].text(), "–");
-        assert_eq!(comparison.orderings_table(1, "o").rows.len(), 0);
-        assert_eq!(comparison.reproduction(3, 2, Scored::Decoder, Measure::Mip), Reproduction::Open);
+        for measure in Measure::ALL {
+            assert_eq!(cell(&comparison.score_table(1, measure, "scores"), 0, "decoder"), "–");
+        }
+        assert_eq!(cell(&comparison.training_table(1, "training"), 0, "L0"), "–");
     }
 
     #[test]
-    fn parameters_are_compared_with_their_neighbours_only() {
-        let at = |value: &str, mip| PublishedRow { at: Some(value.into()), ..row("TopK SAE", false, 0.5, mip) };
-        let rows = [at("0.1", 0.7), at("0.2", 0.8), at("0.3", 0.6)];
-        let comparison = Comparison::new(&rows, &[]);
-        assert_eq!(comparison.orderings(Measure::Mip), [(Contrast::Setting, 1, 0), (Contrast::Setting, 1, 2)]);
-        assert_eq!(comparison.orderings(Measure::Recovery), []);
+    fn numbers_are_shown_with_a_sign_where_they_are_differences() {
+        let shown = |measure: Measure, mean, half| measure.shown(mean, half, true);
+        assert_eq!(shown(Measure::Recovery, -0.0251, 0.01), "−2.5 ± 1.0");
+        assert_eq!(shown(Measure::Recovery, 0.3, f64::INFINITY), "+30.0");
+        // What is rounded to 0 has no side.
+        assert_eq!(shown(Measure::Mip, -0.0001, 0.0), "+0.000 ± 0.000");
+        assert_eq!([0.0, 0.8763, 0.849].map(|x| Measure::Recovery.printed(x)), ["0", "87.63", "84.9"]);
+        assert_eq!([0.0, 0.94, 0.983].map(|x| Measure::Mip.printed(x)), ["0", "0.94", "0.983"]);
     }
 }

@@ -10,12 +10,14 @@
 //! | the trainings that a report makes itself | [`live`] |
 //! | the bench in three dimensions, and models without loss on it | [`low_dimension`] |
 //! | the same as a file, for the paper's full size | [`summary`] |
-//! | means over seeds beside the published rows; which orderings reproduce | [`compare`] |
+//! | means over seeds beside the published rows | [`compare`] |
+//! | which orderings of the paper reproduce | [`orderings`] |
 
 pub mod compare;
 pub mod live;
 pub mod low_dimension;
 pub mod measure;
+pub mod orderings;
 pub mod record;
 pub mod summary;
 

@@ -1,6 +1,6 @@
 //! A table of the paper repeated once at its full size: means over seeds beside the printed numbers, as a file of TOML that people read.
 
-use super::compare::{Comparison, PublishedRow, Scored};
+use super::compare::{Comparison, Measure, PublishedRow, Scored};
 use super::record::{RunRecord, six};
 use crate::train::run::End;
 use serde::{Deserialize, Serialize};
@@ -109,9 +109,9 @@ impl Row {
     fn of(comparison: &Comparison<'_>, place: usize, published: &PublishedRow) -> Option<Self> {
         let mean = |of: &dyn Fn(&RunRecord) -> f64| comparison.mean(place, of).map(|mean| six(mean.mean));
         let runs: Vec<&RunRecord> = comparison.runs(place).collect();
-        let numbers = |side: Scored| {
-            let recovery = mean(&|record| side.recovery(record))?;
-            Some(Numbers { recovery, mip: mean(&|record| side.mip(record))?, l0: None })
+        let numbers = |scored: Scored| {
+            let number = |measure| comparison.score(place, scored, measure).map(|mean| six(mean.mean));
+            Some(Numbers { recovery: number(Measure::Recovery)?, mip: number(Measure::Mip)?, l0: None })
         };
         let mut ends: Vec<End> = Vec::new();
         for run in &runs {
@@ -150,6 +150,31 @@ mod tests {
         let records = RunRecord::parse(&text("full.jsonl"), "full.jsonl").unwrap();
         let summary = Summary::of(1, &crate::report::exhibits::published_rows(), &records).unwrap();
         assert_eq!(toml::from_str::<Summary>(&text("table1.toml")).unwrap(), summary);
+    }
+
+    #[test]
+    fn the_readme_shows_the_stored_summary() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let text = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+        let summary: Summary = toml::from_str(&text("reports/results/table1.toml")).unwrap();
+        let readme = text("README.md");
+        let (_, rest) = readme.split_once("from reports/results/table1.toml -->").unwrap();
+        let (table, _) = rest.split_once("<!-- end -->").unwrap();
+        let lines: Vec<&str> = table.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+        assert_eq!(lines.len(), summary.rows.len());
+        for (line, row) in lines.into_iter().zip(&summary.rows) {
+            let mut cells = line.trim_matches('|').split(['|', ',']).map(str::trim);
+            let anchors = if row.anchored { " + anchors" } else { "" };
+            assert_eq!(cells.next().unwrap(), format!("{}{anchors}", row.method));
+            let shown: Vec<f64> = cells.map(|cell| cell.trim_end_matches(" %").parse().unwrap()).collect();
+            let percent = [&row.printed, &row.decoder, &row.encoder].map(|numbers| 100.0 * numbers.recovery);
+            let others = [row.epochs, row.printed.l0.unwrap(), row.l0];
+            assert_eq!(shown.len(), 6, "{line}");
+            for (shown, stored) in shown.iter().zip(percent.into_iter().chain(others)) {
+                // One digit after the point is shown.
+                assert!((shown - stored).abs() < 0.05 + 1e-9, "{line}: {shown} for {stored}");
+            }
+        }
     }
 
     fn published(method: &str, anchored: bool) -> PublishedRow {

@@ -106,12 +106,17 @@ fn tables(comparison: &Comparison<'_>, table: u32, name: &dyn Fn(&str) -> String
     };
     let mut tables: Vec<Table> =
         Measure::ALL.iter().map(|measure| comparison.score_table(table, *measure, &name(of(*measure)))).collect();
+    tables.push(comparison.raw_table(table, &name("raw")));
     tables.push(comparison.training_table(table, &name("sparsity")));
     tables.push(comparison.orderings_table(table, &name("orderings")));
     for contrast in Contrast::ALL {
         for measure in Measure::ALL {
-            let name = name(&format!("orderings-{}-{}", contrast.word(), of(measure)));
-            tables.extend(comparison.pairs_table(table, contrast, measure, &name));
+            for scores in contrast.shown() {
+                // Both sides stand in one table but where each has two scores.
+                let side = if scores[1].is_free() { format!("-{}", scores[0].word()) } else { String::new() };
+                let name = name(&format!("orderings-{}-{}{side}", contrast.word(), of(measure)));
+                tables.extend(comparison.pairs_table(table, contrast, measure, *scores, &name));
+            }
         }
     }
     tables
@@ -214,7 +219,7 @@ fn sides_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
             .title("Recovery of the encoder against that of the decoder")
             .caption(&format!(
                 "Shares of features recovered at τ = 0.9, latents scaled to norm 1: means over seeds, with 95 % intervals (Student's t) where there is more \
-                 than one, cut at 0 and 1. (a) Without anchors. (b) With feature anchoring: of all features, and of those that are not anchored. {}",
+                 than one, cut at 0 and 1. (a) Without anchors. (b) With feature anchoring: of all features, and of those that are free of anchors. {}",
                 made_of(&plain)
             ))
             .panel(panel("without anchors", false, &all))

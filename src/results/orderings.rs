@@ -55,6 +55,14 @@ impl Contrast {
     fn scores(self) -> impl Iterator<Item = Scored> {
         Scored::ALL.into_iter().filter(move |scored| self == Self::Anchoring || !scored.is_free())
     }
+
+    /// Those that are shown for every ordering: a table for each pair, so narrow that its rows need one line.
+    pub fn shown(self) -> &'static [[Scored; 2]] {
+        match self {
+            Self::Anchoring => &[[Scored::Decoder, Scored::DecoderFree], [Scored::Encoder, Scored::EncoderFree]],
+            Self::Method | Self::Setting => &[[Scored::Decoder, Scored::Encoder]],
+        }
+    }
 }
 
 impl Reproduction {
@@ -149,14 +157,21 @@ impl Comparison<'_> {
         }
     }
 
-    /// Every ordering of a kind by name, with the difference of ours for every score; nothing where we have no runs.
-    pub fn pairs_table(&self, number: u32, contrast: Contrast, measure: Measure, name: &str) -> Option<Table> {
+    /// Every ordering of a kind by name, with the differences of ours in two scores; nothing where we have no runs.
+    pub fn pairs_table(
+        &self,
+        number: u32,
+        contrast: Contrast,
+        measure: Measure,
+        scores: [Scored; 2],
+        name: &str,
+    ) -> Option<Table> {
         let pairs = self.ours(number, contrast, measure);
         let seeds = pairs.iter().filter_map(|pair| self.difference(*pair, Scored::Decoder, measure));
         let seeds = seeds.map(|difference| difference.count).max()?;
         let columns = [("ordering", Kind::Text), ("printed", Kind::Number)]
             .into_iter()
-            .chain(contrast.scores().map(|scored| (scored.word(), Kind::Verdict)));
+            .chain(scores.map(|scored| (scored.word(), Kind::Verdict)));
         let means = if seeds > 1 {
             "means over common seeds ± half a 95 % interval (Student's t), which is not corrected for the number of orderings. Yes, no or open: the \
              interval lies on the published side of 0, on the other, or on both."
@@ -165,18 +180,18 @@ impl Comparison<'_> {
         };
         let unit = if measure == Measure::Recovery { "percentage points of M_GT at τ = 0.9" } else { "MIP" };
         let free = if contrast == Contrast::Anchoring {
-            " Not anchored: with anchors over the features and latents that have none, without anchors over all."
+            " Free: with anchors over the features and latents that have none, without anchors over all."
         } else {
             ""
         };
         let mut table = Table::new(name, "experiments", columns)
-            .title(&format!("Orderings of Table {number} by name: {}, {}", contrast.word(), measure.word()))
+            .title(&format!("Orderings of Table {number} by name: {}, {} of {}", contrast.word(), measure.word(), sides(scores)))
             .caption(&format!(
                 "Pairs of rows whose printed numbers differ, the larger first, and how far ours differ in that order, in {unit}: {means}{free}"
             ));
         for pair in pairs {
             let printed = [pair.larger, pair.smaller].map(|k| measure.printed(self.published[k].number(measure)));
-            let ours = contrast.scores().map(|scored| {
+            let ours = scores.map(|scored| {
                 self.difference(pair, scored, measure).map_or(Cell::Missing, |difference| {
                     let shown = measure.shown(difference.mean, difference.half, true);
                     Reproduction::of(&difference).cell(&shown)
@@ -205,7 +220,7 @@ impl Comparison<'_> {
             .caption(
                 "An ordering is a pair of rows whose printed numbers differ. It has the same sign if ours differ in the same order, in the mean over \
                  seeds. It is reproduced, reversed or open as the 95 % interval of the difference, seed by seed, lies on the published side of 0, on the \
-                 other, or on both. Not anchored: with anchors over the features and latents that have none, without anchors over all.",
+                 other, or on both. Free: with anchors over the features and latents that have none, without anchors over all.",
             );
         for contrast in Contrast::ALL {
             for measure in Measure::ALL {
@@ -222,6 +237,11 @@ impl Comparison<'_> {
         }
         table
     }
+}
+
+/// "decoder and encoder", or one of them.
+fn sides([first, second]: [Scored; 2]) -> String {
+    if second.is_free() { first.word().to_owned() } else { format!("{} and {}", first.word(), second.word()) }
 }
 
 /// What differences say together.
@@ -314,26 +334,30 @@ mod tests {
     fn the_summary_counts_what_the_named_orderings_say() {
         let (rows, records) = (published(), records());
         let comparison = Comparison::new(&rows, &records);
-        let named = comparison.pairs_table(1, Contrast::Anchoring, Measure::Mip, "named").unwrap();
-        let shown = |row, header| cell(&named, row, header);
+        let by_name = |contrast: Contrast, measure, side: usize| {
+            comparison.pairs_table(1, contrast, measure, contrast.shown()[side], "named")
+        };
+        let [decoder, encoder] = [0, 1].map(|side| by_name(Contrast::Anchoring, Measure::Mip, side).unwrap());
+        let shown = |row, header| cell(&decoder, row, header);
         assert_eq!(["ordering", "printed"].map(|h| shown(0, h)), ["ReLU SAE: with > without", "0.3, 0.2"]);
         assert_eq!(shown(0, "decoder"), "+0.050 ± 0.000, yes");
         assert_eq!(shown(1, "decoder"), "−0.050 ± 0.000, no");
         // Differences 0.09, 0.08 and 0.07: 4.30265·0.01/√3 is half their interval.
-        assert_eq!(shown(1, "decoder, not anchored"), "+0.080 ± 0.025, yes");
-        assert_eq!((shown(0, "decoder, not anchored"), shown(1, "encoder, not anchored")), ("–".into(), "–".into()));
-        let methods = comparison.pairs_table(1, Contrast::Method, Measure::Recovery, "named").unwrap();
+        assert_eq!(shown(1, "decoder, free"), "+0.080 ± 0.025, yes");
+        assert_eq!((shown(0, "decoder, free"), cell(&encoder, 1, "encoder, free")), ("–".into(), "–".into()));
+        assert_eq!(cell(&encoder, 0, "encoder"), "+0.025 ± 0.000, yes");
+        let methods = by_name(Contrast::Method, Measure::Recovery, 0).unwrap();
         assert_eq!(cell(&methods, 0, "ordering"), "TopK SAE > ReLU SAE");
         assert_eq!(cell(&methods, 0, "decoder"), "+60.0 ± 0.0, yes");
-        assert!(methods.columns.iter().all(|column| !column.header.contains("anchored")), "{:?}", methods.columns);
-        assert_eq!(comparison.pairs_table(1, Contrast::Setting, Measure::Mip, "named"), None);
+        assert!(methods.columns.iter().all(|column| !column.header.contains("free")), "{:?}", methods.columns);
+        assert_eq!(by_name(Contrast::Setting, Measure::Mip, 0), None);
         let table = comparison.orderings_table(1, "orderings");
         let line = |of: [&str; 3]| {
             let row = table.rows.iter().find(|row| row.iter().zip(of).all(|(cell, text)| cell.text() == text)).unwrap();
             row[3..].iter().map(Cell::text).collect::<Vec<_>>()
         };
         assert_eq!(line(["anchors", "MIP", "decoder"]), ["2", "1", "1", "1", "0", "mixed"]);
-        assert_eq!(line(["anchors", "MIP", "decoder, not anchored"]), ["1", "1", "1", "0", "0", "all reproduce"]);
+        assert_eq!(line(["anchors", "MIP", "decoder, free"]), ["1", "1", "1", "0", "0", "all reproduce"]);
         assert_eq!(line(["anchors", "M_GT", "decoder"]), ["1", "0", "0", "0", "1", "not separated"]);
         // Six scores of anchors, of which the encoder's without what is anchored is in no record, four of methods, both twice.
         assert_eq!(table.rows.len(), 2 * (5 + 4));
@@ -343,7 +367,8 @@ mod tests {
     fn one_seed_gives_a_sign_and_no_interval() {
         let (rows, records) = (published(), records());
         let comparison = Comparison::new(&rows, &records[..4]);
-        let named = comparison.pairs_table(1, Contrast::Anchoring, Measure::Recovery, "named").unwrap();
+        let scores = Contrast::Anchoring.shown()[0];
+        let named = comparison.pairs_table(1, Contrast::Anchoring, Measure::Recovery, scores, "named").unwrap();
         assert_eq!(cell(&named, 0, "decoder"), "−15.0, one seed");
         assert!(named.caption.contains("with one seed"), "{}", named.caption);
         let table = comparison.orderings_table(1, "orderings");
@@ -359,7 +384,8 @@ mod tests {
         assert_eq!(comparison.orderings_table(1, "o").rows.len(), 0);
         // Seeds are compared with themselves only.
         assert_eq!(comparison.difference(pair(Contrast::Anchoring, 3, 2), Scored::Decoder, Measure::Mip), None);
-        assert_eq!(comparison.pairs_table(1, Contrast::Anchoring, Measure::Mip, "o"), None);
+        let scores = Contrast::Anchoring.shown()[0];
+        assert_eq!(comparison.pairs_table(1, Contrast::Anchoring, Measure::Mip, scores, "o"), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The folder that `sdlab report` writes: the same bytes twice, complete, self-contained, and refused in one line where it cannot
-//! be written.
+//! The folder that `sdlab report` writes: the same bytes twice, complete, self-contained, with what is stored, and refused in one line where it
+//! cannot be written. Results that `--refresh` and `--full` store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -156,6 +156,158 @@ fn the_article_uses_only_what_the_report_has() {
         }
     }
     assert!(text("references.bib").contains("@misc{tang2025unified,"));
+}
+
+/// Runs the command in a folder.
+fn sdlab(folder: &Path, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sdlab"));
+    command.args(arguments.split(' ')).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What a command printed that succeeded.
+fn done(folder: &Path, arguments: &str) -> String {
+    let output = sdlab(folder, arguments);
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn stored_results_stand_in_the_report_with_their_figures_tables_and_commits() {
+    let (root, folder) = (Path::new(env!("CARGO_MANIFEST_DIR")), tempfile::tempdir().unwrap());
+    done(root, &format!("report ex-3.5 --stored --out {}", folder.path().display()));
+    let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
+    let shows = |kind: &str, name: &str, ending: &str| {
+        assert!(page.contains(&format!("id=\"{kind}-{name}\"")), "{kind} {name}");
+        assert!(folder.path().join(format!("{kind}s/{name}.{ending}")).is_file(), "{kind} {name}");
+    };
+    let mut sections = 0;
+    for (size, numbers) in [("small", vec![1, 4, 5, 6, 7]), ("full", vec![1])] {
+        for number in numbers {
+            for table in ["recovery", "products", "raw", "sparsity", "orderings", "orderings-anchors-recovery-encoder"]
+            {
+                shows("table", &format!("{table}-table-{number}-{size}"), "tex");
+            }
+            assert!(page.contains(&format!("id=\"runs-table-{number}-{size}\"")), "{number} {size}");
+            sections += 1;
+        }
+        for figure in ["recovery-over-tau", "recovery-over-tau-anchored", "training", "encoder-decoder"] {
+            shows("figure", &format!("{figure}-table-1-{size}"), "svg");
+        }
+        let records = std::fs::read_to_string(root.join(format!("reports/results/{size}.jsonl"))).unwrap();
+        for record in records.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+            let commit = record["origin"]["commit"].as_str().unwrap();
+            assert!(page.contains(&commit[..12]), "{commit}");
+        }
+    }
+    assert_eq!(page.matches("They are stored results of sdlab").count(), sections);
+    assert!(!page.contains("trained for this report"));
+    for figure in ["bench-3d", "compare-profiles", "compare-ends"] {
+        shows("figure", figure, "svg");
+    }
+    // An ordering by name, with what is printed.
+    let table = folder.path().join("tables/orderings-methods-recovery-table-1-full.csv");
+    let table = std::fs::read_to_string(table).unwrap();
+    assert!(table.lines().any(|line| line.starts_with("TopK SAE > ReLU SAE,\"84.9, 0\"")), "{table}");
+}
+
+/// A training of a moment that repeats a row of Table 1.
+fn training(method: &str, activation: &str) -> String {
+    format!(
+        "published = {{ table = 1, method = \"{method}\" }}
+        [bench]
+        n = 24
+        n_p = 16
+        interference = 0.35
+        sparsity = 0.9
+        samples = 512
+        [model]
+        latents = 48
+        activation = {{ {activation} }}
+        [optimizer]
+        learning_rate = 0.01
+        [train]
+        batch = 64
+        epochs = 4
+        "
+    )
+}
+
+/// A folder with two experiments in a folder below `configs`.
+fn experiments(below: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let configs = folder.path().join("configs").join(below);
+    std::fs::create_dir_all(&configs).unwrap();
+    std::fs::write(configs.join("topk.toml"), training("TopK SAE", "kind = \"top-k\", k = 3")).unwrap();
+    std::fs::write(configs.join("relu.toml"), training("ReLU SAE", "kind = \"relu\"")).unwrap();
+    folder
+}
+
+/// Method and seed of every line of results.
+fn rows(results: &str) -> Vec<(String, u64)> {
+    let lines = results.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.map(|r| (r["published"]["method"].as_str().unwrap().to_owned(), r["seed"].as_u64().unwrap())).collect()
+}
+
+fn named(rows: &[(&str, u64)]) -> Vec<(String, u64)> {
+    rows.iter().map(|(method, seed)| ((*method).to_owned(), *seed)).collect()
+}
+
+#[test]
+fn refreshed_results_replace_their_own_rows_and_seeds_and_keep_what_came_before_a_failure() {
+    let folder = experiments("small/table1");
+    let (results, broken) =
+        (folder.path().join("results/small.jsonl"), folder.path().join("configs/small/table1/topk.toml"));
+    let read = || std::fs::read_to_string(&results).unwrap();
+    let refresh = "report ex-3.5 --out page --results results --refresh";
+    let good = std::fs::read_to_string(&broken).unwrap();
+    // So large a step leaves the numbers of f32; the other experiment comes first.
+    std::fs::write(&broken, good.replace("learning_rate = 0.01", "learning_rate = 1e12")).unwrap();
+    let output = sdlab(folder.path(), &format!("{refresh} --seeds 1"));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && message.contains("configs/small/table1/topk.toml"), "{message}");
+    let first = read();
+    assert_eq!(rows(&first), named(&[("ReLU SAE", 0)]));
+    std::fs::write(&broken, good).unwrap();
+    // A row of no experiment stays.
+    let other = first.replace("ReLU SAE", "Crosscoder");
+    std::fs::write(&results, format!("{first}{other}")).unwrap();
+    done(folder.path(), &format!("{refresh} --seeds 2"));
+    let all = read();
+    let expected = [("Crosscoder", 0), ("ReLU SAE", 0), ("ReLU SAE", 1), ("TopK SAE", 0), ("TopK SAE", 1)];
+    assert_eq!(rows(&all), named(&expected));
+    assert!(all.contains(&first) && all.contains(&other));
+    // Once more, and nothing has changed.
+    done(folder.path(), &format!("{refresh} --seeds 2 --tables 1"));
+    assert_eq!(read(), all);
+    let output = sdlab(folder.path(), &format!("{refresh} --tables 4"));
+    assert!(output.status.code() == Some(2) && read() == all);
+}
+
+#[test]
+fn a_table_of_the_papers_size_goes_on_where_it_was_interrupted_and_keeps_every_run_once() {
+    let (folder, alone) = (experiments("table1"), experiments("table1"));
+    let full = "report ex-3.5 --out page --results results --full --tables 1";
+    let read = |folder: &TempDir, name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let begun = "train configs/table1/topk.toml --out runs/full/table1/topk-seed0 --max-steps 5";
+    sdlab(folder.path(), begun);
+    assert!(!folder.path().join("runs/full/table1/topk-seed0/result.json").exists());
+    let said = done(folder.path(), full);
+    assert!(said.contains("run 1 of 2, table1/topk, seed 0: going on from step 5 of 32"), "{said}");
+    let records = read(&folder, "results/full.jsonl");
+    assert_eq!(rows(&records), named(&[("ReLU SAE", 0), ("TopK SAE", 0)]));
+    // As without an interruption.
+    assert!(!done(alone.path(), full).contains("going on"));
+    assert_eq!(read(&alone, "results/full.jsonl"), records);
+    assert_eq!(read(&alone, "results/table1.toml"), read(&folder, "results/table1.toml"));
+    assert_eq!(read(&folder, "results/table1.toml").matches("[[rows]]").count(), 2);
+    // Finished runs are read, not made again, and more seeds are runs of their own.
+    let made = || std::fs::metadata(folder.path().join("runs/full/table1/topk-seed0/result.json")).unwrap().modified();
+    let before = made().unwrap();
+    done(folder.path(), &format!("{full} --seeds 2"));
+    assert_eq!(made().unwrap(), before);
+    let more = read(&folder, "results/full.jsonl");
+    assert_eq!(rows(&more), named(&[("ReLU SAE", 0), ("ReLU SAE", 1), ("TopK SAE", 0), ("TopK SAE", 1)]));
+    assert!(records.lines().all(|line| more.contains(line)));
 }
 
 /// Asserts exit status 2 and one line that names the place.

@@ -46,7 +46,7 @@ pub struct Arguments {
     /// Seeds of each experiment [default: 5, with --full 1]
     #[arg(long, value_name = "N", requires = "training")]
     seeds: Option<u64>,
-    /// Train nothing: show stored results only
+    /// Train nothing: show stored results only. With claims that are named, which are shown alone otherwise, show stored results as well
     #[arg(long, conflicts_with = "training")]
     stored: bool,
     /// The folder of the runs of --full
@@ -59,6 +59,7 @@ Examples:
   sdlab report
   sdlab report thm-3.7 --out thm-3.7
   sdlab report --stored                        trains nothing: stored results only
+  sdlab report ex-3.5 --stored                 one claim, and stored results
   sdlab report --refresh --tables 1 --seeds 3
   sdlab report --full --tables 1
 
@@ -84,8 +85,8 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         }
     }
     // Trainings belong to the whole report; a report of some claims is about these.
-    let exhibits =
-        if arguments.claims.is_empty() { exhibits(arguments, revision.as_deref(), session)? } else { Vec::new() };
+    let whole = arguments.claims.is_empty() || arguments.stored;
+    let exhibits = if whole { exhibits(arguments, revision.as_deref(), session)? } else { Vec::new() };
     let runs = run_all(&chosen, Context { seed: session.seed }, &snapshot(None)?);
     let shown: Vec<_> = runs.iter().map(|run| (run.claim, &run.outcome)).collect();
     let facts = Facts { version: env!("CARGO_PKG_VERSION"), seed: session.seed, commit: revision };
@@ -94,7 +95,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let index = arguments.out.join("index.html");
     // The file does not say where it lies, so that two folders compare equal.
     session.output.file(&arguments.out.join("verdicts.json"), format!("{:#}\n", machine(&runs, None)?).as_bytes())?;
-    let command = command(&arguments.claims, session.seed);
+    let command = command(arguments, session.seed);
     let provenance = Provenance::new(command, session.seed, source, started, clock.elapsed());
     let provenance = serde_json::to_string_pretty(&provenance).map_err(|e| CliError::Request(e.to_string()))?;
     session.output.file(&arguments.out.join("provenance.json"), (provenance + "\n").as_bytes())?;
@@ -148,8 +149,9 @@ fn try_writing(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(trial)
 }
 
-/// The command without the folder, which is not part of the result.
-fn command(claims: &[String], seed: u64) -> String {
-    let claims: String = claims.iter().map(|claim| format!(" {claim}")).collect();
-    format!("sdlab report{claims} --seed {seed}")
+/// The command that shows the same again, without the folder, which is not part of the result, and without trainings whose results are stored since.
+fn command(arguments: &Arguments, seed: u64) -> String {
+    let claims: String = arguments.claims.iter().map(|claim| format!(" {claim}")).collect();
+    let stored = if arguments.stored { " --stored" } else { "" };
+    format!("sdlab report{claims}{stored} --seed {seed}")
 }

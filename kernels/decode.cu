@@ -77,12 +77,3 @@ KERNEL(row_terms)
   }
 }
 REGISTER(row_terms)
-
-// x̂ = e + x_r. Grid: any number of threads. Traffic: 12 bytes a number. Floor: the same.
-KERNEL(reconstruction)
-(const float* __restrict__ residuals, u32 part, u32 parts, const float* __restrict__ target, float* __restrict__ out, u32 rows, u32 n_r) {
-  u64 all = (u64)rows * n_r, stride = (u64)gridDim.x * blockDim.x;
-  for (u64 j = (u64)blockIdx.x * blockDim.x + threadIdx.x; j < all; j += stride)
-    out[j] = residuals[(j / n_r * parts + part) * n_r + j % n_r] + target[j];
-}
-REGISTER(reconstruction)

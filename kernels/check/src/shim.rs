@@ -1,9 +1,12 @@
 //! A device that is none: kernels run on the processor, the threads of a block in an order that a seed chooses.
 #![allow(unsafe_code)]
 
-use crate::backend::cuda::device::{Argument, Device, DeviceError, Precision, Product};
+use crate::backend::cuda::device::{Argument, ByColumns, Device, DeviceError, Precision, Product};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 unsafe extern "C" {
     fn sdlab_shim_launch(
@@ -23,6 +26,14 @@ pub struct Shim {
     seed: Cell<u64>,
     /// Before the names of kernels: a planted fault.
     prefix: &'static str,
+    left: Rc<Cell<usize>>,
+}
+
+static LAUNCHED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// The kernels that have run in this process.
+pub fn launched() -> BTreeSet<String> {
+    LAUNCHED.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Memory that the kernels see.
@@ -63,7 +74,12 @@ impl Memory {
 impl Shim {
     /// Blocks of so many threads, schedules from this seed on.
     pub fn new(width: u32, seed: u64) -> Self {
-        Self { width, seed: Cell::new(seed), prefix: "" }
+        Self { width, seed: Cell::new(seed), prefix: "", left: Rc::new(Cell::new(usize::MAX)) }
+    }
+
+    /// Bytes that can still be allocated, to be changed from outside; what is freed does not come back.
+    pub fn left(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.left)
     }
 
     /// The kernels with this fault, where it touches them.
@@ -89,6 +105,8 @@ impl Device for Shim {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Memory, DeviceError> {
+        let Some(left) = self.left.get().checked_sub(bytes) else { return Err(DeviceError::OutOfMemory { bytes }) };
+        self.left.set(left);
         // SAFETY: any size may be asked for.
         let at = unsafe { sdlab_shim_allocate(bytes) };
         if at.is_null() { Err(DeviceError::OutOfMemory { bytes }) } else { Ok(Memory { at, bytes }) }
@@ -124,7 +142,10 @@ impl Device for Shim {
             status = call(kernel.to_owned());
         }
         let reason = match status {
-            0 => return Ok(()),
+            0 => {
+                LAUNCHED.lock().unwrap_or_else(PoisonError::into_inner).insert(kernel.to_owned());
+                return Ok(());
+            }
             1 => "no such kernel",
             2 => "threads wait for others that never come",
             _ => "no such shape of a block",
@@ -134,6 +155,12 @@ impl Device for Shim {
 
     fn product(&self, product: &Product<'_, Memory>) -> Result<(), DeviceError> {
         let [m, n, k] = product.sizes;
+        let [of_b, of_a, of_c] = product.by_columns();
+        // What a library refuses as well.
+        if [of_b, of_a, of_c].iter().any(|of| of.rows == 0 || of.columns == 0 || of.stride < of.rows) {
+            let reason = format!("no layouts: {of_b:?}, {of_a:?}, {of_c:?}");
+            return Err(DeviceError::Failed { what: "product".to_owned(), reason });
+        }
         let read = |memory: &Memory| -> Vec<f32> {
             match product.precision {
                 Precision::F32 => memory.floats(),
@@ -142,18 +169,14 @@ impl Device for Shim {
             }
         };
         let (a, b) = (read(product.a.0), read(product.b.0));
-        let (of_a, of_b) = (product.a.1, product.b.1);
-        let mut c = Vec::with_capacity(m * n);
-        for i in 0..m {
-            for j in 0..n {
-                let term = |q: usize| {
-                    if product.transposed {
-                        a[q * of_a + i] * b[q * of_b + j]
-                    } else {
-                        a[i * of_a + q] * b[j * of_b + q]
-                    }
-                };
-                c.push((0..k).map(term).sum::<f32>());
+        // The number of an operand that takes part in row r and column c.
+        let place =
+            |of: ByColumns, r: usize, c: usize| if of.transposed { c + r * of.stride } else { r + c * of.stride };
+        let mut c = vec![0.0_f32; m * n];
+        for column in 0..of_c.columns {
+            for row in 0..of_c.rows {
+                let term = |q: usize| b[place(of_b, row, q)] * a[place(of_a, q, column)];
+                c[place(of_c, row, column)] = (0..k).map(term).sum();
             }
         }
         product.c.write(0, &c.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>());

@@ -3,15 +3,21 @@
 mod common;
 
 use common::first_of_row;
-use sdlab_kernels::backend::cuda::checked::{Array, Checked};
-use sdlab_kernels::backend::cuda::device::Device;
+use sdlab_kernels::backend::cuda::checked::{Array, Checked, Matrices};
+use sdlab_kernels::backend::cuda::device::{Device, Precision};
+use sdlab_kernels::backend::cuda::kernels::{FILES, signatures};
+use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
 use sdlab_kernels::backend::score::score;
+use sdlab_kernels::backend::{Backend, Mode, Rows, Spec};
+use sdlab_kernels::bench::config::BenchConfig;
+use sdlab_kernels::bench::dataset::{Bench, Side};
+use sdlab_kernels::sdl::{Activation, Init, Shape};
 use sdlab_kernels::shim::Shim;
 use std::cmp::Ordering;
 
 /// As numbered, backwards, and shuffled in eight ways.
 const SCHEDULES: [u64; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 11, 12];
-const WIDTHS: [u32; 3] = [32, 64, 160];
+const WIDTHS: [u32; 4] = [32, 64, 160, 256];
 
 /// Numbers with ties, both zeros, infinities, NaN and subnormal ones.
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -93,7 +99,7 @@ fn scores_have_the_bits_of_the_definition() {
         .into_iter()
         .zip([(1, 1, 1), (3, 9, 63), (8, 8, 64), (9, 17, 65), (17, 70, 129), (2, 200, 7)].into_iter().cycle())
     {
-        let device = Checked::new(Shim::new(WIDTHS[schedule as usize % 3], schedule));
+        let device = Checked::new(Shim::new(WIDTHS[schedule as usize % WIDTHS.len()], schedule));
         let (x, w) = (numbers(rows * n_p, schedule + 1), numbers(n_q * n_p, schedule + 2));
         let marked: Vec<u32> = (0..rows as u32).map(|row| row % 2).collect();
         for marks in [None, Some(&marked)] {
@@ -138,8 +144,9 @@ fn bf16_is_rounded_to_nearest_and_even() {
 #[test]
 fn codes_come_out_by_latent_with_increasing_rows() {
     for schedule in SCHEDULES {
-        for (rows, n_q, stride) in [(1, 1, 1), (40, 7, 7), (70, 150, 12), (33, 3, 2)] {
-            let device = Checked::new(Shim::new(WIDTHS[schedule as usize % 3], schedule));
+        // The last one has more than 32 words of bits, which a warp takes one after the other.
+        for (rows, n_q, stride) in [(1, 1, 1), (40, 7, 7), (70, 150, 12), (33, 3, 2), (1100, 5, 3)] {
+            let device = Checked::new(Shim::new(WIDTHS[schedule as usize % WIDTHS.len()], schedule));
             let mut draws = numbers(rows * n_q + rows, schedule).into_iter();
             let mut draw = |below: usize| {
                 let x = draws.next().unwrap_or(0.5);
@@ -257,4 +264,218 @@ fn the_checked_layer_refuses_what_does_not_fit_a_kernel() {
     device.launch("no_such", [1, 1, 1], []);
     assert!(device.download(&array, 2).iter().all(|x| x.is_nan()));
     assert_eq!(device.device().width(), 32);
+}
+
+#[test]
+fn every_kernel_says_its_grid_its_traffic_and_its_floor() {
+    let mut seen = 0;
+    for (file, text) in &FILES[1..] {
+        for (before, after) in text.match_indices("\nKERNEL(").map(|(at, _)| text.split_at(at)) {
+            let name = after.trim_start_matches("\nKERNEL(").split(')').next().expect("a name");
+            let comment: Vec<&str> = before.lines().rev().take_while(|line| line.starts_with("//")).collect();
+            for part in ["Grid:", "Traffic:", "Floor:"] {
+                assert!(comment.iter().any(|line| line.contains(part)), "{file}: {name} does not say its {part}");
+            }
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, signatures().len());
+}
+
+/// Small integers, whose products and sums are exact.
+fn integers(count: usize, seed: u32) -> Vec<f32> {
+    (0..count as u32).map(|j| (j.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as f32 % 7.0 - 3.0).collect()
+}
+
+#[test]
+fn dense_products_read_rows_with_any_stride_and_nothing_makes_zeros() {
+    for (seed, [m, n, k]) in [[1, 1, 1], [2, 3, 5], [7, 1, 4], [1, 6, 2], [5, 4, 0], [0, 3, 2]].into_iter().enumerate()
+    {
+        for transposed in [false, true] {
+            let device = Checked::new(Shim::new(32, 0));
+            // Rows of a and b, each longer than what is read of it.
+            let (rows, widths) = if transposed { ([k, k], [m, n]) } else { ([m, n], [k, k]) };
+            let strides = widths.map(|width| width + 2 + seed);
+            let a = integers(rows[0] * strides[0], seed as u32);
+            let b = integers(rows[1] * strides[1], seed as u32 + 100);
+            let c = device.array(&vec![7.0_f32; m * n]);
+            let (of_a, of_b) = (device.array(&a), device.array(&b));
+            device.product(&Matrices {
+                precision: Precision::F32,
+                transposed,
+                sizes: [m, n, k],
+                a: (&of_a, strides[0]),
+                b: (&of_b, strides[1]),
+                c: &c,
+            });
+            assert_eq!(device.failure(), None);
+            let term = |i: usize, j: usize, q: usize| {
+                if transposed {
+                    a[q * strides[0] + i] * b[q * strides[1] + j]
+                } else {
+                    a[i * strides[0] + q] * b[j * strides[1] + q]
+                }
+            };
+            let expected: Vec<f32> = (0..m * n).map(|at| (0..k).map(|q| term(at / n, at % n, q)).sum()).collect();
+            assert_eq!(device.download(&c, m * n), expected, "{m}×{n}×{k}, transposed {transposed}");
+        }
+    }
+}
+
+#[test]
+fn samples_of_more_features_than_a_block_draws_at_once_have_the_bits_of_the_processor() {
+    let config = BenchConfig { n: 700, n_p: 24, sparsity: 0.9, interference: 0.95, ..BenchConfig::default() };
+    let bench = Bench::generate(&config).expect("a small bench");
+    let (directions, tables) = (bench.directions(Side::Input), bench.coefficients().tables().expect("tables"));
+    let indices = [0, 5, 1 << 33, 7];
+    let mut expected = vec![0.0; indices.len() * 24];
+    bench.synthesize(&bench.coefficients().batch(&indices), Side::Input, &mut expected);
+    for (schedule, width) in SCHEDULES.into_iter().zip(WIDTHS.into_iter().cycle()) {
+        let device = Checked::new(Shim::new(width, schedule));
+        let (thresholds, scales) = (device.array(&tables.thresholds), device.array(&tables.scales));
+        let (of_indices, of_directions) = (device.array(&indices), device.array(directions.data()));
+        let out = device.zeros::<f32>(expected.len());
+        let arguments = [
+            tables.key[0].into(),
+            tables.key[1].into(),
+            thresholds.all(),
+            scales.all(),
+            tables.c_min.into(),
+            tables.beta.into(),
+            of_indices.all(),
+            of_directions.all(),
+            700_u32.into(),
+            24_u32.into(),
+            out.all(),
+        ];
+        device.launch("draw", [indices.len() as u32, 1, 1], arguments);
+        assert_eq!(device.failure(), None);
+        assert_eq!(device.download(&out, expected.len()), expected, "schedule {schedule}, {width} threads");
+    }
+}
+
+#[test]
+fn squares_of_many_groups_are_summed_each_into_its_place() {
+    let x = integers(1000, 3);
+    for (schedule, group) in SCHEDULES.into_iter().zip([100, 333, 1000, 2000, 7].into_iter().cycle()) {
+        let device = Checked::new(Shim::new(WIDTHS[schedule as usize % WIDTHS.len()], schedule));
+        let groups = x.len().div_ceil(group);
+        let (of_x, out) = (device.array(&x), device.array(&vec![-1.0_f64; groups + 4]));
+        let arguments = [of_x.all(), 1000_u64.into(), (group as u64).into(), out.all(), 3_u32.into()];
+        device.launch("sum_squares", [groups as u32, 1, 1], arguments);
+        let squares = x.chunks(group).map(|x| x.iter().map(|x| f64::from(*x).powi(2)).sum());
+        let expected: Vec<f64> = [-1.0; 3].into_iter().chain(squares).chain([-1.0]).collect();
+        assert_eq!(device.download(&out, groups + 4), expected, "groups of {group}");
+    }
+}
+
+#[test]
+fn fewer_threads_than_numbers_take_all_of_them() {
+    const ROWS: usize = 37;
+    const N: usize = 13;
+    for schedule in SCHEDULES {
+        let device = Checked::new(Shim::new(32, schedule));
+        let (x, bias) = (numbers(ROWS * N, schedule), numbers(N, schedule + 1));
+        let (of_x, of_bias, out) = (device.array(&x), device.array(&bias), device.zeros::<f32>(ROWS * N));
+        let arguments = [of_x.all(), of_bias.all(), out.all(), (ROWS as u32).into(), (N as u32).into()];
+        device.launch("centre", [3, 1, 1], arguments);
+        for (j, found) in device.download(&out, ROWS * N).into_iter().enumerate() {
+            let expected = x[j] - bias[j % N];
+            assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(), "{j}: {found:e}");
+        }
+        // Powers of two, so that every product is exact and the rule is seen in the bits.
+        let (w, g, m) = (integers(500, 1), integers(500, 2), integers(500, 3));
+        let arrays = [&w, &g, &m, &m].map(|numbers| device.array(numbers));
+        let [of_w, of_g, of_m, unread] = &arrays;
+        let clip = device.array(&[8.0_f64, 0.5]);
+        let [rate, beta] = [0.25_f32, 0.5];
+        let arguments = [
+            of_g.all(),
+            clip.all(),
+            of_w.all(),
+            of_m.all(),
+            unread.all(),
+            true.into(),
+            rate.into(),
+            1.0_f32.into(),
+            beta.into(),
+            0.0_f32.into(),
+            0.0_f32.into(),
+            0.0_f32.into(),
+            0.0_f32.into(),
+            1.0_f32.into(),
+            500_u64.into(),
+        ];
+        device.launch("update_flat", [2, 1, 1], arguments);
+        let momentum: Vec<f32> = m.iter().zip(&g).map(|(m, g)| beta * m + 0.5 * g).collect();
+        let moved: Vec<f32> = w.iter().zip(&momentum).map(|(w, m)| w - rate * m).collect();
+        assert_eq!((device.download(of_m, 500), device.download(of_w, 500)), (momentum, moved));
+        assert_eq!(device.download(unread, 500), m);
+    }
+}
+
+/// Keys as `key_of` makes them: in the order of numbers, NaN least.
+fn key(x: f32) -> u32 {
+    let bits = (x + 0.0).to_bits();
+    match bits {
+        _ if x.is_nan() => 0,
+        _ if bits >> 31 == 1 => !bits,
+        _ => bits | 0x8000_0000,
+    }
+}
+
+#[test]
+fn the_cut_of_a_batch_is_that_of_a_sort_with_few_threads() {
+    for (schedule, wanted) in SCHEDULES.into_iter().zip([1, 2, 100, 617, 739, 740].into_iter().cycle()) {
+        let device = Checked::new(Shim::new(WIDTHS[schedule as usize % WIDTHS.len()], schedule));
+        let (s, bias) = (numbers(20 * 37, schedule + 3), numbers(37, schedule + 4));
+        let (of_s, of_bias, state) = (device.array(&s), device.array(&bias), device.zeros::<u32>(2 + 256));
+        device.upload(&[0, wanted as u32], &state);
+        for shift in [24_u32, 16, 8, 0] {
+            let arguments =
+                [of_s.all(), of_bias.all(), state.all(), shift.into(), (s.len() as u64).into(), 37_u32.into()];
+            device.launch("batch_histogram", [2, 1, 1], arguments);
+            device.launch("batch_digit", [1, 1, 1], [state.all(), shift.into()]);
+        }
+        let mut keys: Vec<u32> = s.iter().enumerate().map(|(j, s)| key(s + bias[j % 37])).collect();
+        keys.sort_unstable();
+        keys.reverse();
+        let cut = keys[wanted - 1];
+        let above = keys.iter().filter(|key| **key > cut).count();
+        assert_eq!(device.download(&state, 2), [cut, (wanted - above) as u32], "{wanted} of {}", s.len());
+    }
+}
+
+#[test]
+fn a_screen_that_keeps_every_latent_selects_all_of_them() {
+    for (schedule, n_q) in SCHEDULES.into_iter().zip([5, 33, 70].into_iter().cycle()) {
+        for k in [n_q, n_q + 3] {
+            for activation in [Activation::TopK { k }, Activation::TopKRelu { k }] {
+                let shape = Shape { n_p: 9, n_r: 9, n_q };
+                let model = Init { encoder_bias: true, ..Init::default() }.model(shape, activation, schedule);
+                let inputs: Vec<f32> = numbers(200, schedule).into_iter().filter(|x| x.is_finite()).take(63).collect();
+                let codes = |options| {
+                    let backend = Cuda::on(Shim::new(64, schedule), Spec::plain(shape, 7), options);
+                    let params = backend.params(&model);
+                    let (mut batch, mut codes) = (backend.batch(), backend.codes());
+                    backend.load(Rows { inputs: &inputs, targets: &[], weights: None }, &mut batch);
+                    let opt = backend.opt_state(&params);
+                    backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+                    assert_eq!(backend.failure(), None);
+                    backend.codes_of(&codes)
+                };
+                let expected = codes(Options { encoder: Encoder::Exact, candidates: None });
+                if matches!(activation, Activation::TopK { .. }) {
+                    assert_eq!(expected.latents.len(), 7 * n_q, "all latents of all rows");
+                }
+                for encoder in [Encoder::F32, Encoder::Tf32, Encoder::Bf16] {
+                    // With room for all of them, and with too little, so that rows are scored in full.
+                    for candidates in [None, Some(n_q - 1)] {
+                        let found = codes(Options { encoder, candidates });
+                        assert_eq!(found, expected, "{activation:?} of {n_q}, {encoder:?}, {candidates:?}");
+                    }
+                }
+            }
+        }
+    }
 }

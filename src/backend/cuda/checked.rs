@@ -303,6 +303,13 @@ impl<D: Device> Checked<D> {
             self.wrong::<()>("product", format!("arrays of {:?} for {:?} {:?}", T::KIND, of.precision, of.sizes));
             return;
         }
+        if k == 0 {
+            // No library takes a matrix without numbers.
+            if let Some(c) = &of.c.memory {
+                self.note(self.device.fill(c, 0, m * n * size_of::<f32>()));
+            }
+            return;
+        }
         let memories = (of.a.0.memory.as_ref(), of.b.0.memory.as_ref(), of.c.memory.as_ref());
         if let (Some(a), Some(b), Some(c)) = memories {
             let (precision, transposed, sizes) = (of.precision, of.transposed, of.sizes);

@@ -24,7 +24,7 @@ pub enum DeviceError {
         bytes: usize,
     },
     /// The kernels cannot be built for this device.
-    #[error("the kernels cannot be built: {reason}")]
+    #[error("the kernels cannot be built: {reason}; install a CUDA toolkit, 12.0 or later and no older than the GPU")]
     Build {
         /// What the compiler says, in one line.
         reason: String,
@@ -110,6 +110,35 @@ pub struct Product<'a, M> {
     pub c: &'a M,
 }
 
+/// A matrix as a library sees it that stores by columns: the number in row r and column c stands at r + c·stride.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByColumns {
+    /// Rows as stored.
+    pub rows: usize,
+    /// Columns as stored.
+    pub columns: usize,
+    /// Numbers from one column to the next.
+    pub stride: usize,
+    /// Its transpose is what takes part.
+    pub transposed: bool,
+}
+
+impl<M> Product<'_, M> {
+    /// What a library that stores by columns is asked for: a matrix in rows is its own transpose there, and cᵀ (n×m) = b aᵀ, or bᵀ a. Its first
+    /// operand, which is b, its second, which is a, and its result, which is c.
+    pub fn by_columns(&self) -> [ByColumns; 3] {
+        let [m, n, k] = self.sizes;
+        let plain = |rows, columns, stride| ByColumns { rows, columns, stride, transposed: false };
+        let transpose = |rows, columns, stride| ByColumns { rows, columns, stride, transposed: true };
+        let [b, a] = if self.transposed {
+            [plain(n, k, self.b.1), transpose(m, k, self.a.1)]
+        } else {
+            [transpose(k, n, self.b.1), plain(k, m, self.a.1)]
+        };
+        [b, a, plain(n, m, n)]
+    }
+}
+
 /// A device. Calls are asynchronous and in order, except downloads, which wait.
 pub trait Device {
     /// A piece of its memory; released when dropped.
@@ -146,9 +175,46 @@ pub trait Device {
     /// No such kernel, or a call failed.
     fn launch(&self, kernel: &str, grid: [u32; 3], arguments: &[Argument<'_, Self::Memory>])
     -> Result<(), DeviceError>;
-    /// A dense product, with the same bits every time.
+    /// A dense product with sizes above 0, with the same bits every time.
     ///
     /// # Errors
     /// A call failed.
     fn product(&self, product: &Product<'_, Self::Memory>) -> Result<(), DeviceError>;
+}
+
+/// One device may serve several backends.
+impl<D: Device> Device for &D {
+    type Memory = D::Memory;
+
+    fn describe(&self) -> String {
+        D::describe(self)
+    }
+
+    fn width(&self) -> u32 {
+        D::width(self)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<D::Memory, DeviceError> {
+        D::allocate(self, bytes)
+    }
+
+    fn upload(&self, bytes: &[u8], to: &D::Memory) -> Result<(), DeviceError> {
+        D::upload(self, bytes, to)
+    }
+
+    fn download(&self, from: &D::Memory, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        D::download(self, from, bytes)
+    }
+
+    fn fill(&self, memory: &D::Memory, byte: u8, bytes: usize) -> Result<(), DeviceError> {
+        D::fill(self, memory, byte, bytes)
+    }
+
+    fn launch(&self, kernel: &str, grid: [u32; 3], arguments: &[Argument<'_, D::Memory>]) -> Result<(), DeviceError> {
+        D::launch(self, kernel, grid, arguments)
+    }
+
+    fn product(&self, product: &Product<'_, D::Memory>) -> Result<(), DeviceError> {
+        D::product(self, product)
+    }
 }

@@ -3,17 +3,19 @@
 //! None of it has run on a GPU so far.
 #![allow(unsafe_code)]
 
-use super::device::{Argument, Device, DeviceError, Precision, Product};
+use super::device::{Argument, ByColumns, Device, DeviceError, Precision, Product};
 use super::kernels::{signatures, source};
 use cudarc::cublaslt::{result as lt, sys as lt_sys};
 use cudarc::driver::{result as cu, sys as cu_sys};
 use cudarc::nvrtc::{result as nvrtc, sys as nvrtc_sys};
 use sha2::{Digest, Sha256};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Once;
 
 /// Threads of a block.
 const WIDTH: u32 = 256;
@@ -138,12 +140,34 @@ pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+thread_local! {
+    /// True within `guarded`, whose panics become errors and are not printed.
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+static QUIET: Once = Once::new();
+
 /// cudarc panics where a library lacks a function that it looks for. Nothing that a panic leaves behind is used again.
 pub(super) fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+    QUIET.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IS_GUARDED.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = IS_GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    IS_GUARDED.set(outer);
+    result.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
         Err(DeviceError::Failed {
             what: what.to_owned(),
-            reason: "a function of the library is missing: it is too old".to_owned(),
+            reason: one_line(&format!(
+                "a function of the library is missing ({}): it is too old, install a newer one",
+                said.unwrap_or_default()
+            )),
         })
     })
 }
@@ -183,7 +207,12 @@ impl Driver {
     }
 
     fn start(number: i32) -> Result<Self, DeviceError> {
-        let none = |error: cu::DriverError| DeviceError::NoDevice { reason: one_line(&format!("{error:?}")) };
+        let none = |error: cu::DriverError| match error.0 {
+            cu_sys::CUresult::CUDA_ERROR_NO_DEVICE | cu_sys::CUresult::CUDA_ERROR_INVALID_DEVICE => {
+                DeviceError::NoDevice { reason: one_line(&format!("{error:?}")) }
+            }
+            _ => failed("the CUDA driver")(error),
+        };
         cu::init().map_err(none)?;
         let mut version = 0;
         // SAFETY: the driver writes one number.
@@ -409,7 +438,7 @@ impl<T: Copy> Drop for Owned<T> {
 }
 
 impl Driver {
-    /// cuBLASLt stores matrices by columns: a matrix in rows is its own transpose there, and cᵀ (n×m) = b aᵀ, or bᵀ a.
+    /// cuBLASLt stores matrices by columns.
     fn multiply(&self, product: &Product<'_, Memory>) -> Result<(), DeviceError> {
         use lt_sys::{
             cublasComputeType_t as Compute, cublasLtMatmulDescAttributes_t as Attribute,
@@ -419,25 +448,20 @@ impl Driver {
             what: "cuBLASLt".to_owned(),
             reason: one_line(&format!("{error:?}")),
         };
-        let [m, n, k] = product.sizes.map(|size| size as u64);
         let (compute, data) = match product.precision {
             Precision::F32 => (Compute::CUBLAS_COMPUTE_32F_PEDANTIC, Data::CUDA_R_32F),
             Precision::Tf32 => (Compute::CUBLAS_COMPUTE_32F_FAST_TF32, Data::CUDA_R_32F),
             Precision::Bf16 => (Compute::CUBLAS_COMPUTE_32F, Data::CUDA_R_16BF),
         };
-        // CUBLAS_OP_T and CUBLAS_OP_N.
-        let (transpose, plain) = (1_u32, 0_u32);
-        // By columns, the first operand is b and the second is a.
-        let (of_b, of_a, b_size, a_size) =
-            if product.transposed { (plain, transpose, (n, k), (m, k)) } else { (transpose, plain, (k, n), (k, m)) };
-        let layout = |data, (rows, columns): (u64, u64), stride: usize| {
-            lt::create_matrix_layout(data, rows, columns, stride as i64)
+        // CUBLAS_OP_N and CUBLAS_OP_T.
+        let [of_b, of_a, _] = product.by_columns().map(|matrix| u32::from(matrix.transposed));
+        let layout = |data, matrix: ByColumns| {
+            lt::create_matrix_layout(data, matrix.rows as u64, matrix.columns as u64, matrix.stride as i64)
                 .map(|layout| Owned(layout, lt::destroy_matrix_layout))
                 .map_err(wrong)
         };
-        let b = layout(data, b_size, product.b.1)?;
-        let a = layout(data, a_size, product.a.1)?;
-        let c = layout(Data::CUDA_R_32F, (n, m), product.sizes[1])?;
+        let [b, a, c] = product.by_columns();
+        let (b, a, c) = (layout(data, b)?, layout(data, a)?, layout(Data::CUDA_R_32F, c)?);
         let task = Owned(lt::create_matmul_desc(compute, Data::CUDA_R_32F).map_err(wrong)?, lt::destroy_matmul_desc);
         let preference = Owned(lt::create_matmul_pref().map_err(wrong)?, lt::destroy_matmul_pref);
         let (one, zero) = (1.0_f32, 0.0_f32);
@@ -502,6 +526,14 @@ mod tests {
                 assert!(text.contains("libcuda") && text.contains("install an NVIDIA driver"), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_panic_of_a_library_becomes_one_line_that_says_what_to_do() {
+        let text = guarded::<()>("a library", || panic!("no such\nfunction")).unwrap_err().to_string();
+        assert!(text.contains("(no such function)") && text.contains("install a newer one"), "{text}");
+        assert!(!IS_GUARDED.get(), "panics of others are printed again");
+        assert!(guarded("a library", || Ok(IS_GUARDED.get())).unwrap(), "and within it they are not");
     }
 
     #[test]

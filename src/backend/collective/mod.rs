@@ -32,6 +32,12 @@ pub enum CollectiveError {
         /// Which one.
         rank: usize,
     },
+    /// A rank cannot go on, and has said so.
+    #[error("rank {rank} has failed")]
+    Broken {
+        /// Which one.
+        rank: usize,
+    },
     /// Ranks gave arrays of different lengths, or bytes that mean something else.
     #[error("ranks disagree: {what}")]
     Differ {
@@ -64,6 +70,8 @@ pub trait Collective {
     fn barrier(&self) -> Result<(), CollectiveError> {
         self.gather(&[]).map(drop)
     }
+    /// From now on ranks no longer work together: what connects them ends without waiting for the others.
+    fn give_up(&self) {}
 }
 
 /// A collective that works on arrays where they are: numbers in f32, and marks that are true or false.

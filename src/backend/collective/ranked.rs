@@ -46,23 +46,30 @@ impl<'a, B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Ranked<'a, B, C> {
         rows * rank / ranks..rows * (rank + 1) / ranks
     }
 
-    /// Keeps the first failure.
+    /// Keeps the first failure, after which the ranks do nothing together.
     fn note<T>(&self, result: Result<T, CollectiveError>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
+                self.collective.give_up();
                 self.failure.borrow_mut().get_or_insert(error);
                 None
             }
         }
     }
 
-    /// What every rank gives; nothing after a failure.
+    /// What every rank gives; nothing after a failure. A rank whose device has failed comes as well and says so, so that all ranks stop at the same
+    /// call and none waits for another one.
     fn gather(&self, own: &[u8]) -> Option<Vec<Vec<u8>>> {
         if self.failure.borrow().is_some() {
             return None;
         }
-        self.note(self.collective.gather(own))
+        let own = [&[u8::from(self.inner.failure().is_some())][..], own].concat();
+        let all = self.note(self.collective.gather(&own))?;
+        if let Some(rank) = all.iter().position(|given| given.first() != Some(&0)) {
+            return self.note(Err(CollectiveError::Broken { rank }));
+        }
+        Some(all.into_iter().map(|mut given| given.split_off(1)).collect())
     }
 
     fn weigh(&self, rows: usize, part: &mut B::Batch) {
@@ -155,7 +162,8 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
 
     fn backward(&self, params: &B::Params, batch: &Batch<B::Batch>, codes: &mut Codes<B::Codes>, grads: &mut B::Grads) {
         self.inner.backward(params, &batch.part, &mut codes.part, grads);
-        if self.failure.borrow().is_none() {
+        // A sum over ranks cannot be had where one of them has no memory for it.
+        if self.gather(&[]).is_some() {
             self.note(self.inner.join(batch.rows, self.collective, &mut codes.part, grads));
         }
     }

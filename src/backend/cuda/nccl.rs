@@ -2,39 +2,137 @@
 //!
 //! NCCL is opened at the first call of [`Nccl::join`], not when the program starts; nothing else needs it. It adds up in an order of its own, which
 //! depends on the number of ranks and on how they are connected, not on their timing; every rank gets the same bits.
+//!
+//! A rank whose device still answers tells the others of its failure, and all of them end. A rank that is killed, or whose device answers no more,
+//! leaves the others waiting.
 #![allow(unsafe_code)]
 
 use super::checked::Array;
 use super::device::DeviceError;
-use super::raw::{Driver, Memory, Shared, allocate, bytes, bytes_mut, guarded, one_line, present};
+use super::raw::{Driver, Memory, Shared, allocate, bytes, bytes_mut};
 use crate::backend::collective::{Collective, CollectiveError, Reaches};
-use cudarc::nccl::result as nccl;
 use cudarc::nccl::sys;
-use std::ffi::{c_char, c_void};
+use libloading::Library;
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long a rank waits for the first one.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What the library is called: where it is only used, it has no other name than the first one.
+const NAMES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
+/// Bytes of a rank for which memory is there from the beginning, so that a rank without any left can still say so.
+const SMALL: usize = 64;
+
+/// The functions of NCCL that ranks need. All return 0 where they succeed.
+#[derive(Clone, Copy)]
+struct Functions {
+    unique_id: unsafe extern "C" fn(*mut sys::ncclUniqueId) -> c_int,
+    init_rank: unsafe extern "C" fn(*mut sys::ncclComm_t, c_int, sys::ncclUniqueId, c_int) -> c_int,
+    all_reduce: unsafe extern "C" fn(
+        *const c_void,
+        *mut c_void,
+        usize,
+        sys::ncclDataType_t,
+        sys::ncclRedOp_t,
+        sys::ncclComm_t,
+        sys::cudaStream_t,
+    ) -> c_int,
+    all_gather: unsafe extern "C" fn(
+        *const c_void,
+        *mut c_void,
+        usize,
+        sys::ncclDataType_t,
+        sys::ncclComm_t,
+        sys::cudaStream_t,
+    ) -> c_int,
+    finalize: unsafe extern "C" fn(sys::ncclComm_t) -> c_int,
+    destroy: unsafe extern "C" fn(sys::ncclComm_t) -> c_int,
+    abort: unsafe extern "C" fn(sys::ncclComm_t) -> c_int,
+    explain: unsafe extern "C" fn(c_int) -> *const c_char,
+}
+
+impl Functions {
+    /// Of the first library of these names that there is.
+    fn find(names: &[&str]) -> Result<Self, DeviceError> {
+        // SAFETY: opening NCCL runs nothing that another thread could notice.
+        let library =
+            names.iter().find_map(|name| unsafe { Library::new(*name) }.ok()).ok_or(DeviceError::Missing {
+                what: "NCCL (libnccl.so.2)",
+                remedy: "NCCL 2.18 or later where the loader finds it (LD_LIBRARY_PATH), or train on one GPU",
+            })?;
+        // SAFETY: the types are those of NCCL's header, `nccl.h`, where ncclResult_t is an int.
+        let all = unsafe {
+            Self {
+                unique_id: function(&library, "ncclGetUniqueId")?,
+                init_rank: function(&library, "ncclCommInitRank")?,
+                all_reduce: function(&library, "ncclAllReduce")?,
+                all_gather: function(&library, "ncclAllGather")?,
+                finalize: function(&library, "ncclCommFinalize")?,
+                destroy: function(&library, "ncclCommDestroy")?,
+                abort: function(&library, "ncclCommAbort")?,
+                explain: function(&library, "ncclGetErrorString")?,
+            }
+        };
+        // It stays open: its functions may be called until the program ends.
+        std::mem::forget(library);
+        Ok(all)
+    }
+
+    /// What a call has returned.
+    fn succeeded(&self, status: c_int) -> Result<(), DeviceError> {
+        if status == 0 {
+            return Ok(());
+        }
+        // SAFETY: NCCL has a text for every number, which is never freed.
+        let text = unsafe { CStr::from_ptr((self.explain)(status)) };
+        Err(wrong(format!("{} ({status})", text.to_string_lossy())))
+    }
+
+    /// Gives a connection up: with all ranks together, or without waiting for others, which may have gone.
+    fn leave(&self, connection: sys::ncclComm_t, together: bool) {
+        // SAFETY: it was made once and is given up once.
+        unsafe {
+            if together && (self.finalize)(connection) == 0 {
+                (self.destroy)(connection);
+            } else {
+                (self.abort)(connection);
+            }
+        }
+    }
+}
+
+/// A function of a library.
+///
+/// # Safety
+/// It has this type.
+unsafe fn function<F: Copy>(library: &Library, name: &str) -> Result<F, DeviceError> {
+    // SAFETY: as the caller says.
+    let found = unsafe { library.get::<F>(name) };
+    found
+        .map(|found| *found)
+        .map_err(|_| wrong(format!("{name} is missing: it is too old, install NCCL 2.18 or later")))
+}
 
 /// One rank of a training, and its GPU.
 pub struct Nccl {
+    functions: Functions,
     shared: Rc<Shared>,
     rank: usize,
     ranks: usize,
     connection: sys::ncclComm_t,
+    /// Memory for a few bytes of this rank, and of all.
+    small: [Memory; 2],
+    /// Ranks have stopped working together.
+    has_failed: Cell<bool>,
 }
 
 impl Drop for Nccl {
     fn drop(&mut self) {
-        // SAFETY: it was made once and is given up once. Without waiting for the others, which may have gone.
-        let _ = guarded("NCCL", || unsafe { nccl::comm_abort(self.connection) }.map_err(failed));
+        self.functions.leave(self.connection, !self.has_failed.get() && !std::thread::panicking());
     }
-}
-
-fn failed(error: nccl::NcclError) -> DeviceError {
-    DeviceError::Failed { what: "NCCL".to_owned(), reason: one_line(&format!("{:?}", error.0)) }
 }
 
 fn wrong(reason: String) -> DeviceError {
@@ -73,16 +171,13 @@ impl Nccl {
     /// # Errors
     /// NCCL is missing or too old, the file cannot be used, or the ranks cannot be connected.
     pub fn join(driver: &Driver, rank: usize, ranks: usize, meeting: &Path) -> Result<Self, DeviceError> {
-        // SAFETY: it only tries to open the library.
-        let found = unsafe { sys::is_culib_present() };
-        present(found, "NCCL (libnccl)", "NCCL 2.18 or later, or train on one GPU")?;
-        guarded("NCCL", || Self::connect(driver, rank, ranks, meeting))
-    }
-
-    fn connect(driver: &Driver, rank: usize, ranks: usize, meeting: &Path) -> Result<Self, DeviceError> {
+        let functions = Functions::find(&NAMES)?;
+        let shared = driver.shared();
+        let small = [allocate(&shared, SMALL)?, allocate(&shared, SMALL * ranks)?];
         let mut id = sys::ncclUniqueId { internal: [0; 128] };
         if rank == 0 {
-            id = nccl::get_uniqueid().map_err(failed)?;
+            // SAFETY: the call writes an identification.
+            functions.succeeded(unsafe { (functions.unique_id)(&raw mut id) })?;
             leave(meeting, &id.internal.map(|c| c as u8))?;
         } else {
             let found = find(meeting, id.internal.len(), PATIENCE)?;
@@ -92,12 +187,12 @@ impl Nccl {
         let (rank_number, ranks_number) = (count(rank)?, count(ranks)?);
         let mut connection: sys::ncclComm_t = std::ptr::null_mut();
         // SAFETY: the context of the driver is current in this thread, and the call writes one pointer.
-        let connected = unsafe { nccl::comm_init_rank(&mut connection, ranks_number, id, rank_number) };
+        let status = unsafe { (functions.init_rank)(&raw mut connection, ranks_number, id, rank_number) };
         if rank == 0 {
             let _ = std::fs::remove_file(meeting);
         }
-        connected.map_err(failed)?;
-        Ok(Self { shared: driver.shared(), rank, ranks, connection })
+        functions.succeeded(status)?;
+        Ok(Self { functions, shared, rank, ranks, connection, small, has_failed: Cell::new(false) })
     }
 
     fn all_reduce(&self, memory: &Memory, count: usize, marks: bool) -> Result<(), DeviceError> {
@@ -108,11 +203,9 @@ impl Nccl {
         };
         let (from, to) = (memory.address() as *const c_void, memory.address() as *mut c_void);
         let stream = self.shared.stream() as sys::cudaStream_t;
-        guarded("NCCL", || {
-            // SAFETY: so many numbers of four bytes are there, which the caller has compared; the call is queued on the stream that owns them.
-            unsafe { nccl::all_reduce(from, to, count, kind, how, self.connection, stream) }.map_err(failed)
-        })?;
-        Ok(())
+        // SAFETY: so many numbers of four bytes are there, which the caller has compared; the call is queued on the stream that owns them.
+        let status = unsafe { (self.functions.all_reduce)(from, to, count, kind, how, self.connection, stream) };
+        self.functions.succeeded(status)
     }
 
     /// The same number of bytes from every rank.
@@ -121,16 +214,20 @@ impl Nccl {
         if own.is_empty() {
             return Ok(all);
         }
-        let (from, to) = (allocate(&self.shared, own.len())?, allocate(&self.shared, all.len())?);
-        self.shared.upload(own, &from)?;
+        let large = if own.len() <= SMALL {
+            None
+        } else {
+            Some([allocate(&self.shared, own.len())?, allocate(&self.shared, all.len())?])
+        };
+        let [from, to] = large.as_ref().unwrap_or(&self.small);
+        self.shared.upload(own, from)?;
         let stream = self.shared.stream() as sys::cudaStream_t;
-        guarded("NCCL", || {
-            let (from, to) = (from.address() as *const c_void, to.address() as *mut c_void);
-            let kind = sys::ncclDataType_t::ncclUint8;
-            // SAFETY: both were just allocated, one number of bytes from each rank; the call is queued on the stream that owns them.
-            unsafe { nccl::all_gather(from, to, own.len(), kind, self.connection, stream) }.map_err(failed)
-        })?;
-        self.shared.download(&to, &mut all)?;
+        let (source, target) = (from.address() as *const c_void, to.address() as *mut c_void);
+        let kind = sys::ncclDataType_t::ncclUint8;
+        // SAFETY: both have room for so many bytes, of this rank and of all; the call is queued on the stream that owns them.
+        let status = unsafe { (self.functions.all_gather)(source, target, own.len(), kind, self.connection, stream) };
+        self.functions.succeeded(status)?;
+        self.shared.download(to, &mut all)?;
         Ok(all)
     }
 
@@ -173,6 +270,10 @@ impl Collective for Nccl {
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
         self.gather_parts(own).map_err(stopped)
     }
+
+    fn give_up(&self) {
+        self.has_failed.set(true);
+    }
 }
 
 impl Reaches<Array<Driver, f32>, Array<Driver, u32>> for Nccl {
@@ -188,6 +289,94 @@ impl Reaches<Array<Driver, f32>, Array<Driver, u32>> for Nccl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    thread_local! {
+        /// Calls of the functions below, and what the first of them returns.
+        static CALLS: Cell<(&'static str, &'static str)> = const { Cell::new(("", "")) };
+        static STATUS: Cell<c_int> = const { Cell::new(0) };
+    }
+
+    fn called(name: &'static str) {
+        let (first, _) = CALLS.get();
+        CALLS.set(if first.is_empty() { (name, "") } else { (first, name) });
+    }
+
+    unsafe extern "C" fn finalize(_: sys::ncclComm_t) -> c_int {
+        called("finalize");
+        STATUS.get()
+    }
+
+    unsafe extern "C" fn destroy(_: sys::ncclComm_t) -> c_int {
+        called("destroy");
+        0
+    }
+
+    unsafe extern "C" fn abort(_: sys::ncclComm_t) -> c_int {
+        called("abort");
+        0
+    }
+
+    unsafe extern "C" fn explain(_: c_int) -> *const c_char {
+        c"in words".as_ptr()
+    }
+
+    unsafe extern "C" fn unique_id(_: *mut sys::ncclUniqueId) -> c_int {
+        0
+    }
+
+    unsafe extern "C" fn init_rank(_: *mut sys::ncclComm_t, _: c_int, _: sys::ncclUniqueId, _: c_int) -> c_int {
+        0
+    }
+
+    unsafe extern "C" fn all_reduce(
+        _: *const c_void,
+        _: *mut c_void,
+        _: usize,
+        _: sys::ncclDataType_t,
+        _: sys::ncclRedOp_t,
+        _: sys::ncclComm_t,
+        _: sys::cudaStream_t,
+    ) -> c_int {
+        0
+    }
+
+    unsafe extern "C" fn all_gather(
+        _: *const c_void,
+        _: *mut c_void,
+        _: usize,
+        _: sys::ncclDataType_t,
+        _: sys::ncclComm_t,
+        _: sys::cudaStream_t,
+    ) -> c_int {
+        0
+    }
+
+    #[test]
+    fn a_connection_ends_in_order_and_is_cut_off_after_a_failure() {
+        let functions = Functions { unique_id, init_rank, all_reduce, all_gather, finalize, destroy, abort, explain };
+        for (together, status, calls) in
+            [(true, 0, ("finalize", "destroy")), (true, 3, ("finalize", "abort")), (false, 0, ("abort", ""))]
+        {
+            CALLS.set(("", ""));
+            STATUS.set(status);
+            functions.leave(std::ptr::null_mut(), together);
+            assert_eq!(CALLS.get(), calls, "{together}, {status}");
+        }
+        assert!(functions.succeeded(0).is_ok());
+        assert!(functions.succeeded(5).unwrap_err().to_string().ends_with("in words (5)"));
+    }
+
+    #[test]
+    fn a_library_that_is_missing_or_too_old_is_named_with_its_remedy() {
+        let refused = |names: &[&str]| Functions::find(names).err().map(|error| error.to_string()).unwrap_or_default();
+        let missing = refused(&["libsdlab-has-none.so.2"]);
+        assert!(missing.contains("libnccl.so.2") && missing.contains("install NCCL 2.18"), "{missing}");
+        if cfg!(all(target_os = "linux", target_env = "gnu")) {
+            // The second name is tried where the first is not there.
+            let old = refused(&["libsdlab-has-none.so.2", "libc.so.6"]);
+            assert!(old.contains("ncclGetUniqueId is missing") && old.contains("install NCCL 2.18"), "{old}");
+        }
+    }
 
     #[test]
     fn ranks_find_what_the_first_one_leaves_and_nothing_else() {

@@ -1,10 +1,10 @@
 //! The CUDA backend as one rank of several, with the collective of threads: memory of a device is copied to the host and back.
 
 use sdlab_kernels::backend::collective::{Collective, CollectiveError, Ranked, Reaches, Threads};
-use sdlab_kernels::backend::conformance;
-use sdlab_kernels::backend::cuda::checked::{Array, Checked};
+use sdlab_kernels::backend::cuda::checked::{Array, Checked, Number};
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
-use sdlab_kernels::sdl::Activation;
+use sdlab_kernels::backend::{Backend, HostCodes, HostOptState, Mode, Optimizer, Rows, Rule, Spec, conformance};
+use sdlab_kernels::sdl::{Activation, Init, Model, Shape};
 use sdlab_kernels::shim::Shim;
 use std::cell::Cell;
 use std::thread;
@@ -13,6 +13,17 @@ use std::thread;
 struct Copied<'a> {
     rank: &'a Threads,
     device: Checked<Shim>,
+}
+
+impl<'a> Copied<'a> {
+    fn of(rank: &'a Threads) -> Self {
+        Self { rank, device: Checked::new(Shim::new(32, 0)) }
+    }
+}
+
+/// A library that is given addresses cannot be called without memory, while the other ranks wait for the call.
+fn has_memory<T: Number>(array: &Array<Shim, T>) -> Result<(), CollectiveError> {
+    if array.memory().is_some() { Ok(()) } else { Err(CollectiveError::Failed { reason: "no memory".to_owned() }) }
 }
 
 impl Collective for Copied<'_> {
@@ -31,6 +42,7 @@ impl Collective for Copied<'_> {
 
 impl Reaches<Array<Shim, f32>, Array<Shim, u32>> for Copied<'_> {
     fn sum(&self, numbers: &mut Array<Shim, f32>) -> Result<(), CollectiveError> {
+        has_memory(numbers)?;
         let mut host = self.device.download(numbers, numbers.len());
         self.rank.sum(&mut host[..])?;
         self.device.upload(&host, numbers);
@@ -38,6 +50,7 @@ impl Reaches<Array<Shim, f32>, Array<Shim, u32>> for Copied<'_> {
     }
 
     fn any(&self, marks: &mut Array<Shim, u32>) -> Result<(), CollectiveError> {
+        has_memory(marks)?;
         let mut host: Vec<bool> = self.device.download(marks, marks.len()).into_iter().map(|mark| mark != 0).collect();
         self.rank.any(&mut host[..])?;
         self.device.upload(&host.into_iter().map(u32::from).collect::<Vec<_>>(), marks);
@@ -45,22 +58,150 @@ impl Reaches<Array<Shim, f32>, Array<Shim, u32>> for Copied<'_> {
     }
 }
 
+/// What each rank returns, in their order.
+fn on_ranks<T: Send>(ranks: usize, work: impl Fn(&Copied<'_>) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let work = &work;
+        let team = Threads::team(ranks).into_iter();
+        let started: Vec<_> = team.map(|rank| scope.spawn(move || work(&Copied::of(&rank)))).collect();
+        started.into_iter().map(|rank| rank.join().expect("a rank")).collect()
+    })
+}
+
+/// Every so many-th case of the suite, from this one on.
+fn conform(ranks: usize, every: usize, from: usize) {
+    on_ranks(ranks, |collective| {
+        let seeds = Cell::new(7 + collective.rank() as u64);
+        let options = Options { encoder: Encoder::Tf32, candidates: Some(12) };
+        conformance::every(
+            every,
+            from,
+            |_| true,
+            |spec| {
+                // Ranks have schedules of their own, and agree nevertheless.
+                seeds.set(seeds.get() + 1001);
+                let seed = seeds.get();
+                Ranked::new(collective, spec, |part| Cuda::on(Shim::new(64, seed), part, options))
+            },
+        );
+    });
+}
+
+#[test]
+fn one_rank_conforms_as_one_device_does() {
+    conform(1, 7, 2);
+}
+
 #[test]
 fn two_ranks_conform_as_one_device_does() {
-    let takes = |activation| matches!(activation, Activation::TopK { .. } | Activation::Gated);
-    thread::scope(|scope| {
-        for rank in Threads::team(2) {
-            scope.spawn(move || {
-                let collective = Copied { rank: &rank, device: Checked::new(Shim::new(32, 0)) };
-                let seeds = Cell::new(7 + rank.rank() as u64);
-                let options = Options { encoder: Encoder::Tf32, candidates: Some(12) };
-                conformance::suite_of(takes, |spec| {
-                    // Ranks have schedules of their own, and agree nevertheless.
-                    seeds.set(seeds.get() + 1001);
-                    let seed = seeds.get();
-                    Ranked::new(&collective, spec, |part| Cuda::on(Shim::new(64, seed), part, options))
-                });
+    conform(2, 3, 0);
+}
+
+#[test]
+fn four_ranks_conform_as_one_device_does() {
+    // Some batches have fewer rows than there are ranks.
+    conform(4, 5, 4);
+}
+
+const SHAPE: Shape = Shape { n_p: 8, n_r: 8, n_q: 40 };
+const BATCH: usize = 14;
+
+/// Small integers, so that every sum is exact and entries are equal to many others, of the same row and of rows on other ranks.
+fn integers(count: usize, seed: u32) -> Vec<f32> {
+    (0..count as u32).map(|j| (j.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as f32 % 5.0 - 2.0).collect()
+}
+
+/// Codes, and everything after one step of gradient descent.
+fn step<B: Backend>(backend: &B, k: usize, rows: usize) -> (HostCodes, Model, HostOptState) {
+    let mut model =
+        Init { tied: false, decoder_bias: true, ..Init::default() }.model(SHAPE, Activation::BatchTopK { k }, 1);
+    for (seed, parameter) in (1..).zip(model.tensors.parameters().collect::<Vec<_>>()) {
+        let numbers = model.tensors.get_mut(parameter).expect("a parameter of the model");
+        numbers.copy_from_slice(&integers(numbers.len(), 1000 * seed));
+    }
+    let inputs = integers(rows * SHAPE.n_p, 5);
+    let mut params = backend.params(&model);
+    let mut opt = backend.opt_state(&params);
+    let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
+    // Weights that are powers of two.
+    let weights = vec![0.125; rows];
+    backend.load(Rows { inputs: &inputs, targets: &[], weights: Some(&weights) }, &mut batch);
+    backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+    let found = backend.codes_of(&codes);
+    backend.decode_residual(&params, &batch, &mut codes);
+    backend.backward(&params, &batch, &mut codes, &mut grads);
+    backend.step(&mut params, &mut opt, &codes, &mut grads);
+    assert_eq!(backend.failure(), None);
+    (found, backend.model(&params), backend.save(&opt))
+}
+
+#[test]
+fn a_batch_on_several_ranks_has_the_first_entries_and_the_threshold_of_one_device_bit_for_bit() {
+    let mut spec = Spec::plain(SHAPE, BATCH);
+    spec.optimizer = Optimizer { rule: Rule::Sgd, beta_1: 0.5, learning_rate: 0.25, ..Optimizer::default() };
+    // Some ranks have no rows; k from one that leaves many ties over to all entries.
+    for (k, rows) in [(1, BATCH), (3, BATCH), (5, 9), (2, 3), (40, BATCH), (50, 5)] {
+        let alone = step(&Cuda::on(Shim::new(64, 3), spec.clone(), Options::default()), k, rows);
+        let threshold = alone.1.threshold.expect("something is kept");
+        // The cut goes through entries that are equal, or there is none.
+        let kept = |codes: &HostCodes| codes.values.iter().filter(|z| **z == threshold).count();
+        assert!(kept(&alone.0) > 0 && alone.0.latents.len() <= k.min(40) * rows);
+        for ranks in [1, 2, 4] {
+            let found = on_ranks(ranks, |collective| {
+                let seed = 11 + 5 * collective.rank() as u64;
+                let make = |part| Cuda::on(Shim::new(32, seed), part, Options::default());
+                step(&Ranked::new(collective, spec.clone(), make), k, rows)
             });
+            for found in found {
+                assert!(found == alone, "k = {k}, {rows} rows, {ranks} ranks: {found:?}\ninstead of\n{alone:?}");
+            }
         }
-    });
+    }
+}
+
+#[test]
+fn when_the_device_of_one_rank_has_no_memory_left_all_ranks_end_with_an_error() {
+    for activation in [Activation::TopK { k: 3 }, Activation::BatchTopK { k: 3 }] {
+        let model = Init::default().model(SHAPE, activation, 1);
+        // From the beginning, after all but the room for a batch, which is made at the first step, or never.
+        for fails_after in [Some(0), Some(1), None] {
+            let ended = on_ranks(3, |collective| {
+                let shim = Shim::new(32, 1);
+                let left = shim.left();
+                let no_memory = |now: usize| {
+                    if fails_after == Some(now) && collective.rank() == 1 {
+                        left.set(0);
+                    }
+                };
+                let make = |part| Cuda::on(shim, part, Options::default());
+                let backend = Ranked::new(collective, Spec::plain(SHAPE, BATCH), make);
+                no_memory(0);
+                let mut params = backend.params(&model);
+                let mut opt = backend.opt_state(&params);
+                let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
+                no_memory(1);
+                let inputs = integers(BATCH * SHAPE.n_p, 5);
+                let mut steps = 0;
+                while steps < 3 && !backend.agreed(false) {
+                    backend.load(Rows { inputs: &inputs, targets: &[], weights: None }, &mut batch);
+                    backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+                    backend.decode_residual(&params, &batch, &mut codes);
+                    backend.backward(&params, &batch, &mut codes, &mut grads);
+                    backend.step(&mut params, &mut opt, &codes, &mut grads);
+                    backend.observe(&params, &codes, &grads);
+                    steps += 1;
+                }
+                (steps, backend.failure())
+            });
+            for (rank, (steps, failure)) in ended.into_iter().enumerate() {
+                let case = format!("{activation:?}, {fails_after:?}, rank {rank}");
+                assert_eq!(steps, fails_after.unwrap_or(3), "{case}");
+                let expected = if rank == 1 { "bytes cannot be allocated" } else { "rank 1 has failed" };
+                match failure {
+                    Some(failure) => assert!(fails_after.is_some() && failure.contains(expected), "{case}: {failure}"),
+                    None => assert!(fails_after.is_none(), "{case}: no error"),
+                }
+            }
+        }
+    }
 }

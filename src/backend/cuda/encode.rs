@@ -4,6 +4,7 @@ use super::checked::{Array, Checked, Matrices};
 use super::device::{Device, Precision};
 use super::state::{Aux, Batch, Candidates, Codes, Gates, OptState, Params, Room, Set};
 use super::{Encoder, Options};
+use crate::backend::collective::{Collective, CollectiveError};
 use crate::backend::{Mode, Spec};
 use crate::sdl::{Activation, Parameter, Scales, Shape};
 
@@ -129,6 +130,15 @@ pub(super) struct Selection<'a, D: Device> {
     pub params: &'a Params<D>,
     pub opt: &'a OptState<D>,
     pub mode: Mode,
+    /// The batch of which these rows are a part; absent, they are all.
+    pub whole: Option<Whole<'a>>,
+}
+
+/// A batch whose rows lie on several ranks, lower rows on lower ranks.
+#[derive(Clone, Copy)]
+pub(super) struct Whole<'a> {
+    pub rows: usize,
+    pub collective: &'a dyn Collective,
 }
 
 /// Whom a top-k of rows may take.
@@ -141,7 +151,8 @@ struct Ranked {
 }
 
 impl<D: Device> Selection<'_, D> {
-    pub fn run(&self, batch: &Batch<D>, codes: &mut Codes<D>) {
+    /// An error of the collective, where a batch is on several ranks.
+    pub fn run(&self, batch: &Batch<D>, codes: &mut Codes<D>) -> Result<(), CollectiveError> {
         let Self { device, spec, options, params, mode, .. } = *self;
         codes.rows = batch.rows;
         codes.counted = batch.rows;
@@ -149,7 +160,7 @@ impl<D: Device> Selection<'_, D> {
         if codes.room.as_ref().is_none_or(|room| room.activation != params.activation) {
             codes.room = Some(room(device, spec, options, params));
         }
-        let Some(room) = &codes.room else { return };
+        let Some(room) = &codes.room else { return Ok(()) };
         let rows = batch.rows;
         let x = self.centre(batch, room);
         device.clear(&room.active);
@@ -162,7 +173,7 @@ impl<D: Device> Selection<'_, D> {
         }
         match params.activation {
             Activation::TopK { .. } | Activation::TopKRelu { .. } => {}
-            Activation::BatchTopK { k } if mode == Mode::Training => self.first_of_batch(k, rows, room),
+            Activation::BatchTopK { k } if mode == Mode::Training => self.first_of_batch(k, rows, room)?,
             Activation::BatchTopK { .. } => self.above(&params.threshold, true, 0.0, rows, room, &room.main),
             Activation::Relu | Activation::Gated => self.above(&room.theta, false, 0.0, rows, room, &room.main),
             Activation::JumpRelu { bandwidth, .. } => {
@@ -185,6 +196,7 @@ impl<D: Device> Selection<'_, D> {
         } else if let Some(found) = &room.aux {
             device.clear(&found.set.counts);
         }
+        Ok(())
     }
 
     fn centre<'b>(&self, batch: &'b Batch<D>, room: &'b Room<D>) -> &'b Array<D, f32> {
@@ -345,11 +357,12 @@ impl<D: Device> Selection<'_, D> {
     }
 
     /// The first k·B of the batch.
-    fn first_of_batch(&self, k: usize, rows: usize, room: &Room<D>) {
+    fn first_of_batch(&self, k: usize, rows: usize, room: &Room<D>) -> Result<(), CollectiveError> {
         let Self { device, spec, params, .. } = *self;
         let n_q = spec.shape.n_q;
         let count = rows * n_q;
-        let wanted = k.saturating_mul(rows).min(count);
+        let all = self.whole.map_or(rows, |whole| whole.rows);
+        let wanted = k.min(n_q).saturating_mul(all);
         device.clear(&room.search);
         device.upload(&[0, clamped(wanted)], &room.search);
         device.fill(&room.least, 0xFF);
@@ -364,11 +377,17 @@ impl<D: Device> Selection<'_, D> {
                 (n_q as u32).into(),
             ];
             device.launch("batch_histogram", [device.some(count), 1, 1], arguments);
-            device.launch("batch_digit", [1, 1, 1], [room.search.all(), shift.into()]);
+            match self.whole {
+                Some(whole) => self.digit_of_all(whole.collective, shift, room)?,
+                None => device.launch("batch_digit", [1, 1, 1], [room.search.all(), shift.into()]),
+            }
         }
         let arguments = [room.scores.of(count), bias(), room.search.all(), room.ties.of(rows), (n_q as u32).into()];
         device.launch("batch_ties", [rows as u32, 1, 1], arguments);
         scan(device, &room.ties, &room.ties_before, &room.tie_sums, rows);
+        if let Some(whole) = self.whole {
+            self.ties_of_all(whole.collective, rows, room)?;
+        }
         let set = &room.main;
         let arguments = [
             room.scores.of(count),
@@ -383,6 +402,36 @@ impl<D: Device> Selection<'_, D> {
             (n_q as u32).into(),
         ];
         device.launch("batch_take", [rows as u32, 1, 1], arguments);
+        Ok(())
+    }
+
+    /// `batch_digit` with the histograms of all ranks. What a failed device gives counts nothing, and is found out before ranks add up.
+    fn digit_of_all(&self, collective: &dyn Collective, shift: u32, room: &Room<D>) -> Result<(), CollectiveError> {
+        let mut state = self.device.download(&room.search, room.search.len());
+        let mut histogram = [0_u64; 256];
+        for given in collective.gather(&to_bytes(&state[2..]))? {
+            histogram.iter_mut().zip(from_bytes(&given)).for_each(|(sum, count)| *sum += u64::from(count));
+        }
+        let (mut digit, mut rest) = (255, u64::from(state[1]));
+        while digit > 0 && histogram[digit] < rest {
+            rest -= histogram[digit];
+            digit -= 1;
+        }
+        state[0] |= (digit as u32) << shift;
+        state[1] = rest as u32;
+        state[2..].fill(0);
+        self.device.upload(&state, &room.search);
+        Ok(())
+    }
+
+    /// Leaves to this rank those of the ties that the lower ranks do not take.
+    fn ties_of_all(&self, collective: &dyn Collective, rows: usize, room: &Room<D>) -> Result<(), CollectiveError> {
+        let own = if rows == 0 { 0 } else { self.device.download(&room.ties_before, rows + 1)[rows] };
+        let all = collective.gather(&to_bytes(&[own]))?;
+        let before = all[..collective.rank()].iter().flat_map(|given| from_bytes(given)).fold(0, u32::saturating_add);
+        let state = self.device.download(&room.search, 2);
+        self.device.upload(&[state[0], state[1].saturating_sub(before)], &room.search);
+        Ok(())
     }
 
     /// e^x of a parameter of latents.
@@ -489,6 +538,16 @@ fn scan<D: Device>(device: &Checked<D>, from: &Array<D, u32>, to: &Array<D, u32>
     let grid = [blocks, 1, 1];
     device.launch("scan_blocks", grid, [from.of(n), to.of(n + 1), sums.of(blocks as usize), (n as u32).into()]);
     device.launch("scan_join", grid, [to.of(n + 1), sums.of(blocks as usize), (n as u32).into()]);
+}
+
+/// Words as bytes, for a collective.
+pub(super) fn to_bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// Words from bytes.
+pub(super) fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word))
 }
 
 fn clamped(k: usize) -> u32 {

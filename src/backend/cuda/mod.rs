@@ -161,7 +161,9 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn encode_select(&self, params: &Params<D>, opt: &OptState<D>, batch: &Batch<D>, mode: Mode, codes: &mut Codes<D>) {
         let Self { device, spec, options, .. } = self;
-        Selection { device, spec, options: *options, params, opt, mode }.run(batch, codes);
+        let selection = Selection { device, spec, options: *options, params, opt, mode, whole: None };
+        // Without other ranks nothing can fail between them.
+        let _ = selection.run(batch, codes);
     }
 
     fn decode_residual(&self, params: &Params<D>, batch: &Batch<D>, codes: &mut Codes<D>) {

@@ -1,9 +1,10 @@
 //! A part of a batch: this backend as one rank of several.
 
 use super::checked::Array;
+use super::encode::{Selection, Whole, from_bytes, to_bytes};
 use super::{Batch, Codes, Cuda, Device, Grads, OptState, Params};
+use crate::backend::Mode;
 use crate::backend::collective::{CollectiveError, DataParallel, Reaches};
-use crate::backend::{Backend, Mode};
 use crate::sdl::{Activation, Parameter};
 
 impl<D: Device> DataParallel for Cuda<D> {
@@ -18,16 +19,12 @@ impl<D: Device> DataParallel for Cuda<D> {
         &self,
         (params, opt, batch): (&Params<D>, &OptState<D>, &Batch<D>),
         mode: Mode,
-        (_, collective): (usize, &C),
+        (rows, collective): (usize, &C),
         codes: &mut Codes<D>,
     ) -> Result<(), CollectiveError> {
-        let is_shared = matches!(params.activation, Activation::BatchTopK { .. }) && mode == Mode::Training;
-        if is_shared && collective.ranks() > 1 {
-            let reason = "BatchTopK cannot be trained on several GPUs; take TopK, or one GPU".to_owned();
-            return Err(CollectiveError::Failed { reason });
-        }
-        self.encode_select(params, opt, batch, mode, codes);
-        Ok(())
+        let Self { device, spec, options, .. } = self;
+        let whole = Some(Whole { rows, collective });
+        Selection { device, spec, options: *options, params, opt, mode, whole }.run(batch, codes)
     }
 
     fn join<C: Reaches<Array<D, f32>, Array<D, u32>>>(
@@ -53,6 +50,14 @@ impl<D: Device> DataParallel for Cuda<D> {
             }
         }
         codes.counted = rows;
-        codes.room.as_mut().map_or(Ok(()), |room| collective.any(&mut room.active))
+        let Some(room) = &mut codes.room else { return Ok(()) };
+        collective.any(&mut room.active)?;
+        if matches!(room.activation, Activation::BatchTopK { .. }) {
+            let own = self.device.download(&room.least, 1);
+            let all = collective.gather(&to_bytes(&own))?;
+            let least = all.iter().flat_map(|given| from_bytes(given)).min();
+            self.device.upload(least.as_slice(), &room.least);
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,15 @@
-//! A step has the same bits whatever the order of threads and blocks: every activation with everything that an objective can hold.
+//! A step has the same bits whatever the order of threads and blocks: every activation with everything that an objective can hold. And
+//! a part of the suite under many schedules, so that all kernels run beside the reference.
 
+use sdlab_kernels::backend::collective::{Collective, CollectiveError, Ranked, Reaches};
+use sdlab_kernels::backend::cuda::checked::Array;
+use sdlab_kernels::backend::cuda::kernels::signatures;
+use sdlab_kernels::backend::cuda::metrics::Directions;
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
-use sdlab_kernels::backend::{Backend, HostOptState, Mode, Rows, Spec};
+use sdlab_kernels::backend::{Backend, HostOptState, Mode, Rows, Spec, conformance};
 use sdlab_kernels::sdl::{Activation, Anchors, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape, Tensors};
-use sdlab_kernels::shim::Shim;
+use sdlab_kernels::shim::{Shim, launched};
+use std::cell::Cell;
 
 const SHAPE: Shape = Shape { n_p: 37, n_r: 21, n_q: 75 };
 const BATCH: usize = 35;
@@ -85,4 +91,57 @@ fn a_step_has_the_same_bits_under_every_schedule_and_every_screen() {
             assert!(found == expected, "{activation:?}, schedule {schedule}, {encoder:?}");
         }
     }
+}
+
+/// The only rank.
+struct Alone;
+
+impl Collective for Alone {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn ranks(&self) -> usize {
+        1
+    }
+
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+        Ok(vec![own.to_vec()])
+    }
+}
+
+impl Reaches<Array<Shim, f32>, Array<Shim, u32>> for Alone {
+    fn sum(&self, _: &mut Array<Shim, f32>) -> Result<(), CollectiveError> {
+        Ok(())
+    }
+
+    fn any(&self, _: &mut Array<Shim, u32>) -> Result<(), CollectiveError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_part_of_the_suite_holds_under_many_schedules_and_every_kernel_runs() {
+    // With AddressSanitizer less of it.
+    let step = if cfg!(feature = "address") { 24 } else { 12 };
+    for schedule in 0..8_u64 {
+        let encoder = [Encoder::Tf32, Encoder::Exact, Encoder::Bf16, Encoder::F32][schedule as usize % 4];
+        let seeds = Cell::new(schedule);
+        let make = |spec: Spec| {
+            seeds.set(seeds.get() + 1001);
+            Cuda::on(Shim::new(64, seeds.get()), spec, Options { encoder, candidates: Some(16) })
+        };
+        if schedule < 4 {
+            conformance::every(step, schedule as usize, |_| true, make);
+        } else {
+            conformance::every(step, schedule as usize, |_| true, |spec| Ranked::new(&Alone, spec, make));
+        }
+    }
+    let backend = Cuda::on(Shim::new(64, 1), Spec::plain(SHAPE, BATCH), Options::default());
+    let params = backend.params(&Init::default().model(SHAPE, Activation::Relu, 1));
+    // What it finds is compared elsewhere.
+    assert_eq!(backend.best_matches(&params, Directions::Decoder, &numbers(3 * SHAPE.n_r, 1), true).len(), 3);
+    let (ran, all) = (launched(), signatures());
+    let idle: Vec<_> = all.keys().filter(|name| !ran.contains(*name)).collect();
+    assert!(idle.is_empty(), "kernels that nothing launches: {idle:?}");
 }

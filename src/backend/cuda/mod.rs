@@ -30,6 +30,8 @@
 
 pub mod checked;
 pub mod device;
+#[cfg(test)]
+mod device_tests;
 mod encode;
 mod gradients;
 pub mod kernels;

@@ -85,7 +85,7 @@ pub mod wide;
 pub use optimizer::{Curve, Optimizer, Rule, Schedule, WarmUp};
 
 use crate::bench::dataset::Bench;
-use crate::sdl::{Anchors, Model, Objective, Shape, Tensors};
+use crate::sdl::{Anchors, Model, Objective, Parameter, Shape, Tensors};
 use serde::{Deserialize, Serialize};
 
 /// Share of the old threshold in the running mean of BatchTopK.
@@ -265,6 +265,12 @@ pub trait Backend {
     fn is_finite(&self, params: &Self::Params) -> bool {
         let tensors = self.model(params).tensors;
         tensors.parameters().filter_map(|parameter| tensors.get(parameter)).flatten().all(|x| x.is_finite())
+    }
+
+    /// For each known direction p_d, rows of norm 1 in `truth`, the greatest |⟨w_i, p_d⟩|/‖w_i‖ over the rows of W_E or the columns of W_D. None where
+    /// the backend finds them no quicker than from its [`Backend::model`].
+    fn best_cosines(&self, _params: &Self::Params, _of: Parameter, _truth: &[f32]) -> Option<Vec<f32>> {
+        None
     }
     /// Downloads the samples since each latent was last active, the small part of the optimizer's state. Waits for the device.
     fn idle(&self, opt: &Self::OptState) -> Vec<u64>;

@@ -169,6 +169,14 @@ impl Backend for Mock {
         params.clone()
     }
 
+    fn best_cosines(&self, params: &Model, of: Parameter, truth: &[f32]) -> Option<Vec<f32>> {
+        let (n_q, width) = of.size(self.spec.shape);
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let cosine = |row: &[f32], p: &[f32]| (dot(row, p) / dot(row, row).sqrt()).abs() as f32;
+        let best = |p| (0..n_q).map(|i| cosine(params.tensors.row(of, i), p)).fold(-1.0, f32::max);
+        Some(truth.chunks_exact(width).map(best).collect())
+    }
+
     fn idle(&self, opt: &HostOptState) -> Vec<u64> {
         opt.idle.clone()
     }

@@ -11,8 +11,8 @@ use super::plateau::Epochs;
 use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, WarmUp};
 use crate::bench::dataset::Side;
 use crate::metrics::fit::Spread;
-use crate::sdl::Model;
 use crate::sdl::resampling::{Constraints, Moved, Samples};
+use crate::sdl::{Model, Parameter};
 use serde::{Deserialize, Serialize};
 
 /// A line of `metrics.jsonl`: what one batch has shown. The same for the same experiment, program and instruction set.
@@ -87,6 +87,12 @@ pub trait Watch {
     }
     /// The model after so many updates, where it is wanted.
     fn model(&mut self, _step: u64, _model: &Model) {}
+    /// Directions of norm 1, of the inputs and of the targets, whose best cosines do instead of the model, if the backend knows them.
+    fn directions(&self) -> Option<[Vec<f32>; 2]> {
+        None
+    }
+    /// Those of W_E and W_D after so many updates, instead of the model.
+    fn compared(&mut self, _step: u64, _best: &[Vec<f32>; 2]) {}
     /// A checkpoint is due.
     ///
     /// # Errors
@@ -235,7 +241,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 return Ok(End::Stopped);
             }
             if watch.wants_model(self.step) {
-                watch.model(self.step, &self.model());
+                match watch.directions().and_then(|known| self.compared(&known)) {
+                    Some(best) => watch.compared(self.step, &best),
+                    None => watch.model(self.step, &self.model()),
+                }
             }
             self.look();
             self.count_loss();
@@ -311,6 +320,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
             self.opt = self.backend.restore(&state.opt);
         }
         moved
+    }
+
+    /// The best cosines of known directions, where that spares the download of the model.
+    fn compared(&self, [inputs, targets]: &[Vec<f32>; 2]) -> Option<[Vec<f32>; 2]> {
+        let best = |of, known| self.backend.best_cosines(&self.params, of, known);
+        Some([best(Parameter::Encoder, inputs)?, best(Parameter::Decoder, targets)?])
     }
 
     /// Everything of a step before the update.
@@ -469,6 +484,66 @@ mod tests {
     fn run(plan: &Plan, data: &Data, mock: &Mock, log: &mut Log) -> (Result<End, RunError<String>>, State) {
         let mut trainer = Trainer::new(mock, data, plan);
         (trainer.run(log), trainer.state())
+    }
+
+    /// Wants every model, or the best cosines of these directions.
+    struct Looks {
+        directions: Option<[Vec<f32>; 2]>,
+        models: Vec<Model>,
+        compared: Vec<[Vec<f32>; 2]>,
+    }
+
+    impl Watch for Looks {
+        type Error = String;
+
+        fn stop(&mut self, _: u64) -> bool {
+            false
+        }
+
+        fn record(&mut self, _: &Record) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn wants_model(&self, step: u64) -> bool {
+            step.is_multiple_of(2)
+        }
+
+        fn model(&mut self, _: u64, model: &Model) {
+            self.models.push(model.clone());
+        }
+
+        fn directions(&self) -> Option<[Vec<f32>; 2]> {
+            self.directions.clone()
+        }
+
+        fn compared(&mut self, _: u64, best: &[Vec<f32>; 2]) {
+            self.compared.push(best.clone());
+        }
+
+        fn checkpoint(&mut self, _: &State) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_backend_that_compares_directions_itself_spares_the_model() {
+        let data = waves(10);
+        let plan = plan("[train]\nbatch = 4\nsteps = 5", &data);
+        let mock = Mock::new(&plan.spec);
+        let looks = |directions| {
+            let mut looks = Looks { directions, models: Vec::new(), compared: Vec::new() };
+            assert_eq!(Trainer::new(&mock, &data, &plan).run(&mut looks), Ok(End::Completed));
+            looks
+        };
+        let (first, second) = (vec![1.0, 0.0, 0.0], vec![0.0, 0.6, 0.8, 0.0, 1.0, 0.0]);
+        let known = Some([first.clone(), second.clone()]);
+        let (with_models, without) = (looks(None), looks(known));
+        assert_eq!((with_models.models.len(), with_models.compared.len()), (3, 0));
+        let expected = with_models.models.iter().map(|model| {
+            let best = |of, known| mock.best_cosines(model, of, known).unwrap();
+            [best(Parameter::Encoder, &first), best(Parameter::Decoder, &second)]
+        });
+        assert_eq!((without.models.len(), without.compared), (0, expected.collect()));
     }
 
     #[test]

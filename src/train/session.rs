@@ -428,6 +428,14 @@ impl Watch for Recorder<'_, '_> {
         self.trace.look(step, model);
     }
 
+    fn directions(&self) -> Option<[Vec<f32>; 2]> {
+        self.trace.directions()
+    }
+
+    fn compared(&mut self, step: u64, best: &[Vec<f32>; 2]) {
+        self.trace.compared(step, best);
+    }
+
     fn checkpoint(&mut self, state: &State) -> Result<(), FileError> {
         self.directory.checkpoint(state, self.plan)
     }

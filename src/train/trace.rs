@@ -6,6 +6,7 @@ use super::check::Plan;
 use super::data::Data;
 use super::run::Record;
 use crate::metrics::score::{Known, recovered};
+use crate::metrics::similarity::Vectors;
 use crate::sdl::Model;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,20 @@ impl<'a> Trace<'a> {
         self.seen = shares.map(|shares| (step, shares));
     }
 
+    /// The known directions, scaled to norm 1, for a backend that compares them with its own parameters.
+    pub fn directions(&self) -> Option<[Vec<f32>; 2]> {
+        self.known.as_ref().map(|known| [known.inputs, known.targets].map(units))
+    }
+
+    /// Looks at the best cosines of these directions after so many updates.
+    pub fn compared(&mut self, step: u64, best: &[Vec<f32>; 2]) {
+        let share = |best: &Vec<f32>| {
+            let above = best.iter().filter(|cosine| f64::from(**cosine) > TAU).count();
+            above as f64 / best.len().max(1) as f64
+        };
+        self.seen = Some((step, [share(&best[0]), share(&best[1])]));
+    }
+
     /// The point of this record, if its model has been looked at.
     pub fn point(&self, record: &Record) -> Option<Point> {
         let (step, [encoder, decoder]) = self.seen.filter(|(step, _)| *step == record.step)?;
@@ -75,9 +90,54 @@ impl<'a> Trace<'a> {
     }
 }
 
+/// Rows of norm 1; one without length stays as it is.
+fn units(rows: Vectors<'_>) -> Vec<f32> {
+    let unit = |row: &[f32]| {
+        let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let scale = if norm > 0.0 { 1.0 / norm } else { 1.0 };
+        row.iter().map(|x| (f64::from(*x) * scale) as f32).collect::<Vec<_>>()
+    };
+    (0..rows.len()).flat_map(|d| unit(rows.get(d))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::config::{BenchConfig, Task};
+    use crate::bench::dataset::{Bench, Side};
+    use crate::sdl::{Activation, Init, Parameter, Shape};
+
+    #[test]
+    fn best_cosines_that_a_backend_finds_give_the_point_of_the_model() {
+        let task = Task::Crosscoder { sources: 2 };
+        let bench =
+            Bench::generate(&BenchConfig { n: 12, n_p: 8, interference: 0.5, task, ..BenchConfig::default() }).unwrap();
+        let shape = Shape { n_p: 16, n_r: 16, n_q: 9 };
+        let mut model = Init { tied: false, ..Init::default() }.model(shape, Activation::Relu, 1);
+        for (parameter, found, scale) in [(Parameter::Encoder, 5, -3.0), (Parameter::Decoder, 2, 0.1)] {
+            for i in 0..found {
+                let known = bench.directions(Side::Input).column(i).iter().map(|x| scale * x).collect::<Vec<_>>();
+                model.tensors.row_mut(parameter, i).copy_from_slice(&known);
+            }
+        }
+        let mut trace = Trace { known: Some(Known::of(&bench)), log_every: 1, seen: None };
+        trace.look(3, &model);
+        let expected = trace.seen;
+        assert_eq!(expected, Some((3, [5.0 / 12.0, 2.0 / 12.0])));
+        let best = |parameter, known: &Vec<f32>| -> Vec<f32> {
+            let cosine = |p: &[f32], i| {
+                let row = model.tensors.row(parameter, i);
+                let dot =
+                    |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+                (dot(row, p) / dot(row, row).sqrt()).abs() as f32
+            };
+            known.chunks(16).map(|p| (0..shape.n_q).map(|i| cosine(p, i)).fold(0.0, f32::max)).collect()
+        };
+        let [inputs, targets] = trace.directions().unwrap();
+        trace.seen = None;
+        trace.compared(3, &[best(Parameter::Encoder, &inputs), best(Parameter::Decoder, &targets)]);
+        assert_eq!(trace.seen, expected);
+    }
 
     #[test]
     fn steps_are_recorded_ones_and_become_rarer() {

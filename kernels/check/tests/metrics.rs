@@ -61,6 +61,10 @@ fn the_best_match_is_that_of_all_cosines() {
                 for absolute in [false, true] {
                     let found = backend.best_matches(&params, of, &truth, absolute);
                     assert_eq!((backend.failure(), found.len()), (None, n));
+                    if absolute {
+                        let cosines = backend.best_cosines(&params, parameter, &truth).expect("on the device");
+                        assert!(cosines.iter().eq(found.iter().map(|found| &found.cosine)), "{cosines:?}, {found:?}");
+                    }
                     // Sums of up to ⌈n/32⌉ + 5 terms for both products, a root and a quotient.
                     let bound = 2.0 * (width as f64 / 32.0 + 10.0) / f64::from(1 << 24);
                     for (d, (found, p)) in found.iter().zip(truth.chunks(width)).enumerate() {

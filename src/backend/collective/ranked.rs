@@ -3,7 +3,7 @@
 use super::{CollectiveError, DataParallel, Reaches, from_bytes, to_bytes};
 use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec};
 use crate::bench::dataset::Bench;
-use crate::sdl::{Model, Tensors};
+use crate::sdl::{Model, Parameter, Tensors};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -211,6 +211,11 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
 
     fn is_finite(&self, params: &B::Params) -> bool {
         self.inner.is_finite(params)
+    }
+
+    fn best_cosines(&self, params: &B::Params, of: Parameter, truth: &[f32]) -> Option<Vec<f32>> {
+        // Every rank has all parameters.
+        self.inner.best_cosines(params, of, truth)
     }
 
     fn idle(&self, opt: &B::OptState) -> Vec<u64> {

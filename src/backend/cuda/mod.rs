@@ -51,6 +51,7 @@ use crate::sdl::{Model, Parameter, Tensors};
 use checked::Checked;
 use encode::Selection;
 use gradients::{Anchored, Pass, Update};
+use metrics::Directions;
 use state::{Drawn, SQUARES};
 
 /// How a backend finds what a row may select. It changes no selection.
@@ -241,6 +242,15 @@ impl<D: Device> Backend for Cuda<D> {
             self.device.launch("sum_squares", [groups as u32, 1, 1], arguments);
             self.device.download(&squares, groups).iter().all(|square| square.is_finite())
         })
+    }
+
+    fn best_cosines(&self, params: &Params<D>, of: Parameter, truth: &[f32]) -> Option<Vec<f32>> {
+        let of = match of {
+            Parameter::Encoder => Directions::Encoder,
+            Parameter::Decoder => Directions::Decoder,
+            _ => return None,
+        };
+        Some(self.best_matches(params, of, truth, true).into_iter().map(|best| best.cosine).collect())
     }
 
     fn idle(&self, opt: &OptState<D>) -> Vec<u64> {

@@ -417,7 +417,8 @@ fn by_rows(
             }
             // A step that is no improvement beyond rounding is not taken, so that the loss never rises.
             if gain <= 0.0 {
-                if active[i].iter().all(|(_, lambda)| *lambda == 0.0) {
+                // Multipliers change when other rows have moved, even if this one stays.
+                if step.converged || active[i].iter().all(|(_, lambda)| *lambda == 0.0) {
                     active[i] = step.multipliers;
                 }
                 continue;

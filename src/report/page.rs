@@ -276,7 +276,7 @@ mod tests {
         let exhibit = Exhibit {
             id: "runs".into(),
             title: "Runs".into(),
-            paragraphs: vec!["Of one method.".into()],
+            paragraphs: vec!["Of one method. See #table-runs, not #table-none.".into()],
             figures: Vec::new(),
             tables: vec![Table { name: "runs".into(), ..all.clone() }],
         };
@@ -310,6 +310,7 @@ mod tests {
         let loads = ["<script", "<link", "<img", "@import", "url(http", "url(\"http"];
         assert!(loads.iter().all(|tag| !text.contains(tag)));
         assert_eq!(text.matches("<svg").count(), 2);
+        assert!(text.contains("<a href=\"#table-runs\">table “") && text.contains(" not #table-none."));
         assert!(text.contains("&lt;good&gt;") && text.contains("sdlab certify certificates/thm-x-found.json"));
     }
 

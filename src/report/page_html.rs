@@ -88,10 +88,33 @@ fn exhibit_markup(exhibit: &Exhibit, pictures: &Pictures) -> Markup {
     html! {
         section id=(exhibit.id) {
             h3.claim { (inline(&exhibit.title)) }
-            @for paragraph in &exhibit.paragraphs { p { (inline(paragraph)) } }
+            @for paragraph in &exhibit.paragraphs { p { (linked(paragraph, exhibit)) } }
             @for figure in &exhibit.figures { (figure_markup(figure, pictures)) }
             @for data in &exhibit.tables { (table_markup(data)) }
             p.up { a href="#contents" { "Contents" } }
+        }
+    }
+}
+
+/// A paragraph whose words `#figure-name` and `#table-name` are links to figures and tables of the exhibit, by their titles.
+fn linked(paragraph: &str, exhibit: &Exhibit) -> Markup {
+    let title = |word: &str| {
+        let figure = word.strip_prefix("#figure-").and_then(|name| exhibit.figures.iter().find(|f| f.name == name));
+        let table = word.strip_prefix("#table-").and_then(|name| exhibit.tables.iter().find(|t| t.name == name));
+        let figure = figure.map(|figure| format!("figure “{}”", figure.title));
+        figure.or_else(|| table.map(|table| format!("table “{}”", table.title)))
+    };
+    if !paragraph.contains(" #figure-") && !paragraph.contains(" #table-") {
+        return inline(paragraph);
+    }
+    html! {
+        @for (k, word) in paragraph.split(' ').enumerate() {
+            @let bare = word.trim_end_matches(['.', ',']);
+            @if k > 0 { " " }
+            @match title(bare) {
+                Some(title) => { a href=(bare) { (inline(&title)) } (&word[bare.len()..]) }
+                None => (inline(word)),
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ n = 3
 n_p = 3
 latents = 3
 instances = 1
+optimizers = ["acs", "lbfgs"]
 "#;
 
 fn compare(config: &Path, out: &Path, more: &[&str]) -> std::process::Output {
@@ -45,9 +46,11 @@ fn a_comparison_goes_on_where_it_was_stopped_and_ends_in_the_same_bytes() {
     assert!(compare(&config, &whole, &[]).status.success());
     let expected = fs::read_to_string(whole.join("results.jsonl")).unwrap();
     assert_eq!(expected.lines().count(), 3);
-    for line in expected.lines() {
+    // Two starts, and on the last instance two of three optimizers.
+    for (line, runs) in expected.lines().zip([2 * 3, 2 * 3, 2 * 2]) {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(record["runs"].as_array().unwrap().len(), 2 * 3);
+        assert_eq!(record["runs"].as_array().unwrap().len(), runs);
+        assert!(record["upper"].as_f64() >= record["lower"].as_f64(), "{line}");
     }
 
     assert!(compare(&config, &parts, &["--max-instances", "1"]).status.success());
@@ -55,11 +58,25 @@ fn a_comparison_goes_on_where_it_was_stopped_and_ends_in_the_same_bytes() {
     let lines: Vec<&str> = expected.lines().collect();
     let torn = lines[..1].join("\n") + "\n" + &lines[1][..400];
     fs::write(parts.join("results.jsonl"), torn).unwrap();
+    // It had written the seconds of that line, and half of another one.
+    let mut seconds = fs::read_to_string(parts.join("timings.jsonl")).unwrap();
+    seconds += &seconds.replace("p3-q2-0", "p3-q2-1");
+    fs::write(parts.join("timings.jsonl"), &seconds[..seconds.len() - 20]).unwrap();
     let output = compare(&config, &parts, &[]);
     assert!(output.status.success(), "{}", error(&output));
     assert_eq!(fs::read_to_string(parts.join("results.jsonl")).unwrap(), expected);
-    for line in fs::read_to_string(parts.join("timings.jsonl")).unwrap().lines() {
-        assert!(line.contains("seconds"));
+    let timed = fs::read_to_string(parts.join("timings.jsonl")).unwrap();
+    assert_eq!(timed.lines().count(), 2 * 3 + 2 * 3 + 2 * 2);
+    let runs = expected.lines().flat_map(|line| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        record["runs"].as_array().unwrap().clone()
+    });
+    for (line, run) in timed.lines().zip(runs) {
+        let timing: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(timing["seconds"].as_f64().unwrap() > 0.0);
+        assert_eq!((&timing["optimizer"], &timing["start"]), (&run["optimizer"], &run["start"]));
+        let hits = |value: &serde_json::Value| value["hits"].as_array().map_or(0, Vec::len);
+        assert_eq!(hits(&timing), hits(&run), "{line}");
     }
 
     // What is proved of every instance replays, and a changed bound is refused.
@@ -106,6 +123,11 @@ fn wrong_input_is_named() {
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output).contains("optimizers[2]") && error(&output).contains("newton"), "{}", error(&output));
 
+    fs::write(&config, CONFIG.replace("[\"acs\", \"lbfgs\"]", "[\"adam\"]")).unwrap();
+    let output = compare(&config, &out, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("families[1].optimizers[0]"), "{}", error(&output));
+
     fs::write(&config, CONFIG).unwrap();
     assert!(compare(&config, &out, &["--max-instances", "1"]).status.success());
     let output = compare(&config, &out, &["--seed", "1"]);
@@ -116,10 +138,10 @@ fn wrong_input_is_named() {
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output).contains("results.jsonl: line 1"), "{}", error(&output));
     // The lines of an earlier format are told apart from damaged ones.
-    fs::write(out.join("results.jsonl"), "{\"format\":1,\"instance\":\"x\"}\n").unwrap();
+    fs::write(out.join("results.jsonl"), "{\"format\":2,\"instance\":\"x\"}\n").unwrap();
     let output = compare(&config, &out, &[]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(error(&output).contains("expected 2, found 1") && error(&output).contains("--force"), "{}", error(&output));
+    assert!(error(&output).contains("expected 3, found 2") && error(&output).contains("--force"), "{}", error(&output));
 }
 
 const AT_SCALE: &str = r#"

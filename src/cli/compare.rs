@@ -9,7 +9,7 @@ use crate::compare::measure::Folder;
 use crate::compare::samples::config::METHODS;
 use crate::compare::samples::method::Data;
 use crate::compare::samples::{self, SamplesComparison};
-use crate::compare::summary::{Summary, summarise};
+use crate::compare::summary::{Answer as Answered, Summary, summarise};
 use crate::stats::table::rounded;
 use clap::Args;
 use serde_json::json;
@@ -51,8 +51,8 @@ Optimizers:
 Methods at bench scale, where the configuration has a [bench]:
 {methods}
 The folder holds config.toml (complete, with the tuned steps), results.jsonl, the problems in instances, and the certificates of
-their bounds and optima. The same comparison writes the same bytes, but for timings.jsonl and provenance.json. A comparison that was stopped goes on where
-it was when the command is given again."
+their bounds and optima. The same comparison writes the same bytes, but for timings.jsonl and provenance.json, unless its budget is one of seconds. A comparison
+that was stopped goes on where it was when the command is given again."
     )
 }
 
@@ -92,14 +92,11 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let (_, done) = folder.progress();
     folder.finish(done - begun, clock.elapsed().as_secs_f64()).map_err(request)?;
     let mut answered = Vec::new();
-    if let Some(Summary { answers, tables, .. }) = summarise(&folder.records) {
+    if let Some(Summary { answers, tables, .. }) = summarise(&folder.records, &folder.timings) {
         for table in &tables {
             session.output.table(table)?;
         }
-        for (question, answer) in &answers {
-            session.output.text(&format!("\n{question}\n  {answer}"))?;
-        }
-        answered = answers.iter().map(|(question, answer)| json!({ "question": question, "answer": answer })).collect();
+        answered = say(&answers, session)?;
     }
     session.output.json(&json!({
         "folder": path.display().to_string(),
@@ -110,6 +107,15 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     }))?;
     session.output.text(&format!("\n{done} of {all} instances in {}", path.display()))?;
     Ok(if interrupted { Answer::Interrupted } else { Answer::Yes })
+}
+
+/// Writes the answers as text, and returns them as JSON.
+fn say(answers: &[Answered], session: &Session) -> Result<Vec<serde_json::Value>, CliError> {
+    for Answered { question, answer, .. } in answers {
+        session.output.text(&format!("\n{question}\n  {answer}"))?;
+    }
+    let value = |said: &Answered| json!({ "question": said.question, "answer": said.answer });
+    Ok(answers.iter().map(value).collect())
 }
 
 /// `runs/compare/` and the name of the configuration.
@@ -159,10 +165,7 @@ fn at_scale(
         for table in &tables {
             session.output.table(table)?;
         }
-        for (question, answer) in &answers {
-            session.output.text(&format!("\n{question}\n  {answer}"))?;
-        }
-        let answers: Vec<_> = answers.iter().map(|(q, a)| json!({"question": q, "answer": a})).collect();
+        let answers = say(&answers, session)?;
         session.output.json(&json!({
             "folder": path.display().to_string(), "methods": all, "done": all - folder.pending().len(),
             "rounds": records.len(), "answers": answers,

@@ -3,6 +3,8 @@
 use super::output::{Output, Progress};
 use super::train::{Trained, resume};
 use super::{CliError, Session};
+use crate::compare::measure::times;
+use crate::compare::record::Timing as Seconds;
 use crate::compare::samples::folder::lines;
 use crate::compare::samples::{Record, SamplesComparison, Timing};
 use crate::report::exhibits::{TABLES, published_rows};
@@ -24,14 +26,16 @@ pub(super) fn stored(folder: &Path) -> Result<Vec<(String, Vec<RunRecord>)>, Cli
     Ok(all)
 }
 
-/// The records of the stored comparison of optimizers, `results.jsonl` in the folder; none if there is no such file.
-pub(super) fn compared(folder: &Path) -> Result<Vec<crate::compare::Record>, CliError> {
+/// The records of the stored comparison of optimizers, `results.jsonl` in the folder, and their timings; none if there is no such file.
+pub(super) fn compared(folder: &Path) -> Result<(Vec<crate::compare::Record>, Vec<Seconds>), CliError> {
     let path = folder.join("results.jsonl");
+    let timings = times(&std::fs::read_to_string(folder.join("timings.jsonl")).unwrap_or_default());
     match std::fs::read_to_string(&path) {
         Ok(text) => crate::compare::measure::read(&text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         Err(error) => Err(error.to_string()),
     }
+    .map(|records| (records, timings))
     .map_err(|error| CliError::Request(format!("{}: {error}", path.display())))
 }
 

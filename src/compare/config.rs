@@ -1,5 +1,6 @@
 //! What is compared, as TOML.
 
+use super::learned::{Learned, Learner};
 use super::suite::ADVERSARIAL;
 use crate::optim::Budget;
 use crate::optim::Optimizer;
@@ -24,11 +25,31 @@ pub struct Comparison {
     /// Starts of every instance, the same for all optimizers.
     pub starts: u64,
     /// What every run may spend.
-    pub budget: Budget,
+    pub budget: Limits,
     /// By name; [`OPTIMIZERS`] lists them.
     pub optimizers: Vec<String>,
     /// Whose instances.
     pub families: Vec<FamilyConfig>,
+}
+
+/// What a run may spend; whichever ends first.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Steps: sweeps of an alternating method, iterations of any other.
+    pub steps: u64,
+    /// Evaluations of loss and gradient.
+    pub gradients: f64,
+    /// Seconds that the optimizer works. With them the same comparison does not write the same results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+impl Limits {
+    /// Those that can be repeated.
+    pub fn budget(&self) -> Budget {
+        Budget { steps: self.steps, gradients: self.gradients }
+    }
 }
 
 /// Instances of one family.
@@ -51,6 +72,9 @@ pub struct FamilyConfig {
     pub threshold: String,
     /// Number of instances.
     pub instances: u64,
+    /// Which of the comparison's optimizers run on them; all of them if none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optimizers: Vec<String>,
 }
 
 fn zero() -> String {
@@ -58,7 +82,7 @@ fn zero() -> String {
 }
 
 /// Every optimizer that a comparison can name, with what it is.
-pub const OPTIMIZERS: [(&str, &str); 16] = [
+pub const OPTIMIZERS: [(&str, &str); 19] = [
     ("acs", "alternating convex search in the start's cell"),
     ("acs-proximal", "the same with proximal steps, ρ = 1/100 of the mean mass"),
     ("acs-extrapolated", "the same with a search along the line through the last two iterates"),
@@ -75,6 +99,9 @@ pub const OPTIMIZERS: [(&str, &str); 16] = [
     ("adam", "Adam with a tuned step"),
     ("lbfgs", "L-BFGS, line search of Moré and Thuente"),
     ("trust-region", "trust region, Steihaug's conjugate gradients"),
+    ("k-svd", "K-SVD on the features, an encoder fitted to its codes"),
+    ("optimal-directions", "the method of optimal directions, the same"),
+    ("online-dictionary", "online dictionary learning, the same"),
 ];
 
 /// Relative residuals at which alternating methods end.
@@ -120,6 +147,9 @@ pub fn optimizer<'a>(
         "adam" => Box::new(Adam::new(steps.adam, 1e-3, GRADIENT)),
         "lbfgs" => Box::new(QuasiNewton::new(problem, Kind::Lbfgs, GRADIENT)),
         "trust-region" => Box::new(QuasiNewton::new(problem, Kind::TrustRegion, GRADIENT)),
+        "k-svd" => Box::new(Learned::new(problem, Learner::Ksvd, seed)),
+        "optimal-directions" => Box::new(Learned::new(problem, Learner::OptimalDirections, seed)),
+        "online-dictionary" => Box::new(Learned::new(problem, Learner::Online, seed)),
         _ => return None,
     })
 }
@@ -132,6 +162,11 @@ impl Comparison {
         Ok(comparison)
     }
 
+    /// The optimizers that run on the instances of a family.
+    pub fn of<'a>(&'a self, family: &'a FamilyConfig) -> &'a [String] {
+        if family.optimizers.is_empty() { &self.optimizers } else { &family.optimizers }
+    }
+
     fn check(&self) -> Result<(), String> {
         let Self { starts, budget, optimizers, families, .. } = self;
         let positive = |name: &str, value: f64| {
@@ -140,6 +175,9 @@ impl Comparison {
         positive("starts", *starts as f64)?;
         positive("budget.steps", budget.steps as f64)?;
         positive("budget.gradients", budget.gradients)?;
+        if let Some(seconds) = budget.seconds.filter(|seconds| !(*seconds > 0.0 && seconds.is_finite())) {
+            return Err(format!("budget.seconds: expected a finite number > 0, found {seconds}"));
+        }
         if optimizers.is_empty() || families.is_empty() {
             return Err("optimizers, families: expected at least one of each".into());
         }
@@ -176,6 +214,14 @@ impl Comparison {
                 }
             }
             positive(&at("instances"), family.instances as f64)?;
+            for (j, name) in family.optimizers.iter().enumerate() {
+                if !optimizers.contains(name) || family.optimizers[..j].contains(name) {
+                    return Err(format!(
+                        "{}: expected optimizers of the comparison, each once, found \"{name}\"",
+                        at(&format!("optimizers[{j}]"))
+                    ));
+                }
+            }
             let c =
                 crate::exact::rational::parse(&family.threshold).map_err(|e| format!("{}: {e}", at("threshold")))?;
             if crate::exact::rational::sign(&c) < 0 {
@@ -204,7 +250,10 @@ mod tests {
             ("orthonormal", "adversarial", "families[0].latents"),
             ("n_p = 3", "n_p = 0", "families[0].n_p"),
             ("instances = 1", "instances = 1\nthreshold = \"-1\"", "families[0].threshold"),
+            ("instances = 1", "instances = 1\noptimizers = [\"adam\"]", "families[0].optimizers[0]"),
+            ("instances = 1", "instances = 1\noptimizers = [\"acs\", \"acs\"]", "families[0].optimizers[1]"),
             ("steps = 10", "steps = 10\nstep = 1", "step"),
+            ("steps = 10", "steps = 10\nseconds = 0", "budget.seconds"),
             ("gradients = 100", "gradients = nan", "budget.gradients"),
         ] {
             let error = Comparison::from_toml(&TEXT.replace(from, to)).unwrap_err();

@@ -12,13 +12,14 @@
 //! One neuron for each block, so that no dead row, which has escapes of its own, takes part.
 
 use super::config::{Comparison, Steps, optimizer};
-use super::record::digits;
+use super::measure::Course;
+use super::record::{digits, hits};
 use super::suite::Instance;
 use crate::bench::features::stream;
 use crate::optim::acs::{AlternatingSearch, Variant};
 use crate::optim::end_point::softest;
 use crate::optim::global::partition::Partition;
-use crate::optim::{Biconvex, Optimizer, State, Unobserved, run};
+use crate::optim::{Biconvex, Optimizer, State, run};
 use crate::theory::loss::{ApproximateLoss, Weights};
 use crate::theory::partial_optimum::{self, BlockSummary, Class, Kind};
 use crate::theory::pattern::Pattern;
@@ -61,10 +62,24 @@ pub struct CellStudy {
     pub blocks: Vec<Vec<usize>>,
     /// The least L̃ in the closed cell, by the closed form.
     pub optimum: f64,
-    /// (optimizer, loss at its end), with the comparison's budget, for those that stay in a cell.
-    pub ends: Vec<(String, f64)>,
+    /// Those that stay in a cell, with the comparison's budget.
+    pub ends: Vec<CellEnd>,
     /// One for each block whose top eigenvector is positive.
     pub contractions: Vec<Contraction>,
+}
+
+/// A run in a partition cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellEnd {
+    /// The optimizer.
+    pub optimizer: String,
+    /// Loss at its end.
+    pub loss: f64,
+    /// Evaluations of loss and gradient, to four digits.
+    pub gradients: f64,
+    /// Evaluations until no more than [`LEVELS`](super::record::LEVELS)\[k\] of the way from the start to the optimum of the cell was left.
+    pub hits: Vec<f64>,
 }
 
 /// The rate of alternating search on one block.
@@ -209,8 +224,11 @@ pub fn cells(instance: &Instance, comparison: &Comparison, steps: Steps) -> Resu
         let mut ends = Vec::new();
         for name in comparison.optimizers.iter().filter(|name| IN_CELL.contains(&name.as_str())) {
             let Some(mut chosen) = optimizer(name, loss, steps, 0) else { continue };
-            let end = run(loss, chosen.as_mut(), &at, comparison.budget, &mut Unobserved).map_err(failed)?;
-            ends.push((name.clone(), end.state.loss));
+            let mut course = Course::default();
+            let end = run(loss, chosen.as_mut(), &at, comparison.budget.budget(), &mut course).map_err(failed)?;
+            let hits = hits(&course.by_gradients(), optimum.loss);
+            let gradients = digits(end.state.gradients, 4);
+            ends.push(CellEnd { optimizer: name.clone(), loss: end.state.loss, gradients, hits });
         }
         let rates: Vec<Option<f64>> = blocks.iter().map(|block| predicted(loss, block)).collect();
         let mut contractions = Vec::new();
@@ -347,13 +365,20 @@ fn descend(
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::FamilyConfig;
+    use super::super::config::{FamilyConfig, Limits};
     use super::*;
-    use crate::optim::Budget;
 
     fn instance(family: &str, n: usize, latents: usize, number: u64) -> Instance {
-        let config =
-            FamilyConfig { family: family.into(), n, n_p: n, n_r: None, latents, threshold: "0".into(), instances: 1 };
+        let config = FamilyConfig {
+            family: family.into(),
+            n,
+            n_p: n,
+            n_r: None,
+            latents,
+            threshold: "0".into(),
+            instances: 1,
+            optimizers: Vec::new(),
+        };
         Instance::make(&config, number, 0).unwrap()
     }
 
@@ -361,7 +386,7 @@ mod tests {
         Comparison {
             seed: 0,
             starts: 1,
-            budget: Budget { steps: 1000, gradients: 1e4 },
+            budget: Limits { steps: 1000, gradients: 1e4, seconds: None },
             optimizers: vec!["acs".into(), "lbfgs".into()],
             families: Vec::new(),
         }
@@ -373,8 +398,12 @@ mod tests {
         for number in 0..3 {
             let instance = instance("equicorrelated", 6, 4, number);
             for study in cells(&instance, &comparison(), Steps { descent: 0.1, adam: 0.1 }).unwrap() {
-                let [(name, end)] = &study.ends[..] else { panic!("{:?}", study.ends) };
-                assert_eq!(name, "acs");
+                let [CellEnd { optimizer, loss: end, gradients, hits }] = &study.ends[..] else {
+                    panic!("{:?}", study.ends)
+                };
+                assert_eq!(optimizer, "acs");
+                // It ends at the cell's optimum, so that it passes every level but perhaps the last ones.
+                assert!(hits.len() >= 10 && hits.is_sorted() && hits[hits.len() - 1] <= gradients * 1.001, "{study:?}");
                 let total = Biconvex::total(&instance.loss);
                 assert!(*end >= study.optimum - 1e-12 * total, "{study:?}");
                 // Positive products have a positive top eigenvector, and power iteration finds it.

@@ -1,11 +1,11 @@
 //! One instance in numbers, with all of its runs.
 
 use super::dynamics::{CellStudy, Escape};
-use crate::optim::end_point::EndPoint;
+use crate::optim::end_point::{Class, EndPoint};
 use serde::{Deserialize, Serialize};
 
 /// Of the lines of `results.jsonl`.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Shares of the way from the start to the least known loss that may be left at a hit, in decreasing order: all that a figure shows, and coarse
 /// steps before.
@@ -29,10 +29,14 @@ pub struct Record {
     pub total: f64,
     /// A certified lower bound of L̃ over all encoders with n_q rows.
     pub lower: f64,
-    /// True if a certified point attains it, but for a few parts in a million of its loss.
-    pub attained: bool,
-    /// The least loss known: that of the certified point where there is one, or the least at which any run ended.
+    /// The exact loss of a certified point, rounded upwards, where it exceeds the bound by at most [`ATTAINED`] of Σ_d M_d ‖r_d‖².
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper: Option<f64>,
+    /// The least loss known: that of the certified point, or the least in f64 at which any run ended.
     pub best: f64,
+    /// The optima at which runs ended, by increasing loss.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optima: Vec<Found>,
     /// Alternating search on partition cells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<CellStudy>,
@@ -41,6 +45,22 @@ pub struct Record {
     pub escapes: Vec<Escape>,
     /// Every start with every optimizer, in this order.
     pub runs: Vec<Run>,
+}
+
+/// Share of Σ_d M_d ‖r_d‖² by which a certified point may exceed the bound that it attains.
+pub const ATTAINED: f64 = 1e-6;
+
+/// An optimum at which runs ended: all ends of one pattern, up to the order of the neurons and dead ones, whose losses agree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Found {
+    /// The firing sets, in ascending order, where the instance is small; none where no loss is left, whatever the pattern is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pattern: Vec<Vec<usize>>,
+    /// The loss of the first of these ends.
+    pub loss: f64,
+    /// The class of the first of these ends.
+    pub class: Class,
 }
 
 /// One run.
@@ -56,7 +76,10 @@ pub struct Run {
     /// Class of the certified partial optimum with the end's pattern and loss, where the pattern is disjoint, the problem small, and there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certified: Option<String>,
-    /// Of an optimizer that stays in the cell of its start: the least L̃ in that closed cell, where the closed form knows it.
+    /// Which of the optima it is; absent if the run is unfinished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimum: Option<usize>,
+    /// The least L̃ in the closed cell of the start, where the closed form knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_cell: Option<f64>,
     /// Why it ended: the reason of [`Termination`](crate::optim::Termination).
@@ -68,6 +91,12 @@ pub struct Run {
     /// Entry k: evaluations, to four digits, until no more than [`LEVELS`]\[k\] of the way from the start to the least known loss was left. It ends
     /// where the run did not get.
     pub hits: Vec<f64>,
+    /// The same on the way to the certified lower bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to_bound: Vec<f64>,
+    /// The same on the way to the least L̃ in the closed cell of the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to_cell: Vec<f64>,
 }
 
 /// x to so many significant decimal digits.
@@ -75,7 +104,7 @@ pub fn digits(x: f64, count: usize) -> f64 {
     format!("{x:.*e}", count.saturating_sub(1)).parse().unwrap_or(x)
 }
 
-/// Costs of the hits of a run, (cost, loss) after every step.
+/// Costs of the hits of a run on the way to `best`, (cost, loss) after every step.
 pub fn hits(course: &[(f64, f64)], best: f64) -> Vec<f64> {
     let Some(&(_, start)) = course.first() else { return Vec::new() };
     let mut found = Vec::new();
@@ -101,6 +130,9 @@ pub struct Timing {
     pub start: u64,
     /// Seconds that the optimizer worked, on one thread beside others.
     pub seconds: f64,
+    /// Entry k: seconds until the hit k of the run, to three digits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hits: Vec<f64>,
 }
 
 #[cfg(test)]

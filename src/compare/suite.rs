@@ -2,12 +2,14 @@
 //!
 //! The lower bound is that of Eckart and Young: with n_q columns, whatever the codes are, L̃ is at least the sum of all but the n_q largest
 //! eigenvalues of Σ_d M_d r_d r_dᵀ ([`root_bound`]). Where one neuron for each feature is realizable, the optimum is 0 and a point without loss proves it.
-//! The smallest instances are solved by branch-and-bound over all patterns ([`patterns::solve`]), whose tree is their certificate.
+//! The smallest instances are solved by branch-and-bound over all patterns ([`patterns::solve`]), whose tree is their certificate. Elsewhere the best point
+//! that the runs found is certified in the end, if its exact loss attains the bound ([`Instance::attain`]).
 //!
 //! The family `adversarial` is no family of seeds but of counterexamples: instance k is the first that refutes Thm 3.7 among the proposals of seed k
 //! ([`refuting`]), and its first start lies in the cell that holds no partial optimum.
 
 use super::config::FamilyConfig;
+use super::record::ATTAINED;
 use crate::claims::refuting;
 use crate::exact::{Rational, rational};
 use crate::optim::global::patterns::{self, Options, root_bound};
@@ -53,7 +55,7 @@ pub struct Instance {
 pub struct Optimum {
     /// The bound, rounded to f64.
     pub lower: f64,
-    /// The exact loss of a point, rounded to f64, where one was certified to attain the bound.
+    /// The exact loss of a point, rounded upwards to f64, where one was certified to attain the bound.
     pub upper: Option<f64>,
     /// The proof of the bound, and of the point where it is attained.
     pub certificates: Vec<Certificate>,
@@ -72,6 +74,25 @@ impl Instance {
         let cell = pattern.map(|pattern| inside(&problem, &pattern, config.latents)).transpose();
         let cell = cell.map_err(|error| failed(&error))?;
         Ok(Self { id, family: config.family.clone(), problem, loss, latents: config.latents, optimum, cell })
+    }
+
+    /// Certifies the exact loss of a point if it attains the bound and no other point is known to.
+    ///
+    /// # Errors
+    /// A certificate that the checker refuses.
+    pub fn attain(&mut self, at: &Weights) -> Result<(), String> {
+        if self.optimum.upper.is_some() {
+            return Ok(());
+        }
+        let Some(point) = at.to_point() else { return Ok(()) };
+        let loss = point.loss(&self.problem);
+        let upper = upwards(&loss);
+        if upper - self.optimum.lower <= ATTAINED * total(&self.problem) {
+            let body = json!({ "point": body::point(&point), "loss": body::number(&loss) });
+            self.optimum.certificates.push(accepted(certificate(&self.problem, "loss-value", body))?);
+            self.optimum.upper = Some(upper);
+        }
+        Ok(())
     }
 
     /// Start `number`, the same for all optimizers: a random one, or, as the first, one in the cell that the instance is about.
@@ -124,7 +145,7 @@ pub fn certify(problem: &Problem, latents: usize) -> Result<Optimum, String> {
     {
         let certificates = vec![accepted(found.lower_certificate)?, accepted(found.upper_certificate)?];
         let lower = rational::to_f64(&found.lower).next_down().max(0.0);
-        let upper = (found.gap <= CLOSED).then(|| rational::to_f64(&found.upper));
+        let upper = Some(upwards(&found.upper)).filter(|upper| upper - lower <= ATTAINED * total(problem));
         return Ok(Optimum { lower, upper, certificates });
     }
     let (bound, proof) = root_bound(problem, latents, MARGIN)
@@ -133,6 +154,16 @@ pub fn certify(problem: &Problem, latents: usize) -> Result<Optimum, String> {
     // Rounded downwards, so that the f64 bounds as well.
     let lower = rational::to_f64(&bound).next_down().max(0.0);
     Ok(Optimum { lower, upper: None, certificates: vec![proof] })
+}
+
+/// Σ_d M_d ‖r_d‖².
+fn total(problem: &Problem) -> f64 {
+    problem.features().iter().map(|feature| rational::to_f64(&(&feature.mass * &dot(&feature.w_r, &feature.w_r)))).sum()
+}
+
+/// An f64 that is not below x.
+fn upwards(x: &Rational) -> f64 {
+    rational::to_f64(x).next_up()
 }
 
 fn accepted(certificate: Certificate) -> Result<Certificate, String> {
@@ -157,8 +188,6 @@ fn without_loss(problem: &Problem, latents: usize) -> Result<Option<Point>, Stri
     Ok(Some(Point { w_e, w_d }))
 }
 
-/// Gap, relative to the upper value, up to which a bound counts as attained: what lowering the target once more leaves.
-const CLOSED: f64 = 5e-6;
 /// Limits of branch-and-bound.
 const SEARCH: Options = Options { gap: 1e-6, nodes: 20_000, patterns: 5_000 };
 
@@ -171,7 +200,8 @@ mod tests {
     use crate::optim::acs::{AlternatingSearch, Variant};
 
     fn config(family: &str, n: usize, n_p: usize, latents: usize) -> FamilyConfig {
-        FamilyConfig { family: family.into(), n, n_p, n_r: None, latents, threshold: "0".into(), instances: 1 }
+        let (family, threshold) = (family.into(), "0".into());
+        FamilyConfig { family, n, n_p, n_r: None, latents, threshold, instances: 1, optimizers: Vec::new() }
     }
 
     #[test]
@@ -183,6 +213,28 @@ mod tests {
         let lower = instance.optimum.lower;
         assert!(lower <= expected && lower >= expected - 1e-9, "{lower} for {expected}");
         assert!(instance.optimum.upper.is_none() && instance.optimum.certificates.len() == 1);
+    }
+
+    #[test]
+    fn a_point_is_certified_if_it_attains_the_bound_and_only_then() {
+        let mut instance = Instance::make(&config("orthonormal", 4, 4, 3), 0, 7).unwrap();
+        let masses = instance.loss.masses().to_vec();
+        let least = (0..4).min_by(|&a, &b| masses[a].total_cmp(&masses[b])).unwrap();
+        // The features themselves, but for one of them: all but its mass is kept.
+        let without = |missed: usize| {
+            let kept: Vec<usize> = (0..4).filter(|&d| d != missed).collect();
+            let W = Mat::from_fn(3, 4, |i, k| instance.loss.P()[(k, kept[i])]);
+            Weights { V: W.transpose().to_owned(), W }
+        };
+        let most = (0..4).max_by(|&a, &b| masses[a].total_cmp(&masses[b])).unwrap();
+        assert!(masses[most] > masses[least]);
+        let (worse, best) = (without(most), without(least));
+        instance.attain(&worse).unwrap();
+        assert!(instance.optimum.upper.is_none() && instance.optimum.certificates.len() == 1);
+        instance.attain(&best).unwrap();
+        let upper = instance.optimum.upper.unwrap();
+        assert!(upper >= masses[least] - 1e-14 && upper <= masses[least] + 1e-12, "{upper} for {}", masses[least]);
+        assert_eq!(instance.optimum.certificates[1].body.kind(), "loss-value");
     }
 
     #[test]
@@ -205,9 +257,9 @@ mod tests {
         let upper = instance.optimum.upper.unwrap();
         assert_eq!(instance.optimum.certificates.len(), 2);
         let root = root_bound(&instance.problem, 3, MARGIN).unwrap().0;
+        let total = total(&instance.problem);
         // Not below the bound at the root, but for the gap.
-        assert!(instance.optimum.lower >= rational::to_f64(&root) * (1.0 - CLOSED));
-        let total = crate::optim::Biconvex::total(&instance.loss);
+        assert!(instance.optimum.lower >= rational::to_f64(&root) - ATTAINED * total);
         let budget = crate::optim::Budget { steps: 1000, gradients: 1e4 };
         let end = |number: u64| {
             let mut search = AlternatingSearch::new(&instance.loss, Variant::Insertion, 1e-10);

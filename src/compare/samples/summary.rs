@@ -2,7 +2,7 @@
 
 use super::config::SamplesComparison;
 use super::record::{Record, Timing};
-use crate::compare::summary::Summary;
+use crate::compare::summary::{Answer, Summary};
 use crate::stats::table::rounded;
 use crate::stats::{Axis, Cell, Figure, Kind, Layer, Panel, Table, Width};
 
@@ -105,14 +105,14 @@ pub fn summarise(
         same.push(std::iter::once(course.method.into()).chain(times.iter().map(cell)));
     }
     Some(Summary {
-        answers: answer(&courses, &times, tau).into_iter().collect(),
+        answers: answer(name, &courses, &times, tau).into_iter().collect(),
         figures: vec![figure(name, &courses, &size, tau)],
         tables: vec![ends, same],
     })
 }
 
 /// Who is ahead at the same seconds.
-fn answer(courses: &[Course<'_>], times: &[f64], tau: f64) -> Option<(String, String)> {
+fn answer(name: &str, courses: &[Course<'_>], times: &[f64], tau: f64) -> Option<Answer> {
     let mut said = Vec::new();
     for t in times {
         let done = |course: &&Course<'_>| course.at(*t).is_some_and(|record| record.round > 0);
@@ -141,15 +141,14 @@ fn answer(courses: &[Course<'_>], times: &[f64], tau: f64) -> Option<(String, St
         )
     };
     let recovered: Vec<String> = courses.iter().map(share).collect();
-    (!said.is_empty()).then(|| {
-        (
-            "At the same wall time at bench scale, which method is ahead?".into(),
-            format!(
-                "In this one run {}. In the end decoder and encoder have recovered at τ = {tau}: {}.",
-                said.join("; "),
-                recovered.join(", ")
-            ),
-        )
+    (!said.is_empty()).then(|| Answer {
+        question: "At the same wall time at bench scale, which method is ahead?".into(),
+        answer: format!(
+            "In this one run {}. In the end decoder and encoder have recovered at τ = {tau}: {}.",
+            said.join("; "),
+            recovered.join(", ")
+        ),
+        shown: vec![format!("{name}-course"), format!("{name}-times")],
     })
 }
 
@@ -208,7 +207,7 @@ mod tests {
         let texts = |row: usize| times.rows[row].iter().map(Cell::text).collect::<Vec<_>>();
         assert_eq!(texts(0), ["adam", "9.000 (50.0 %)", "9.000 (50.0 %)", "3.000 (50.0 %)", "1.000 (50.0 %)"]);
         assert_eq!(texts(1), ["alternating", "9.000 (50.0 %)", "9.000 (50.0 %)", "2.000 (50.0 %)", "2.000 (50.0 %)"]);
-        let (_, answer) = &summary.answers[0];
+        let answer = &summary.answers[0].answer;
         assert!(answer.contains("after 4.0 s alternating has the lowest loss, 2.00 against 3.00 of adam"), "{answer}");
         assert!(answer.contains("after 16 s adam has the lowest loss, 1.00 against 2.00 of alternating"), "{answer}");
         assert!(summarise("scale", &comparison, &[], &[]).is_none());

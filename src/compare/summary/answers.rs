@@ -1,15 +1,19 @@
 //! The questions that a theorist asks of a comparison.
 
-use super::{Entry, LEVEL, SUCCESS, View};
+use super::{Answer, Entry, LEVEL, SUCCESS, View};
 use crate::compare::dynamics::Contraction;
+use crate::stats::ShareInterval;
 use crate::stats::table::rounded;
-use crate::stats::{ShareInterval, SignedRank, Zeros};
 
 /// Largest difference of a measured factor from λ_2/λ_1 that counts as agreement.
 const AGREES: f64 = 0.02;
 
+fn answered(question: &str, answer: String, shown: &[&str]) -> Answer {
+    Answer { question: question.into(), answer, shown: shown.iter().map(|name| (*name).to_owned()).collect() }
+}
+
 /// Each question with a sentence whose numbers come from the records.
-pub(super) fn all(view: &View) -> Vec<(String, String)> {
+pub(super) fn all(view: &View) -> Vec<Answer> {
     let mut all = Vec::new();
     let has = |name: &str| view.optimizers.contains(&name);
     let percent = |share: f64| format!("{} %", rounded(100.0 * share, 3));
@@ -19,28 +23,33 @@ pub(super) fn all(view: &View) -> Vec<(String, String)> {
         ratios.sort_by(|a, b| b.0.total_cmp(&a.0));
         let list: Vec<String> = ratios.iter().map(|(ratio, f)| format!("{} on {f}", rounded(*ratio, 2))).collect();
         let faster = ratios.iter().filter(|(ratio, _)| *ratio > 1.0).count();
-        all.push((
-            "Is alternating search faster than gradient descent?".into(),
+        all.push(answered(
+            "Is alternating search faster than gradient descent?",
             format!(
                 "Yes on {faster} of {} families, counted in gradient evaluations to the largest common share of the way to the best known loss, up to 99.9 %. The cost of gradient descent over its own is {}.",
                 ratios.len(),
                 list.join(", ")
             ),
+            &["compare-speed", "compare-families"],
         ));
-        if let Some(test) = SignedRank::of(&view.differences("acs", "descent-lipschitz"), Zeros::Pratt) {
-            let verdict = match (test.p < 0.05, test.effect < 0.0) {
+        let paired = view.paired();
+        let tested = paired.iter().find(|pair| (pair.a, pair.b) == ("acs", "descent-lipschitz"));
+        if let Some((test, p)) = tested.and_then(|pair| Some((pair.test.as_ref()?, pair.p))) {
+            let verdict = match (p < 0.05, test.effect < 0.0) {
                 (true, true) => "Yes",
                 (true, false) => "No, in worse ones",
                 _ => "No difference is seen",
             };
-            all.push((
-                "Does it end in better optima?".into(),
+            all.push(answered(
+                "Does it end in better optima?",
                 format!(
-                    "{verdict}: over {} instances that differ the rank-biserial effect is {} (negative: alternating search ends lower), p = {} before correction.",
+                    "{verdict}: over {} instances that differ the rank-biserial effect is {} (negative: alternating search ends lower), p = {} corrected by Holm over all {} pairs.",
                     test.different,
                     rounded(test.effect, 2),
-                    rounded(test.p, 2)
+                    rounded(p, 2),
+                    paired.len()
                 ),
+                &["compare-pairs", "compare-paired"],
             ));
         }
     }
@@ -49,8 +58,8 @@ pub(super) fn all(view: &View) -> Vec<(String, String)> {
         let bad = runs.iter().filter(|record| record.is_spurious()).count();
         let blocks = runs.iter().filter(|record| record.is_spurious() && record.end.polysemantic > 0).count();
         if let Some(s) = ShareInterval::of(bad as u64, runs.len() as u64, LEVEL) {
-            all.push((
-                "Are spurious partial optima prevalent in practice?".into(),
+            all.push(answered(
+                "Are spurious partial optima prevalent in practice?",
                 format!(
                     "Of {} runs of alternating search {bad} end in one, {} ({} to {}), and {blocks} of these have polysemantic neurons.",
                     runs.len(),
@@ -58,6 +67,7 @@ pub(super) fn all(view: &View) -> Vec<(String, String)> {
                     percent(s.low),
                     percent(s.high)
                 ),
+                &["compare-ends", "compare-neurons", "compare-shares"],
             ));
         }
     }
@@ -87,7 +97,7 @@ pub(super) fn all(view: &View) -> Vec<(String, String)> {
         ("What do ten restarts buy alternating search within the same budget?", "acs-restarts", "acs"),
     ] {
         if has(with) && has(without) {
-            all.push((question.into(), against(with, without)));
+            all.push(answered(question, against(with, without), &["compare-pairs", "compare-optimizers"]));
         }
     }
     if has("acs") && has("acs-extrapolated") {
@@ -95,13 +105,14 @@ pub(super) fn all(view: &View) -> Vec<(String, String)> {
             view.families.iter().filter_map(|f| Some(view.speed("acs-extrapolated", "acs", f)?.0)).collect();
         let (least, most) = ratios.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), r| (a.min(*r), b.max(*r)));
         if !ratios.is_empty() {
-            all.push((
-                "Does extrapolation speed alternating search up?".into(),
+            all.push(answered(
+                "Does extrapolation speed alternating search up?",
                 format!(
                     "To a common share of the way plain search costs {} to {} times as much, by family.",
                     rounded(least, 2),
                     rounded(most, 2)
                 ),
+                &["compare-speed"],
             ));
         }
     }
@@ -111,7 +122,7 @@ pub(super) fn all(view: &View) -> Vec<(String, String)> {
 }
 
 /// Whether alternating search contracts as the spectrum says.
-fn contraction(view: &View) -> Option<(String, String)> {
+fn contraction(view: &View) -> Option<Answer> {
     let blocks = || view.records.iter().flat_map(|r| &r.cells).flat_map(|cell| &cell.contractions);
     let off = |block: &Contraction| (block.measured - block.predicted).abs();
     let (agree, others): (Vec<&Contraction>, Vec<&Contraction>) = blocks().partition(|block| off(block) <= AGREES);
@@ -121,8 +132,8 @@ fn contraction(view: &View) -> Option<(String, String)> {
         Some(least) => format!("; on the other {} it is at least {}", others.len(), rounded(least, 3)),
         None => String::new(),
     };
-    Some((
-        "Does alternating search on a partition cell contract by λ_2/λ_1 in each sweep?".into(),
+    Some(answered(
+        "Does alternating search on a partition cell contract by λ_2/λ_1 in each sweep?",
         format!(
             "{verdict}: on {} of {} blocks, with predictions up to {}, the measured factor differs from the predicted one by {} at most{slower}.",
             agree.len(),
@@ -130,11 +141,12 @@ fn contraction(view: &View) -> Option<(String, String)> {
             rounded(agree.iter().map(|block| block.predicted).fold(0.0, f64::max), 3),
             rounded(largest, 2),
         ),
+        &["compare-contraction"],
     ))
 }
 
 /// Whether gradient descent leaves the saddles that Thm 3.7 calls minima.
-fn escape(view: &View) -> Option<(String, String)> {
+fn escape(view: &View) -> Option<Answer> {
     let of = |class: &'static str| view.records.iter().flat_map(|r| &r.escapes).filter(move |e| e.class == class);
     let saddles = of("strict-saddle").count();
     let left = of("strict-saddle").filter(|escape| escape.left).count();
@@ -157,10 +169,11 @@ fn escape(view: &View) -> Option<(String, String)> {
         ),
         _ => String::new(),
     };
-    Some((
-        "Does gradient descent with a small step leave the saddles that Theorem 3.7 calls minima?".into(),
+    Some(answered(
+        "Does gradient descent with a small step leave the saddles that Theorem 3.7 calls minima?",
         format!(
             "{verdict}: it leaves {left} of {saddles}{took}; beside {minima} certified local minima it stays at {stayed}."
         ),
+        &["compare-escape"],
     ))
 }

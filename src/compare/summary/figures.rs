@@ -6,93 +6,190 @@ use std::collections::BTreeMap;
 
 /// τ of the targets that are counted together.
 const TARGETS: [f64; 8] = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8];
-/// Series that a figure shows, the first ones of these that were compared: no more can be told apart in print.
-const SHOWN: [&str; 9] = [
-    "acs",
-    "acs-piecewise",
-    "acs-insertion",
-    "descent-lipschitz",
-    "adam",
-    "lbfgs",
-    "trust-region",
-    "nesterov",
-    "descent-exact",
+/// Optimizers by kind, no more in one than can be told apart in print; any others share further figures.
+const KINDS: [(&str, &str, &[&str]); 4] = [
+    (
+        "alternating",
+        "alternating search",
+        &[
+            "acs",
+            "acs-proximal",
+            "acs-extrapolated",
+            "acs-accelerated",
+            "acs-restarts",
+            "acs-piecewise",
+            "acs-insertion",
+        ],
+    ),
+    (
+        "descent",
+        "gradient descent",
+        &["descent-fixed", "descent-lipschitz", "descent-exact", "perturbed-descent", "anchored-descent"],
+    ),
+    ("accelerated", "accelerated and second-order methods", &["nesterov", "adam", "lbfgs", "trust-region"]),
+    ("dictionaries", "learners of dictionaries", &["k-svd", "optimal-directions", "online-dictionary"]),
 ];
+/// Drawn in every figure, to compare with.
+const REFERENCE: &str = "acs";
+/// Excess below which a mean of excesses is drawn as this.
+const FLOOR: f64 = 1e-8;
 
 /// All figures, in the order of the page.
 pub(super) fn all(view: &View) -> Vec<Figure> {
-    let mut all = vec![profiles(view), budgets(view), classes(view)];
+    let mut all = profiles(view);
+    all.push(classes(view));
+    all.extend(speed(view));
+    all.extend(pairs(view));
     all.extend(contraction(view));
     all.extend(escape(view));
     all
 }
 
-fn shown<'a>(view: &View<'a>) -> Vec<&'a str> {
-    let listed = SHOWN.iter().filter_map(|name| view.optimizers.iter().find(|o| *o == name)).copied();
-    let others = view.optimizers.iter().copied().filter(|o| !SHOWN.contains(o));
-    listed.chain(others).take(7).collect()
+/// Name of the figure, what its optimizers are, and those, for all that were compared.
+fn kinds<'a>(view: &View<'a>) -> Vec<(String, &'static str, Vec<&'a str>)> {
+    let of_kind = |kind: &[&str]| view.optimizers.iter().copied().filter(|o| kind.contains(o)).collect::<Vec<_>>();
+    let mut kinds: Vec<(String, &str, Vec<&str>)> =
+        KINDS.iter().map(|(name, words, kind)| ((*name).to_owned(), *words, of_kind(kind))).collect();
+    let known = |name: &&str| KINDS.iter().any(|(_, _, kind)| kind.contains(name));
+    let others: Vec<&str> = view.optimizers.iter().copied().filter(|name| !known(name)).collect();
+    kinds.extend(others.chunks(7).enumerate().map(|(k, o)| (format!("others-{k}"), "other methods", o.to_vec())));
+    kinds.retain(|(_, _, optimizers)| !optimizers.is_empty());
+    kinds
 }
 
-/// A row of costs for each start of each instance, a column for each shown optimizer.
-fn costs(view: &View, shown: &[&str], tau: f64) -> Vec<Vec<f64>> {
+/// A row of numbers for each start of each instance, a column for each optimizer.
+fn costs(view: &View, of: impl Fn(&Entry) -> f64) -> Vec<Vec<f64>> {
     let mut rows: BTreeMap<(&str, u64), Vec<f64>> = BTreeMap::new();
-    for (k, optimizer) in shown.iter().enumerate() {
-        for record in view.of(optimizer) {
-            let row =
-                rows.entry((&record.of.instance, record.run.start)).or_insert_with(|| vec![f64::INFINITY; shown.len()]);
-            row[k] = record.cost(tau);
+    for (k, optimizer) in view.optimizers.iter().enumerate() {
+        for run in view.of(optimizer) {
+            let row = rows
+                .entry((&run.of.instance, run.run.start))
+                .or_insert_with(|| vec![f64::INFINITY; view.optimizers.len()]);
+            row[k] = of(&run);
         }
     }
     rows.into_values().collect()
 }
 
-fn profiles(view: &View) -> Figure {
-    let shown = shown(view);
-    let mut panel =
-        Panel::new("", Axis::log("cost relative to the cheapest"), Axis::linear("share of starts").range(0.0, 1.0));
-    if let Some(steps) = performance_profiles(&costs(view, &shown, TAU)) {
-        for (name, steps) in shown.iter().zip(steps) {
-            panel = panel.layer(steps.layer(name, 1.0, 100.0));
+/// What the optimizers of each kind reach at which cost: a figure for each kind.
+fn profiles(view: &View) -> Vec<Figure> {
+    let most = view.runs().map(|run| run.gradients).fold(10.0, f64::max);
+    let mut by_target: Vec<(f64, Vec<Vec<f64>>)> = Vec::new();
+    TARGETS.iter().for_each(|tau| by_target.push((*tau, costs(view, |run| run.cost(*tau)))));
+    let share = || Axis::linear("share").range(0.0, 1.0);
+    let evaluations = || Axis::log("gradient evaluations");
+    // Title, axis, its ends, and the steps of every optimizer.
+    let mut panels: Vec<(String, Axis, (f64, f64), Vec<Steps>)> = Vec::new();
+    let at_tau = costs(view, |run| run.cost(TAU));
+    if let Some(steps) = performance_profiles(&at_tau) {
+        panels.push(("to τ = 1e-4, relative".into(), Axis::log("cost / least cost"), (1.0, 100.0), steps));
+    }
+    let over_all = |k: usize| by_target.iter().flat_map(|(_, rows)| rows).map(|row| row[k]).collect::<Vec<_>>();
+    if let Some(steps) = (0..view.optimizers.len()).map(|k| Steps::ecdf(&over_all(k))).collect() {
+        panels.push(("all targets".into(), evaluations(), (1.0, most), steps));
+    }
+    let seconds = costs(view, |run| run.seconds(TAU));
+    let timed = seconds.iter().flatten().copied().filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+    let (least, longest) = timed.fold((f64::INFINITY, 0.0_f64), |(a, b), x| (a.min(x), b.max(x)));
+    if longest > least
+        && let Some(steps) = data_profiles(&seconds, &vec![1.0; seconds.len()])
+    {
+        panels.push(("to τ = 1e-4".into(), Axis::log("seconds"), (least, longest), steps));
+    }
+    for (tau, rows) in &by_target {
+        if let Some(steps) = data_profiles(rows, &vec![1.0; rows.len()]) {
+            panels.push((format!("to τ = {tau:e}"), evaluations(), (1.0, most), steps));
         }
     }
-    Figure::new("compare-profiles", "experiments", Width::Column)
-        .title("Performance profiles")
-        .caption(
-            "Share of starts from which an optimizer has covered 99.99 % of the way to the best known loss at no more than so many times the cost of the cheapest \
-             (Dolan and Moré). At the left: how often it is the cheapest; at the right: how often it gets there at all.",
-        )
-        .panel(panel)
+    let mut figures = Vec::new();
+    for (name, words, kind) in kinds(view) {
+        let caption = format!(
+            "Shares of the starts from which the loss has come within τ of the way to the best known, for {words}; alternating search in the start's cell stands in every figure. Relative cost: \
+             performance profiles of Dolan and Moré, over the cheapest of all {} optimizers. Otherwise data profiles of Moré and Wild, by gradient evaluations or seconds of one thread; all \
+             targets: of all pairs of a start and τ = 1e-1, 1e-2, .., 1e-8.",
+            view.optimizers.len()
+        );
+        let mut figure = Figure::new(&format!("compare-profiles-{name}"), "experiments", Width::Page)
+            .title(&format!("What a budget buys: {words}"))
+            .caption(&caption);
+        for (title, x, (from, to), steps) in &panels {
+            let mut panel = Panel::new(title, x.clone(), share());
+            for (k, optimizer) in view.optimizers.iter().enumerate() {
+                if kind.contains(optimizer) {
+                    panel = panel.layer(steps[k].layer(optimizer, *from, *to));
+                } else if *optimizer == REFERENCE {
+                    let points = steps[k].corners(*from, *to);
+                    panel = panel.layer(Layer::Reference { label: REFERENCE.into(), points });
+                }
+            }
+            figure = figure.panel(panel);
+        }
+        figures.push(figure);
+    }
+    figures
 }
 
-fn budgets(view: &View) -> Figure {
-    let shown = shown(view);
-    let most = view.runs().map(|record| record.gradients).fold(10.0, f64::max);
-    let axes = || (Axis::log("gradient evaluations"), Axis::linear("share").range(0.0, 1.0));
-    let mut figure = Figure::new("compare-budgets", "experiments", Width::Page).title("What a budget buys").caption(
-        "(a), (b) Data profiles of Moré and Wild: share of starts from which the loss has come within τ of the way to the best known. (c) Share of \
-         all pairs of a start and a target τ = 1e-1, 1e-2, .., 1e-8.",
-    );
-    for tau in [1e-1, 1e-5] {
-        let (x, y) = axes();
-        let mut panel = Panel::new(&format!("τ = {}", if tau > 0.01 { "0.1" } else { "1e-5" }), x, y);
-        let costs = costs(view, &shown, tau);
-        if let Some(steps) = data_profiles(&costs, &vec![1.0; costs.len()]) {
-            for (name, steps) in shown.iter().zip(steps) {
-                panel = panel.layer(steps.layer(name, 1.0, most));
+/// Cost ratios by family; nothing unless alternating search was compared with one of these.
+fn speed(view: &View) -> Option<Figure> {
+    let count = view.families.len();
+    let others = ["descent-lipschitz", "nesterov", "lbfgs", "acs-extrapolated", "acs-accelerated"];
+    let names = view.families.iter().enumerate().map(|(k, name)| ((count - k) as f64, (*name).to_owned()));
+    let (low, high) = (0.4, count as f64 + 0.6);
+    let mut panel = Panel::new("", Axis::log("cost / cost of acs"), Axis::linear("").range(low, high).ticks(names))
+        .frame_height(14.0 * count as f64 + 20.0)
+        .layer(Layer::Reference { label: "as fast as acs".into(), points: vec![(1.0, low), (1.0, high)] });
+    let mut shown = false;
+    for other in others.into_iter().filter(|other| view.optimizers.contains(other)) {
+        let ratio = |(k, family): (usize, &&str)| Some((view.speed("acs", other, family)?.0, (count - k) as f64));
+        let points: Vec<(f64, f64)> = view.families.iter().enumerate().filter_map(ratio).collect();
+        shown |= !points.is_empty();
+        panel = panel.layer(Layer::Points { label: other.to_owned(), points, intervals: Vec::new() });
+    }
+    let figure = Figure::new("compare-speed", "experiments", Width::Column)
+        .title("Speed by family")
+        .caption(
+            "Geometric means over starts of the cost of an optimizer over that of alternating search in the start's cell, in gradient evaluations, until both have covered the largest share \
+             of the way to the best known loss, up to 99.9 %, that both cover. To the right of the line alternating search is faster.",
+        );
+    shown.then(|| figure.panel(panel))
+}
+
+/// Excess of pairs of optimizers, instance by instance; nothing if no such pair was compared.
+fn pairs(view: &View) -> Option<Figure> {
+    let mut figure = Figure::new("compare-pairs", "experiments", Width::Page)
+        .title("Pairs of optimizers, instance by instance")
+        .caption(
+            "Excess at the end over the best known loss, relative to Σ M‖r‖² and averaged over starts, one point for each instance; excess below 1e-8 is drawn as 1e-8. Below the line the \
+             method of the vertical axis ends lower.",
+        );
+    for (title, a, b) in [
+        ("better optima?", "acs", "descent-lipschitz"),
+        ("anchoring", "anchored-descent", "descent-lipschitz"),
+        ("resampling", "acs-insertion", "acs-piecewise"),
+        ("restarts", "acs-restarts", "acs"),
+    ] {
+        let means = |name: &str| {
+            let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+            for run in view.of(name) {
+                let entry = sums.entry(&run.of.instance).or_default();
+                entry.0 += run.excess();
+                entry.1 += 1.0;
             }
+            sums.into_iter().map(|(k, (sum, count))| (k, (sum / count).max(FLOOR))).collect::<BTreeMap<_, _>>()
+        };
+        let (of_a, of_b) = (means(a), means(b));
+        let points: Vec<(f64, f64)> = of_b.iter().filter_map(|(k, x)| Some((*x, *of_a.get(k)?))).collect();
+        if points.is_empty() {
+            continue;
         }
+        let axis = |name: &str| Axis::log(name).range(FLOOR / 2.0, 1.0);
+        let line = vec![(FLOOR / 2.0, FLOOR / 2.0), (1.0, 1.0)];
+        let panel = Panel::new(title, axis(b), axis(a))
+            .layer(Layer::Reference { label: "equality".into(), points: line })
+            .layer(Layer::Points { label: "one instance".into(), points, intervals: Vec::new() });
         figure = figure.panel(panel);
     }
-    let (x, y) = axes();
-    let mut panel = Panel::new("all targets", x, y);
-    let by_target: Vec<Vec<Vec<f64>>> = TARGETS.iter().map(|tau| costs(view, &shown, *tau)).collect();
-    for (k, name) in shown.iter().enumerate() {
-        let all: Vec<f64> = by_target.iter().flatten().map(|row| row[k]).collect();
-        if let Some(steps) = Steps::ecdf(&all) {
-            panel = panel.layer(steps.layer(name, 1.0, most));
-        }
-    }
-    figure.panel(panel)
+    (!figure.panels.is_empty()).then_some(figure)
 }
 
 fn classes(view: &View) -> Figure {
@@ -117,7 +214,8 @@ fn classes(view: &View) -> Figure {
         Layer::Bars { label: label.to_owned(), bars, thickness: 0.7 }
     };
     let layers = [
-        segments("best known", &|record| record.succeeds()),
+        segments("certified global", &|record| record.is_global()),
+        segments("best known", &|record| record.succeeds() && !record.is_global()),
         segments("spurious optimum", &|record| record.is_spurious()),
         segments("unfinished", &|record| !record.succeeds() && !record.is_spurious()),
     ];
@@ -127,7 +225,8 @@ fn classes(view: &View) -> Figure {
     Figure::new("compare-ends", "experiments", Width::Column)
         .title("Where the runs end")
         .caption(
-            "Share of runs that end at the best known loss, at a stationary point or partial optimum above it, and at neither within the budget.",
+            "Share of runs that end at a global optimum that is certified from both sides, at the best known loss elsewhere, at a stationary point or partial optimum above it, and at none of \
+             these within the budget.",
         )
         .panel(panel)
 }

@@ -1,8 +1,11 @@
-//! What the runs of a comparison say: tables, figures and answers, all from its records.
+//! What the runs of a comparison say: tables, figures and answers, all from its records and timings.
 //!
 //! *Best known* of an instance is the loss of a certified point where one attains the bound, or the least loss at which any run ended. Excess is
-//! (loss − best known)/Σ_d M_d ‖r_d‖²; a run *succeeds* if it ends with excess at most [`SUCCESS`]. The test of Moré and Wild with τ asks for
-//! the share 1 − τ of the way from the start to the best known. Costs are evaluations of loss and gradient or their equivalent.
+//! (loss − best known)/Σ_d M_d ‖r_d‖²; a run *succeeds* if it ends with excess at most [`SUCCESS`], and where the best known is certified its end is
+//! *global*. The test of Moré and Wild with τ asks for the share 1 − τ of the way from the start to the best known, to the certified bound, or to the
+//! optimum of the start's cell. Costs are evaluations of loss and gradient or their equivalent, and seconds where timings are at hand.
+//!
+//! Instances on which only some of the optimizers ran have tables of their own, so that all others compare like with like.
 //!
 //! | part | module |
 //! |---|---|
@@ -13,11 +16,13 @@
 mod answers;
 mod figures;
 mod tables;
+#[cfg(test)]
+mod tests;
 
-use super::record::{LEVELS, Record, Run};
+use super::record::{LEVELS, Record, Run, Timing};
 use crate::optim::end_point::Class;
-use crate::stats::{Figure, Table};
-use std::collections::BTreeMap;
+use crate::stats::{Attempt, ExpectedTime, Figure, SignedRank, Table, Zeros, holm};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 /// Excess up to which a run succeeds.
@@ -30,22 +35,39 @@ const BOOTSTRAP: u64 = 0;
 const COMMON: f64 = 1e-3;
 /// τ of the performance profile and of the expected cost.
 const TAU: f64 = 1e-4;
+/// τ of tables that show several.
+const TAUS: [(f64, &str); 3] = [(1e-2, "τ = 1e-2"), (1e-4, "τ = 1e-4"), (1e-6, "τ = 1e-6")];
+/// Those whose pairs with all others are tested.
+const TESTED: [&str; 3] = ["acs", "acs-piecewise", "acs-insertion"];
+
 /// Everything that a page shows of a comparison.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// Question and answer.
-    pub answers: Vec<(String, String)>,
+    /// What a theorist asks.
+    pub answers: Vec<Answer>,
     /// Figures.
     pub figures: Vec<Figure>,
     /// Tables.
     pub tables: Vec<Table>,
 }
 
-/// A run with its instance.
+/// A question with its answer in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The question.
+    pub question: String,
+    /// The sentence.
+    pub answer: String,
+    /// Names of the figures and tables that show it.
+    pub shown: Vec<String>,
+}
+
+/// A run with its instance, and its timing where there is one.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
     of: &'a Record,
     run: &'a Run,
+    timing: Option<&'a Timing>,
 }
 
 impl Deref for Entry<'_> {
@@ -66,6 +88,11 @@ impl Entry<'_> {
         self.excess() <= SUCCESS
     }
 
+    /// Whether it ends at a certified global optimum.
+    fn is_global(&self) -> bool {
+        self.of.upper.is_some() && self.succeeds()
+    }
+
     /// Whether it ends above the best known at what is an optimum in some sense.
     fn is_spurious(&self) -> bool {
         !matches!(self.end.class, Class::Unfinished | Class::NoLoss) && !self.succeeds()
@@ -73,22 +100,64 @@ impl Entry<'_> {
 
     /// Cost until the test with τ, one of [`LEVELS`], is passed.
     fn cost(&self, tau: f64) -> f64 {
-        let place = LEVELS.iter().position(|level| *level == tau);
-        place.and_then(|k| self.hits.get(k)).copied().unwrap_or(f64::INFINITY)
+        hit(&self.hits, tau)
     }
+
+    /// Seconds until then; no number without a timing.
+    fn seconds(&self, tau: f64) -> f64 {
+        self.timing.map_or(f64::NAN, |timing| hit(&timing.hits, tau))
+    }
+}
+
+/// The entry of a list of hits for τ, one of [`LEVELS`]; infinite if the run did not get there.
+fn hit(hits: &[f64], tau: f64) -> f64 {
+    let place = LEVELS.iter().position(|level| *level == tau);
+    place.and_then(|k| hits.get(k)).copied().unwrap_or(f64::INFINITY)
+}
+
+/// The expected cost of a success, of runs with their cost until they succeed, infinite if they do not, and all that they spent.
+fn expected(runs: impl Iterator<Item = (f64, f64)>) -> Option<ExpectedTime> {
+    let attempt = |(cost, spent): (f64, f64)| {
+        let success = cost.is_finite();
+        Attempt { cost: if success { cost } else { spent }, success }
+    };
+    ExpectedTime::of(&runs.map(attempt).collect::<Vec<_>>(), LEVEL, BOOTSTRAP)
+}
+
+/// The middle value of numbers, the upper one of two.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A test of the excess of two optimizers.
+struct Paired<'a> {
+    a: &'a str,
+    b: &'a str,
+    test: Option<SignedRank>,
+    /// Corrected by Holm over all pairs.
+    p: f64,
 }
 
 /// All runs, and the names of what was compared in the order of the records.
 struct View<'a> {
-    records: &'a [Record],
+    /// All instances.
+    all: &'a [Record],
+    /// Those on which every optimizer ran.
+    records: Vec<&'a Record>,
     optimizers: Vec<&'a str>,
+    /// Families of `records`.
     families: Vec<&'a str>,
+    timings: BTreeMap<(&'a str, &'a str, u64), &'a Timing>,
 }
 
 impl<'a> View<'a> {
-    fn new(records: &'a [Record]) -> Self {
+    fn new(all: &'a [Record], timings: &'a [Timing]) -> Self {
+        let names = |record: &'a Record| record.runs.iter().map(|run| run.optimizer.as_str()).collect::<BTreeSet<_>>();
+        let most = all.iter().map(|record| names(record).len()).max().unwrap_or(0);
+        let records: Vec<&Record> = all.iter().filter(|record| names(record).len() == most).collect();
         let (mut optimizers, mut families): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-        for record in records {
+        for record in &records {
             if !families.contains(&record.family.as_str()) {
                 families.push(&record.family);
             }
@@ -98,11 +167,25 @@ impl<'a> View<'a> {
                 }
             }
         }
-        Self { records, optimizers, families }
+        let key = |timing: &'a Timing| (timing.instance.as_str(), timing.optimizer.as_str(), timing.start);
+        let timings = timings.iter().map(|timing| (key(timing), timing)).collect();
+        Self { all, records, optimizers, families, timings }
     }
 
-    fn runs(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
-        self.records.iter().flat_map(|of| of.runs.iter().map(move |run| Entry { of, run }))
+    /// The runs on one instance.
+    fn on(&self, of: &'a Record) -> Vec<Entry<'a>> {
+        let timing =
+            |run: &'a Run| self.timings.get(&(of.instance.as_str(), run.optimizer.as_str(), run.start)).copied();
+        of.runs.iter().map(|run| Entry { of, run, timing: timing(run) }).collect()
+    }
+
+    fn runs(&self) -> impl Iterator<Item = Entry<'a>> {
+        self.records.iter().flat_map(|of| self.on(of))
+    }
+
+    /// Instances on which only some of the optimizers ran.
+    fn others(&self) -> impl Iterator<Item = &'a Record> {
+        self.all.iter().filter(|record| !self.records.iter().any(|whole| std::ptr::eq(*whole, *record)))
     }
 
     fn of(&self, optimizer: &str) -> Vec<Entry<'a>> {
@@ -127,6 +210,19 @@ impl<'a> View<'a> {
         sums.values().map(|(sum, count)| sum / count).collect()
     }
 
+    /// The optimizers of [`TESTED`] against all others.
+    fn paired(&self) -> Vec<Paired<'a>> {
+        let first: Vec<&str> = TESTED.into_iter().filter(|a| self.optimizers.contains(a)).collect();
+        let pairs: Vec<(&str, &str)> =
+            first.iter().flat_map(|a| self.optimizers.iter().filter(move |b| *b != a).map(move |b| (*a, *b))).collect();
+        let tests: Vec<Option<SignedRank>> =
+            pairs.iter().map(|(a, b)| SignedRank::of(&self.differences(a, b), Zeros::Pratt)).collect();
+        let p: Vec<f64> = tests.iter().map(|test| test.as_ref().map_or(1.0, |test| test.p)).collect();
+        let corrected = holm(&p).unwrap_or(p);
+        let paired = pairs.into_iter().zip(tests).zip(corrected);
+        paired.map(|(((a, b), test), p)| Paired { a, b, test, p }).collect()
+    }
+
     /// Geometric mean of cost of `b` over cost of `a` until both have passed the hardest of [`LEVELS`] down to [`COMMON`] that both pass, and
     /// from how many starts they pass any.
     fn speed(&self, a: &str, b: &str, family: &str) -> Option<(f64, usize)> {
@@ -145,9 +241,9 @@ impl<'a> View<'a> {
     }
 }
 
-/// Summarises the records of a comparison; nothing where there are none.
-pub fn summarise(records: &[Record]) -> Option<Summary> {
-    let view = View::new(records);
+/// Summarises the records of a comparison; nothing where there are none. Timings may lack.
+pub fn summarise(records: &[Record], timings: &[Timing]) -> Option<Summary> {
+    let view = View::new(records, timings);
     (!records.is_empty()).then(|| Summary {
         answers: answers::all(&view),
         figures: figures::all(&view),

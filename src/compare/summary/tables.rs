@@ -1,12 +1,10 @@
 //! Tables of a comparison.
 
-use super::{BOOTSTRAP, Entry, LEVEL, SUCCESS, TAU, View};
+use super::{BOOTSTRAP, Entry, LEVEL, Paired, SUCCESS, TAU, TAUS, View, expected, hit, median};
 use crate::compare::dynamics::{IN_CELL, LEFT, PERTURBATION, STEP};
 use crate::compare::record::Record;
 use crate::optim::end_point::Class;
-use crate::stats::{
-    Attempt, Cell, ExpectedTime, InterquartileMean, Kind, ShareInterval, SignedRank, Table, Zeros, holm,
-};
+use crate::stats::{Cell, ExpectedTime, InterquartileMean, Kind, ShareInterval, Table};
 use std::collections::BTreeMap;
 
 /// All tables, in the order of the page.
@@ -14,13 +12,19 @@ pub(super) fn all(view: &View) -> Vec<Table> {
     let mut all = vec![
         suite(view),
         optimizers(view),
+        targets(view),
+        seconds(view),
+        to_bound(view),
         ends(view),
+        shares(view),
         neurons(view),
         paired(view),
         families(view),
         in_cells(view),
+        to_cell(view),
         contraction(view),
         escape(view),
+        larger(view),
     ];
     all.retain(|table| !table.rows.is_empty());
     all
@@ -39,6 +43,28 @@ fn share(successes: usize, trials: usize) -> Cell {
     })
 }
 
+/// A number with its interval; "never" where it is infinite.
+fn interval(value: f64, low: f64, high: f64) -> Cell {
+    match (value.is_finite(), high.is_finite()) {
+        (true, true) => Cell::Interval { value, low, high, digits: 2 },
+        (true, false) => Cell::number(value, 2),
+        _ => text("never"),
+    }
+}
+
+/// An expected cost of a success with its interval.
+fn cost(expected: Option<&ExpectedTime>) -> Cell {
+    expected.map_or(Cell::Missing, |e| interval(e.time, e.low, e.high))
+}
+
+/// A number, or "never" where it is infinite.
+fn finite(value: f64) -> Cell {
+    if value.is_nan() {
+        return Cell::Missing;
+    }
+    if value.is_finite() { Cell::number(value, 2) } else { text("never") }
+}
+
 fn count(runs: &[Entry], test: impl Fn(&Entry) -> bool) -> Cell {
     Cell::Integer { value: runs.iter().filter(|run| test(run)).count() as i64 }
 }
@@ -49,16 +75,24 @@ fn suite(view: &View) -> Table {
         ("n, n_p, n_q", Kind::Text),
         ("instances", Kind::Number),
         ("optimum certified", Kind::Number),
+        ("bound met in f64", Kind::Number),
         ("median gap", Kind::Number),
     ];
     let mut table = Table::new("compare-suite", "experiments", columns)
         .title("The instances")
         .caption(
-            "Certified: the best known loss is within 1e-6 of Σ M‖r‖² of a lower bound whose certificate the checker accepts. Gap: the best known loss \
-             minus the bound, relative to the same. Every bound is over all encoders with n_q rows.",
+            "The checker accepts a certificate of a lower bound over all encoders with n_q rows for every instance. Certified: it also accepts the exact loss of a rational \
+             point within 1e-6 of Σ M‖r‖² of the bound. Met in f64: the best known loss is as near, by f64 alone where that is more. Gap: the best known loss minus the \
+             bound, relative to the same.",
         );
-    for family in &view.families {
-        let instances: Vec<&Record> = view.records.iter().filter(|record| record.family == *family).collect();
+    let mut families: Vec<&str> = Vec::new();
+    for record in view.all {
+        if !families.contains(&record.family.as_str()) {
+            families.push(&record.family);
+        }
+    }
+    for family in families {
+        let instances: Vec<&Record> = view.all.iter().filter(|record| record.family == *family).collect();
         let mut sizes: Vec<[usize; 3]> = instances.iter().map(|record| record.size).collect();
         sizes.sort_unstable();
         sizes.dedup();
@@ -67,10 +101,12 @@ fn suite(view: &View) -> Table {
             let mut gaps: Vec<f64> = instances.iter().filter(|record| record.size == size).map(gap).collect();
             gaps.sort_by(f64::total_cmp);
             let closed = gaps.iter().filter(|gap| **gap <= SUCCESS).count();
+            let certified = instances.iter().filter(|record| record.size == size && record.upper.is_some()).count();
             table.push([
-                text(*family),
+                text(family),
                 text(format!("{}, {}, {}", size[0], size[1], size[2])),
                 Cell::Integer { value: gaps.len() as i64 },
+                Cell::Integer { value: certified as i64 },
                 Cell::Integer { value: closed as i64 },
                 Cell::number(gaps[gaps.len() / 2].max(0.0), 2),
             ]);
@@ -100,45 +136,222 @@ fn optimizers(view: &View) -> Table {
         let mut tasks: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         runs.iter().for_each(|record| tasks.entry(&record.of.instance).or_default().push(record.excess()));
         let excess = InterquartileMean::of(&tasks.into_values().collect::<Vec<_>>(), LEVEL, BOOTSTRAP);
-        let attempts: Vec<Attempt> = runs
-            .iter()
-            .map(|record| {
-                let cost = record.cost(TAU);
-                let success = cost.is_finite();
-                Attempt { cost: if success { cost } else { record.gradients }, success }
-            })
-            .collect();
-        let expected = ExpectedTime::of(&attempts, LEVEL, BOOTSTRAP);
-        let interval = |value: f64, low: f64, high: f64| match (value.is_finite(), high.is_finite()) {
-            (true, true) => Cell::Interval { value, low, high, digits: 2 },
-            (true, false) => Cell::number(value, 2),
-            _ => text("never"),
-        };
+        let expected = expected(runs.iter().map(|record| (record.cost(TAU), record.gradients)));
         table.push([
             text(*optimizer),
             Cell::Integer { value: runs.len() as i64 },
             share(successes, runs.len()),
             excess.map_or(Cell::Missing, |m| interval(m.mean, m.low, m.high)),
-            expected.as_ref().map_or(Cell::Missing, |e| interval(e.time, e.low, e.high)),
+            cost(expected.as_ref()),
             Cell::Integer { value: expected.map_or(0, |e| e.censored as i64) },
         ]);
     }
     table
 }
 
+/// τ of every decade with its header.
+const DECADES: [(f64, &str); 8] = [
+    (1e-1, "1e-1"),
+    (1e-2, "1e-2"),
+    (1e-3, "1e-3"),
+    (1e-4, "1e-4"),
+    (1e-5, "1e-5"),
+    (1e-6, "1e-6"),
+    (1e-7, "1e-7"),
+    (1e-8, "1e-8"),
+];
+
+fn targets(view: &View) -> Table {
+    let columns = [("optimizer", Kind::Text)].into_iter().chain(DECADES.map(|(_, header)| (header, Kind::Number)));
+    let mut table = Table::new("compare-targets", "experiments", columns)
+        .title("Targets met, decade by decade")
+        .caption("Share of runs that have come within τ of the way from the start to the best known loss, within the budget; one column for each τ.");
+    for optimizer in &view.optimizers {
+        let runs: Vec<Entry> = view.of(optimizer);
+        let share = |tau: f64| runs.iter().filter(|run| run.cost(tau).is_finite()).count() as f64 / runs.len() as f64;
+        table.push([text(*optimizer)].into_iter().chain(DECADES.map(|(tau, _)| Cell::number(share(tau), 2))));
+    }
+    table
+}
+
+/// Nothing without timings.
+fn seconds(view: &View) -> Table {
+    let headers = TAUS.map(|(_, name)| (name, Kind::Number));
+    let columns = [("optimizer", Kind::Text), ("of a run", Kind::Number)].into_iter().chain(headers);
+    let mut table = Table::new("compare-seconds", "experiments", columns)
+        .title("Seconds")
+        .caption(
+            "Median seconds of a run, and until it has come within τ of the way to the best known loss; never: fewer than half of the runs did. Each run had one thread beside others \
+             on the same machine.",
+        );
+    for optimizer in &view.optimizers {
+        let runs: Vec<Entry> = view.of(optimizer).into_iter().filter(|run| run.timing.is_some()).collect();
+        if runs.is_empty() {
+            continue;
+        }
+        let whole = median(runs.iter().filter_map(|run| Some(run.timing?.seconds)).collect());
+        let until = TAUS.map(|(tau, _)| finite(median(runs.iter().map(|run| run.seconds(tau)).collect())));
+        table.push([text(*optimizer), Cell::number(whole, 2)].into_iter().chain(until));
+    }
+    table
+}
+
+/// The expected cost of a success for every τ of [`TAUS`], of runs with their hits and all that they spent.
+fn costs<'a>(runs: impl Iterator<Item = (&'a [f64], f64)> + Clone) -> [Cell; TAUS.len()] {
+    TAUS.map(|(tau, _)| cost(expected(runs.clone().map(|(hits, spent)| (hit(hits, tau), spent))).as_ref()))
+}
+
+fn to_bound(view: &View) -> Table {
+    let headers = TAUS.map(|(_, name)| (name, Kind::Number));
+    let columns = [("optimizer", Kind::Text), ("instances", Kind::Text), ("runs", Kind::Number)];
+    let mut table = Table::new("compare-bound", "experiments", columns.into_iter().chain(headers))
+        .title("Cost to the certified bound")
+        .caption(
+            "Expected cost, in gradient evaluations, of a run that covers all but τ of the way from its start to the certified lower bound, with 95 % bootstrap intervals. Certified: \
+             instances on which a certified point attains the bound, which is the global optimum; open: the others, on which no run can pass a target below the gap.",
+        );
+    for optimizer in &view.optimizers {
+        for (name, certified) in [("certified", true), ("open", false)] {
+            let runs: Vec<Entry> =
+                view.of(optimizer).into_iter().filter(|run| run.of.upper.is_some() == certified).collect();
+            if !runs.is_empty() {
+                let costs = costs(runs.iter().map(|run| (run.run.to_bound.as_slice(), run.gradients)));
+                let count = Cell::Integer { value: runs.len() as i64 };
+                table.push([text(*optimizer), text(name), count].into_iter().chain(costs));
+            }
+        }
+    }
+    table
+}
+
+fn to_cell(view: &View) -> Table {
+    let headers = TAUS.map(|(_, name)| (name, Kind::Number));
+    let columns = [("optimizer", Kind::Text), ("starts", Kind::Text), ("runs", Kind::Number)];
+    let mut table = Table::new("compare-cell-costs", "experiments", columns.into_iter().chain(headers))
+        .title("Cost to the optimum of the cell")
+        .caption(
+            "Expected cost, in gradient evaluations, of a run that covers all but τ of the way from its start to the least loss of the start's closed cell, with 95 % bootstrap intervals, \
+             where the cell is a partition cell and the closed form knows it. Drawn: starts in partitions that were drawn; random: those of the random starts whose cell is a partition cell. \
+             Optimizers that leave the cell may go below it, and pass as well.",
+        );
+    for optimizer in &view.optimizers {
+        let drawn: Vec<_> = view.records.iter().flat_map(|of| &of.cells).flat_map(|cell| &cell.ends).collect();
+        let drawn = drawn.into_iter().filter(|end| end.optimizer == *optimizer);
+        let drawn: Vec<(&[f64], f64)> = drawn.map(|end| (end.hits.as_slice(), end.gradients)).collect();
+        let random: Vec<Entry> = view.of(optimizer).into_iter().filter(|run| run.in_cell.is_some()).collect();
+        let random: Vec<(&[f64], f64)> =
+            random.iter().map(|run| (run.run.to_cell.as_slice(), run.run.gradients)).collect();
+        for (starts, runs) in [("drawn", drawn), ("random", random)] {
+            if !runs.is_empty() {
+                let count = Cell::Integer { value: runs.len() as i64 };
+                table.push([text(*optimizer), text(starts), count].into_iter().chain(costs(runs.iter().copied())));
+            }
+        }
+    }
+    table
+}
+
+fn shares(view: &View) -> Table {
+    let columns = [
+        ("instance", Kind::Text),
+        ("optima", Kind::Number),
+        ("best known", Kind::Number),
+        ("most frequent other", Kind::Number),
+        ("its excess", Kind::Number),
+        ("its class", Kind::Text),
+        ("next", Kind::Number),
+        ("further ones", Kind::Number),
+        ("unfinished", Kind::Number),
+    ];
+    let mut table = Table::new("compare-shares", "experiments", columns)
+        .title("Shares of runs by the optimum in which they end")
+        .caption(
+            "Over all starts and optimizers, with Wilson's 95 % interval. Ends with one pattern, up to the order of the neurons and dead ones, and one loss are one optimum; the best known may have \
+             several patterns. Excess is relative to Σ M‖r‖².",
+        );
+    for record in &view.records {
+        let mut counts = vec![0; record.optima.len()];
+        record.runs.iter().filter_map(|run| run.optimum).for_each(|k| counts[k] += 1);
+        let excess = |k: usize| (record.optima[k].loss - record.best) / record.total;
+        let mut others: Vec<usize> = (0..counts.len()).filter(|&k| excess(k) > SUCCESS).collect();
+        others.sort_by(|&a, &b| counts[b].cmp(&counts[a]).then(a.cmp(&b)));
+        let best: usize = (0..counts.len()).filter(|&k| excess(k) <= SUCCESS).map(|k| counts[k]).sum();
+        let runs = record.runs.len();
+        let rest: usize = others.iter().skip(2).map(|&k| counts[k]).sum();
+        let of = |place: usize| others.get(place).map_or(Cell::Missing, |&k| share(counts[k], runs));
+        let first = others.first().map(|&k| (excess(k), &record.optima[k]));
+        table.push([
+            text(&record.instance),
+            Cell::Integer { value: counts.len() as i64 },
+            share(best, runs),
+            of(0),
+            first.map_or(Cell::Missing, |(excess, _)| Cell::number(excess, 2)),
+            first.map_or(Cell::Missing, |(_, found)| text(found.class.name())),
+            of(1),
+            share(rest, runs),
+            share(runs - counts.iter().sum::<usize>(), runs),
+        ]);
+    }
+    table
+}
+
+fn larger(view: &View) -> Table {
+    let columns = [
+        ("instance", Kind::Text),
+        ("bound", Kind::Number),
+        ("best known", Kind::Number),
+        ("gap", Kind::Number),
+        ("optimizer", Kind::Text),
+        ("excess, mean", Kind::Number),
+        ("largest", Kind::Number),
+        ("gradients, median", Kind::Number),
+        ("seconds, median", Kind::Number),
+    ];
+    let mut table = Table::new("compare-larger", "experiments", columns)
+        .title("Larger instances, some of the optimizers")
+        .caption(
+            "Instances on which only some of the optimizers ran; no other table but the first counts them. The bound is certified over all encoders with n_q rows. Bound, best known loss, gap and the \
+             excess of the ends over the best known are relative to Σ M‖r‖².",
+        );
+    for record in view.others() {
+        let mut names: Vec<&str> = Vec::new();
+        for run in &record.runs {
+            if !names.contains(&run.optimizer.as_str()) {
+                names.push(&run.optimizer);
+            }
+        }
+        for name in names {
+            let runs: Vec<Entry> = view.on(record).into_iter().filter(|run| run.optimizer == name).collect();
+            let excess: Vec<f64> = runs.iter().map(Entry::excess).collect();
+            table.push([
+                text(&record.instance),
+                Cell::number(record.lower / record.total, 4),
+                Cell::number(record.best / record.total, 4),
+                Cell::number(((record.best - record.lower) / record.total).max(0.0), 2),
+                text(name),
+                Cell::number(excess.iter().sum::<f64>() / excess.len() as f64, 2),
+                Cell::number(excess.iter().copied().fold(0.0, f64::max), 2),
+                Cell::number(median(runs.iter().map(|run| run.gradients).collect()), 3),
+                finite(median(runs.iter().filter_map(|run| Some(run.timing?.seconds)).collect())),
+            ]);
+        }
+    }
+    table
+}
+
 fn ends(view: &View) -> Table {
     let header = |class: Class| (class.name(), Kind::Number);
-    let columns = [("optimizer", Kind::Text)].into_iter().chain(Class::ALL.map(header));
+    let columns = [("optimizer", Kind::Text), ("global", Kind::Number)].into_iter().chain(Class::ALL.map(header));
     let mut table = Table::new("compare-ends", "experiments", columns)
         .title("Where the runs end")
         .caption(
-            "Runs by class of their end point. A local minimum is one of the cell's quartic; a boundary optimum is a partial optimum that an inequality of its cell \
-             holds back.",
+            "Runs by class of their end point. Global: within 1e-6 of Σ M‖r‖² of an optimum that is certified from both sides, whatever its class would be otherwise. A local minimum is one \
+             of the cell's quartic; a boundary optimum is a partial optimum that an inequality of its cell holds back.",
         );
     for optimizer in &view.optimizers {
         let runs: Vec<Entry> = view.of(optimizer);
-        let classes = Class::ALL.map(|class| count(&runs, |record| record.end.class == class));
-        table.push([text(*optimizer)].into_iter().chain(classes));
+        let classes = Class::ALL.map(|class| count(&runs, |record| record.end.class == class && !record.is_global()));
+        table.push([text(*optimizer), count(&runs, |record| record.is_global())].into_iter().chain(classes));
     }
     table
 }
@@ -187,18 +400,10 @@ fn paired(view: &View) -> Table {
             "Wilcoxon's signed-rank test on the excess at the end, averaged over starts, one pair for each instance; p-values corrected by Holm over this table. \
              Effect: matched-pairs rank-biserial correlation, negative where the first ends lower.",
         );
-    let first: Vec<&str> =
-        ["acs", "acs-piecewise", "acs-insertion"].into_iter().filter(|a| view.optimizers.contains(a)).collect();
-    let pairs: Vec<(&str, &str)> =
-        first.iter().flat_map(|a| view.optimizers.iter().filter(move |b| *b != a).map(move |b| (*a, *b))).collect();
-    let tests: Vec<Option<SignedRank>> =
-        pairs.iter().map(|(a, b)| SignedRank::of(&view.differences(a, b), Zeros::Pratt)).collect();
-    let p: Vec<f64> = tests.iter().map(|test| test.as_ref().map_or(1.0, |test| test.p)).collect();
-    let corrected = holm(&p).unwrap_or(p);
-    for (((a, b), test), p) in pairs.iter().zip(&tests).zip(corrected) {
+    for Paired { a, b, test, p } in view.paired() {
         table.push([
-            text(*a),
-            text(*b),
+            text(a),
+            text(b),
             test.as_ref().map_or(Cell::Missing, |test| Cell::Integer { value: test.different as i64 }),
             test.as_ref().map_or(Cell::Missing, |test| Cell::number(test.effect, 2)),
             Cell::number(p, 2),
@@ -264,8 +469,8 @@ fn in_cells(view: &View) -> Table {
             .iter()
             .flat_map(|of| of.cells.iter().map(move |study| (of, study)))
             .filter_map(|(of, study)| {
-                let (_, loss) = study.ends.iter().find(|(name, _)| name == optimizer)?;
-                Some(((loss - study.optimum) / of.total, (loss - of.best) / of.total))
+                let end = study.ends.iter().find(|end| end.optimizer == optimizer)?;
+                Some(((end.loss - study.optimum) / of.total, (end.loss - of.best) / of.total))
             })
             .collect();
         let random: Vec<(f64, f64)> = view
@@ -292,12 +497,6 @@ fn in_cells(view: &View) -> Table {
         }
     }
     table
-}
-
-/// The middle value of numbers, the upper one of two.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn contraction(view: &View) -> Table {

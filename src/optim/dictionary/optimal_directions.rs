@@ -14,7 +14,7 @@
 
 use super::coding::{Coder, Codes};
 use super::replacement::Replacement;
-use super::{Dictionary, DictionaryError, Fit, Learner, Samples, alternate};
+use super::{Dictionary, DictionaryError, Fit, Learner, Samples, Watch, alternate};
 use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::{Llt, SelfAdjointEigen, Solve};
 use faer::{Accum, Mat, Par, Side};
@@ -62,6 +62,14 @@ impl OptimalDirections {
     /// # Errors
     /// A parameter out of its range, more atoms than samples, or samples without a direction.
     pub fn fit(&self, samples: Samples<'_>, seed: u64) -> Result<Fit, DictionaryError> {
+        self.fit_watched(samples, seed, &mut |_, _| true)
+    }
+
+    /// The same, watched; the codes that are shown have been fitted to the atoms.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn fit_watched(&self, samples: Samples<'_>, seed: u64, watch: &mut Watch<'_>) -> Result<Fit, DictionaryError> {
         let learner = Learner {
             atoms: self.atoms,
             coder: self.coder,
@@ -69,9 +77,7 @@ impl OptimalDirections {
             tolerance: self.tolerance,
             replacement: self.replacement,
         };
-        alternate(&learner, samples, seed, &mut |_, _| true, |dictionary, codes, samples, _| {
-            step(dictionary, codes, samples)
-        })
+        alternate(&learner, samples, seed, watch, |dictionary, codes, samples, _| step(dictionary, codes, samples))
     }
 }
 

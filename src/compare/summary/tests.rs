@@ -1,0 +1,345 @@
+//! Records made by hand, and what they say counted by hand.
+
+use super::*;
+use crate::compare::dynamics::{CellEnd, CellStudy};
+use crate::compare::record::{FORMAT, Found};
+use crate::optim::Residuals;
+use crate::optim::end_point::EndPoint;
+use crate::stats::{Cell, Layer};
+
+/// A run that has ended at a loss of this class, and has passed so many levels, all at one cost.
+fn run(optimizer: &str, start: u64, (loss, class): (f64, Class), (cost, levels): (f64, usize)) -> Run {
+    let residuals = Residuals { r_v: 0.0, r_w: 0.0 };
+    Run {
+        optimizer: optimizer.into(),
+        start,
+        end: EndPoint {
+            loss,
+            gradient: 0.0,
+            residuals,
+            class,
+            curvature: None,
+            dead: 0,
+            polysemantic: 0,
+            uncovered: 0,
+        },
+        certified: None,
+        optimum: None,
+        in_cell: None,
+        ended: "budget".into(),
+        steps: 1,
+        gradients: 100.0,
+        hits: vec![cost; levels],
+        to_bound: Vec::new(),
+        to_cell: Vec::new(),
+    }
+}
+
+/// An instance whose total is 1 and whose best known loss is 0.
+fn record(instance: &str, family: &str, runs: Vec<Run>) -> Record {
+    Record {
+        format: FORMAT,
+        instance: instance.into(),
+        family: family.into(),
+        size: [4, 4, 2],
+        problem: String::new(),
+        total: 1.0,
+        lower: 0.0,
+        upper: None,
+        best: 0.0,
+        optima: Vec::new(),
+        cells: Vec::new(),
+        escapes: Vec::new(),
+        runs,
+    }
+}
+
+const MINIMUM: Class = Class::LocalMinimum;
+/// Levels down to τ = 1e-4.
+const DOWN: usize = 8;
+
+/// Two instances with two starts each: cost until τ = 1e-4 is 10, 30, never, 20 for one, 20, 10, 50, never for the other.
+fn two() -> Vec<Record> {
+    let (acs, descent) = ("acs", "descent-lipschitz");
+    vec![
+        record(
+            "a-0",
+            "a",
+            vec![
+                run(acs, 0, (0.0, MINIMUM), (10.0, DOWN)),
+                run(descent, 0, (0.0, MINIMUM), (20.0, DOWN)),
+                run(acs, 1, (0.0, MINIMUM), (30.0, DOWN)),
+                run(descent, 1, (0.0, MINIMUM), (10.0, DOWN)),
+            ],
+        ),
+        record(
+            "b-0",
+            "b",
+            vec![
+                run(acs, 0, (0.3, MINIMUM), (40.0, 3)),
+                run(descent, 0, (0.0, MINIMUM), (50.0, DOWN)),
+                run(acs, 1, (0.0, MINIMUM), (20.0, DOWN)),
+                run(descent, 1, (0.2, Class::Unfinished), (0.0, 0)),
+            ],
+        ),
+    ]
+}
+
+fn table<'a>(summary: &'a Summary, name: &str) -> &'a Table {
+    summary.tables.iter().find(|table| table.name == name).unwrap()
+}
+
+/// The cell of the row that begins with these texts.
+fn cell<'a>(table: &'a Table, row: &[&str], column: &str) -> &'a Cell {
+    let at = table.columns.iter().position(|c| c.header == column).unwrap();
+    let begins = |cells: &&Vec<Cell>| row.iter().zip(cells.iter()).all(|(text, cell)| cell.text() == *text);
+    &table.rows.iter().find(begins).unwrap()[at]
+}
+
+fn near(cell: &Cell, wanted: [f64; 3]) {
+    let Cell::Interval { value, low, high, .. } = cell else { panic!("{cell:?}") };
+    let off = [value - wanted[0], low - wanted[1], high - wanted[2]];
+    assert!(off.iter().all(|off| off.abs() < 1e-4), "{cell:?} for {wanted:?}");
+}
+
+fn value(cell: &Cell) -> f64 {
+    match cell {
+        Cell::Number { value, .. } | Cell::Interval { value, .. } => *value,
+        Cell::Integer { value } => *value as f64,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The points of a series in the panel with this title and horizontal axis.
+fn series<'a>(summary: &'a Summary, figure: &str, (title, x): (&str, &str), label: &str) -> &'a [(f64, f64)] {
+    let figure = summary.figures.iter().find(|f| f.name == figure).unwrap();
+    let panel = figure.panels.iter().find(|p| p.title == title && p.x.label == x).unwrap();
+    let named = |layer: &'a Layer| match layer {
+        Layer::Line { label: name, points } | Layer::Reference { label: name, points } if name == label => Some(points),
+        _ => None,
+    };
+    panel.layers.iter().find_map(named).unwrap()
+}
+
+#[test]
+fn profiles_are_those_that_one_counts_by_hand() {
+    let records = two();
+    let summary = summarise(&records, &[]).unwrap();
+    // Over the cheaper of both, acs costs 1, 3, never, 1 times as much, descent 2, 1, 1, never.
+    let relative = ("to τ = 1e-4, relative", "cost / least cost");
+    let of_acs = [(1.0, 0.5), (3.0, 0.5), (3.0, 0.75), (100.0, 0.75)];
+    assert_eq!(series(&summary, "compare-profiles-alternating", relative, "acs"), of_acs);
+    assert_eq!(series(&summary, "compare-profiles-descent", relative, "acs"), of_acs);
+    let of_descent = [(1.0, 0.5), (2.0, 0.5), (2.0, 0.75), (100.0, 0.75)];
+    assert_eq!(series(&summary, "compare-profiles-descent", relative, "descent-lipschitz"), of_descent);
+
+    let budget = "gradient evaluations";
+    let within =
+        [(1.0, 0.0), (10.0, 0.0), (10.0, 0.25), (20.0, 0.25), (20.0, 0.5), (30.0, 0.5), (30.0, 0.75), (100.0, 0.75)];
+    assert_eq!(series(&summary, "compare-profiles-alternating", ("to τ = 1e-4", budget), "acs"), within);
+    // τ = 1e-1 is the third level, which the other run passes at 40.
+    let easy = series(&summary, "compare-profiles-alternating", ("to τ = 1e-1", budget), "acs");
+    assert_eq!(easy[easy.len() - 3..], [(40.0, 0.75), (40.0, 1.0), (100.0, 1.0)]);
+    // Nobody comes nearer than 1e-4.
+    let hard = series(&summary, "compare-profiles-alternating", ("to τ = 1e-5", budget), "acs");
+    assert_eq!(hard, [(1.0, 0.0), (100.0, 0.0)]);
+    // Of 4 starts and 8 targets three runs pass four each, the other one.
+    let all = series(&summary, "compare-profiles-alternating", ("all targets", budget), "acs");
+    let shares: Vec<f64> = all.iter().map(|(_, share)| *share * 32.0).collect();
+    assert_eq!(shares, [0.0, 0.0, 4.0, 4.0, 8.0, 8.0, 12.0, 12.0, 13.0, 13.0]);
+
+    let targets = table(&summary, "compare-targets");
+    let met: Vec<f64> = targets.rows[0][1..].iter().map(value).collect();
+    assert_eq!(met, [1.0, 0.75, 0.75, 0.75, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn every_optimizer_stands_in_a_profile_and_no_figure_has_more_than_can_be_told_apart() {
+    let names: Vec<&str> = crate::compare::config::OPTIMIZERS.iter().map(|(name, _)| *name).collect();
+    let runs = names.iter().map(|name| run(name, 0, (0.0, MINIMUM), (10.0, DOWN))).collect();
+    let summary = summarise(&[record("a-0", "a", runs)], &[]).unwrap();
+    let mut seen = BTreeSet::new();
+    for figure in summary.figures.iter().filter(|figure| figure.name.starts_with("compare-profiles")) {
+        // One performance profile, all targets, and a panel for each decade.
+        assert_eq!(figure.panels.len(), 2 + 8);
+        let label = |layer: &Layer| match layer {
+            Layer::Line { label, .. } => Some(label.clone()),
+            _ => None,
+        };
+        let labels: Vec<String> = figure.panels[0].layers.iter().filter_map(label).collect();
+        assert!(labels.len() <= 7, "{labels:?}");
+        seen.extend(labels);
+    }
+    assert_eq!(seen.len(), names.len(), "{seen:?}");
+}
+
+#[test]
+fn shares_have_wilsons_interval_and_failures_are_paid_for_by_successes() {
+    let records = two();
+    let summary = summarise(&records, &[]).unwrap();
+    let all = table(&summary, "compare-optimizers");
+    // Three of four with z = 1.95996: (3/4 + z²/8 ± z √(3/64 + z²/64))/(1 + z²/4).
+    near(cell(all, &["acs"], "ends at the best known"), [0.75, 0.300_64, 0.954_41]);
+    // Two of four at the end of descent are 0 and one is 0 as well: three again, although one run never came within 1e-4.
+    near(cell(all, &["descent-lipschitz"], "ends at the best known"), [0.75, 0.300_64, 0.954_41]);
+    // (10 + 30 + 20 + 100)/3: the run that was given up cost all of its 100.
+    assert!((value(cell(all, &["acs"], "cost of one success at τ = 1e-4")) - 160.0 / 3.0).abs() < 1e-12);
+    assert!((value(cell(all, &["descent-lipschitz"], "cost of one success at τ = 1e-4")) - 60.0).abs() < 1e-12);
+    assert_eq!(value(cell(all, &["acs"], "never there")), 1.0);
+}
+
+#[test]
+fn seconds_are_medians_with_runs_that_never_come_and_nothing_without_timings() {
+    let records = two();
+    let timing = |(instance, optimizer, start): (&str, &str, u64), seconds: f64, levels: usize| Timing {
+        instance: instance.into(),
+        optimizer: optimizer.into(),
+        start,
+        seconds: 2.0 * seconds,
+        hits: vec![seconds; levels],
+    };
+    let mut timings = vec![
+        timing(("a-0", "acs", 0), 0.1, DOWN),
+        timing(("a-0", "acs", 1), 0.3, DOWN),
+        timing(("b-0", "acs", 0), 0.4, 3),
+        timing(("b-0", "acs", 1), 0.2, DOWN),
+    ];
+    let summary = summarise(&records, &timings).unwrap();
+    let seconds = table(&summary, "compare-seconds");
+    assert_eq!(seconds.rows.len(), 1);
+    // The third of 0.1, 0.2, 0.3, never; and of 0.2, 0.4, 0.6, 0.8.
+    assert_eq!(value(cell(seconds, &["acs"], "τ = 1e-4")), 0.3);
+    assert!((value(cell(seconds, &["acs"], "of a run")) - 0.6).abs() < 1e-12);
+    assert_eq!(cell(seconds, &["acs"], "τ = 1e-6").text(), "never");
+    let profile = series(&summary, "compare-profiles-alternating", ("to τ = 1e-4", "seconds"), "acs");
+    assert_eq!(profile, [(0.1, 0.25), (0.2, 0.25), (0.2, 0.5), (0.3, 0.5), (0.3, 0.75), (0.3, 0.75)]);
+    // Half of the runs never come.
+    timings[3].hits.truncate(3);
+    let summary = summarise(&records, &timings).unwrap();
+    assert_eq!(cell(table(&summary, "compare-seconds"), &["acs"], "τ = 1e-4").text(), "never");
+    let summary = summarise(&records, &[]).unwrap();
+    assert!(summary.tables.iter().all(|table| table.name != "compare-seconds"));
+}
+
+#[test]
+fn a_difference_counts_only_if_it_stands_after_holms_correction() {
+    // acs ends at 0.1 throughout. Descent ends 0.01 .. 0.06 higher; L-BFGS as well, but for the last instance, where it ends 0.06 lower.
+    let with = |k: u32| {
+        let by = 0.01 * f64::from(k);
+        let lbfgs = if k == 6 { 0.1 - by } else { 0.1 + by };
+        let ends = [("acs", 0.1), ("descent-lipschitz", 0.1 + by), ("lbfgs", lbfgs)];
+        let runs = ends.iter().map(|(name, loss)| run(name, 0, (*loss, MINIMUM), (10.0, DOWN))).collect();
+        record(&format!("a-{k}"), "a", runs)
+    };
+    let records: Vec<Record> = (1..=6).map(with).collect();
+    let summary = summarise(&records, &[]).unwrap();
+    let paired = table(&summary, "compare-paired");
+    // All six negative: 2 of 2⁶ signs are as extreme. With ranks 1 .. 5 negative and 6 positive: 14 subsets have a sum of at most 6, on either side.
+    let against = |name: &str, column: &str| value(cell(paired, &["acs", name], column));
+    assert_eq!(against("descent-lipschitz", "instances that differ"), 6.0);
+    assert!((against("descent-lipschitz", "effect") + 1.0).abs() < 1e-12);
+    assert!((against("descent-lipschitz", "p, Holm") - 2.0 * 2.0 / 64.0).abs() < 1e-12);
+    assert!((against("lbfgs", "effect") - (6.0 - 15.0) / 21.0).abs() < 1e-12);
+    assert!((against("lbfgs", "p, Holm") - 28.0 / 64.0).abs() < 1e-12);
+    // 2/64 alone would be below 0.05.
+    let answer = summary.answers.iter().find(|a| a.question.contains("better optima")).unwrap();
+    assert!(answer.answer.starts_with("No difference is seen") && answer.answer.contains("all 2 pairs"), "{answer:?}");
+}
+
+#[test]
+fn an_optimum_is_certified_by_a_point_only_and_ends_there_are_global() {
+    let mut records = two();
+    records[0].upper = Some(1e-9);
+    let summary = summarise(&records, &[]).unwrap();
+    let suite = table(&summary, "compare-suite");
+    for (family, certified) in [("a", 1.0), ("b", 0.0)] {
+        assert_eq!(value(cell(suite, &[family], "optimum certified")), certified);
+        assert_eq!(value(cell(suite, &[family], "bound met in f64")), 1.0);
+    }
+    let ends = table(&summary, "compare-ends");
+    let of = |name: &str, column: &str| value(cell(ends, &[name], column));
+    // On the first instance all ends are global; of the second's, two of acs are local minima and one of descent.
+    assert_eq!([of("acs", "global"), of("acs", "local min"), of("acs", "unfinished")], [2.0, 2.0, 0.0]);
+    let descent = ["global", "local min", "unfinished"].map(|column| of("descent-lipschitz", column));
+    assert_eq!(descent, [2.0, 1.0, 1.0]);
+}
+
+#[test]
+fn shares_of_optima_are_counted_over_all_runs() {
+    let mut of = record("a-0", "a", Vec::new());
+    let found = |loss: f64| Found { pattern: Vec::new(), loss, class: MINIMUM };
+    of.optima = vec![found(0.0), found(0.0), found(0.1), found(0.2), found(0.3)];
+    // Best known in two patterns 2 + 1 times, then 1, 3, 1 times, and unfinished twice.
+    for (k, optimum) in [0, 0, 1, 2, 3, 3, 3, 4].into_iter().map(Some).chain([None, None]).enumerate() {
+        let mut run = run("acs", k as u64, (0.5, MINIMUM), (10.0, 0));
+        run.optimum = optimum;
+        of.runs.push(run);
+    }
+    let summary = summarise(&[of], &[]).unwrap();
+    let shares = table(&summary, "compare-shares");
+    let at = |column: &str| cell(shares, &["a-0"], column);
+    assert_eq!(value(at("optima")), 5.0);
+    // Three of ten, by Wilson with z = 1.95996.
+    near(at("best known"), [0.3, 0.107_79, 0.603_22]);
+    near(at("most frequent other"), [0.3, 0.107_79, 0.603_22]);
+    assert_eq!(value(at("its excess")), 0.2);
+    assert_eq!([value(at("next")), value(at("further ones")), value(at("unfinished"))], [0.1, 0.1, 0.2]);
+}
+
+#[test]
+fn costs_to_the_bound_and_to_the_optimum_of_the_cell_are_those_of_their_own_targets() {
+    let mut records = two();
+    records[0].upper = Some(0.0);
+    records[0].runs[0].to_bound = vec![7.0; DOWN];
+    records[0].runs[2].to_bound = vec![9.0; 6];
+    records[1].runs[0].in_cell = Some(0.3);
+    records[1].runs[0].to_cell = vec![5.0; DOWN];
+    records[1].cells = vec![CellStudy {
+        blocks: vec![vec![0, 1], vec![2]],
+        optimum: 0.4,
+        ends: vec![CellEnd { optimizer: "acs".into(), loss: 0.4, gradients: 60.0, hits: vec![3.0; 6] }],
+        contractions: Vec::new(),
+    }];
+    let summary = summarise(&records, &[]).unwrap();
+    let bound = table(&summary, "compare-bound");
+    // 7 and 9; then 7 and a run that was given up after 100.
+    assert_eq!(value(cell(bound, &["acs", "certified"], "τ = 1e-2")), 8.0);
+    assert_eq!(value(cell(bound, &["acs", "certified"], "τ = 1e-4")), 107.0);
+    assert_eq!(cell(bound, &["acs", "open"], "τ = 1e-2").text(), "never");
+    let costs = table(&summary, "compare-cell-costs");
+    assert_eq!(value(cell(costs, &["acs", "drawn"], "τ = 1e-2")), 3.0);
+    assert_eq!(cell(costs, &["acs", "drawn"], "τ = 1e-4").text(), "never");
+    assert_eq!(value(cell(costs, &["acs", "random"], "τ = 1e-4")), 5.0);
+    assert_eq!(costs.rows.len(), 2);
+}
+
+#[test]
+fn instances_of_some_optimizers_stand_apart() {
+    let mut records = two();
+    let whole = summarise(&records, &[]).unwrap();
+    let mut large = record("c-0", "c", vec![run("acs", 0, (0.5, MINIMUM), (1.0, DOWN))]);
+    large.best = 0.25;
+    large.lower = 0.125;
+    records.push(large);
+    let summary = summarise(&records, &[]).unwrap();
+    for name in ["compare-optimizers", "compare-ends", "compare-families", "compare-shares"] {
+        assert_eq!(table(&summary, name), table(&whole, name));
+    }
+    assert_eq!(summary.answers, whole.answers);
+    assert_eq!(table(&summary, "compare-suite").rows.len(), 3);
+    let larger = table(&summary, "compare-larger");
+    let of = |column: &str| value(cell(larger, &["c-0"], column));
+    assert_eq!([of("bound"), of("best known"), of("gap"), of("excess, mean")], [0.125, 0.25, 0.125, 0.25]);
+}
+
+#[test]
+fn every_answer_names_what_shows_it() {
+    let records = two();
+    let summary = summarise(&records, &[]).unwrap();
+    assert!(summary.answers.len() >= 3);
+    for answer in &summary.answers {
+        let figure = |name: &String| summary.figures.iter().any(|figure| figure.name == *name);
+        let exists = |name: &String| figure(name) || summary.tables.iter().any(|table| table.name == *name);
+        assert!(answer.shown.iter().any(figure) && answer.shown.iter().all(exists), "{answer:?}");
+    }
+}

@@ -147,7 +147,8 @@ impl Optimizer for Learned<'_> {
         let Some(at) = self.passes.pop_front() else { return Ok(()) };
         let prices = problem.prices(at.n_q());
         state.steps += 1;
-        state.gradients += prices.v_step + prices.w_pass;
+        // A pass codes every feature and moves every atom, which takes the products of an evaluation; the loss of what it has found besides.
+        state.gradients += 1.0 + prices.loss;
         let loss = problem.loss(&at)?;
         if loss < state.loss {
             state.cell = problem.cell(at.W.as_ref())?;

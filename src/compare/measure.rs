@@ -527,7 +527,7 @@ mod tests {
     #[test]
     fn a_best_end_that_attains_the_bound_is_certified() {
         // Larger than what branch-and-bound is asked for: the bound at the root alone, attained by the features with the largest masses.
-        let comparison = comparison(&["acs-insertion"], 3, None);
+        let comparison = comparison(&["acs-restarts"], 3, None);
         let mut instance = Instance::make(&FamilyConfig { n: 7, n_p: 7, ..config("orthonormal", 3) }, 0, 0).unwrap();
         assert!(instance.optimum.upper.is_none());
         let steps = Steps { descent: 0.1, adam: 0.1 };

@@ -217,16 +217,17 @@ mod tests {
 
     #[test]
     fn a_point_is_certified_if_it_attains_the_bound_and_only_then() {
-        let mut instance = Instance::make(&config("orthonormal", 4, 4, 3), 0, 7).unwrap();
+        // Larger than what branch-and-bound is asked for.
+        let mut instance = Instance::make(&config("orthonormal", 5, 5, 4), 0, 7).unwrap();
         let masses = instance.loss.masses().to_vec();
-        let least = (0..4).min_by(|&a, &b| masses[a].total_cmp(&masses[b])).unwrap();
+        let least = (0..5).min_by(|&a, &b| masses[a].total_cmp(&masses[b])).unwrap();
         // The features themselves, but for one of them: all but its mass is kept.
         let without = |missed: usize| {
-            let kept: Vec<usize> = (0..4).filter(|&d| d != missed).collect();
-            let W = Mat::from_fn(3, 4, |i, k| instance.loss.P()[(k, kept[i])]);
+            let kept: Vec<usize> = (0..5).filter(|&d| d != missed).collect();
+            let W = Mat::from_fn(4, 5, |i, k| instance.loss.P()[(k, kept[i])]);
             Weights { V: W.transpose().to_owned(), W }
         };
-        let most = (0..4).max_by(|&a, &b| masses[a].total_cmp(&masses[b])).unwrap();
+        let most = (0..5).max_by(|&a, &b| masses[a].total_cmp(&masses[b])).unwrap();
         assert!(masses[most] > masses[least]);
         let (worse, best) = (without(most), without(least));
         instance.attain(&worse).unwrap();

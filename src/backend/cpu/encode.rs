@@ -47,8 +47,8 @@ pub struct Scratch {
     keys: Vec<u64>,
     candidates: Vec<u32>,
     kept: Vec<(u32, f32)>,
-    /// x' of rows that are screened once more.
-    misjudged: Vec<f32>,
+    /// Rows that are screened once more, and their x'.
+    misjudged: (Vec<usize>, Vec<f32>),
     tiles: Tiles,
     again: Again,
 }
@@ -388,20 +388,19 @@ impl Encoder<'_> {
     /// Screens those rows of a block once more, presuming nothing, whose floor was presumed too high.
     fn screen_misjudged(self, first: usize, start: Start, scratch: &mut Scratch, pool: &Pool) {
         let n_p = self.params.shape().n_p;
-        let lists = scratch.lists.iter().enumerate();
-        let rows: Vec<usize> = lists.filter(|(_, list)| list.has_misjudged()).map(|(r, _)| r).collect();
-        if rows.is_empty() {
-            return;
-        }
-        pool.with(|other| {
-            let mut x = std::mem::take(&mut other.misjudged);
+        let (mut rows, mut x) = std::mem::take(&mut scratch.misjudged);
+        rows.clear();
+        rows.extend(scratch.lists.iter().enumerate().filter(|(_, list)| list.has_misjudged()).map(|(r, _)| r));
+        if !rows.is_empty() {
             x.clear();
             rows.iter().for_each(|r| x.extend_from_slice(&self.x[(first + r) * n_p..][..n_p]));
             let these = Encoder { isa: self.isa, params: self.params, x: &x, rows: rows.len(), dead: None };
-            these.screen_block(0, rows.len(), Start { share: f32::NEG_INFINITY, ..start }, other);
-            rows.iter().zip(&mut other.lists).for_each(|(r, list)| std::mem::swap(&mut scratch.lists[*r], list));
-            other.misjudged = x;
-        });
+            pool.with(|other| {
+                these.screen_block(0, rows.len(), Start { share: f32::NEG_INFINITY, ..start }, other);
+                rows.iter().zip(&mut other.lists).for_each(|(r, list)| std::mem::swap(&mut scratch.lists[*r], list));
+            });
+        }
+        scratch.misjudged = (rows, x);
     }
 
     /// Rows of a block such that every thread gets one.

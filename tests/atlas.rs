@@ -66,8 +66,10 @@ fn the_json_says_where_the_starts_end() {
         expected[if row[(0, 1)] > 0.0 { 1 } else { usize::from(row[(0, 0)] <= 0.0) * 2 }] += 1;
     }
     assert!(expected[..3].iter().all(|count| *count > 0), "{expected:?}");
-    for (pattern, count) in ["[[0]]", "[[1]]", "[[]]", "[[0,1]]"].into_iter().zip(expected) {
-        let entry = found["patterns"].as_array().unwrap().iter().find(|p| p["pattern"].to_string() == pattern).unwrap();
+    let patterns: [&[usize]; 4] = [&[0], &[1], &[], &[0, 1]];
+    for (fires_on, count) in patterns.into_iter().zip(expected) {
+        let pattern = serde_json::json!([fires_on]);
+        let entry = found["patterns"].as_array().unwrap().iter().find(|p| p["pattern"] == pattern).unwrap();
         assert_eq!(entry["starts"], count, "{pattern}");
     }
     assert_eq!(found["elsewhere"], 0);

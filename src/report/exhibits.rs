@@ -227,6 +227,9 @@ fn sides_figure(records: &[&RunRecord], name: &str) -> Option<Figure> {
     })
 }
 
+/// One side of a record.
+type OfRecord = fn(&RunRecord) -> &Side;
+
 /// Mean recovery over τ for each method, decoder and encoder.
 fn recovery_figure(records: &[&RunRecord], name: &str, anchored: bool) -> Option<Figure> {
     let (plain, methods) = unvaried(records, anchored);
@@ -247,8 +250,7 @@ fn recovery_figure(records: &[&RunRecord], name: &str, anchored: bool) -> Option
             panel.layer(Layer::Line { label: (*method).to_owned(), points: curve(method, of) })
         })
     };
-    let sides: [(&str, fn(&RunRecord) -> &Side); 2] =
-        [("decoder", |record| &record.decoder), ("encoder", |record| &record.encoder)];
+    let sides: [(&str, OfRecord); 2] = [("decoder", |record| &record.decoder), ("encoder", |record| &record.encoder)];
     let mut figure = Figure::new(name, "experiments", Width::Page)
         .title(if anchored { "Recovery over τ, with anchors" } else { "Recovery over τ" })
         .caption(&format!(

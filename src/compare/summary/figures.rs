@@ -71,6 +71,9 @@ fn costs(view: &View, of: impl Fn(&Entry) -> f64) -> Vec<Vec<f64>> {
     rows.into_values().collect()
 }
 
+/// A panel of profiles: title, axis, its ends, and the steps of every optimizer.
+type Profile = (String, Axis, (f64, f64), Vec<Steps>);
+
 /// What the optimizers of each kind reach at which cost: a figure for each kind.
 fn profiles(view: &View) -> Vec<Figure> {
     let most = view.runs().map(|run| run.gradients).fold(10.0, f64::max);
@@ -78,8 +81,7 @@ fn profiles(view: &View) -> Vec<Figure> {
     TARGETS.iter().for_each(|tau| by_target.push((*tau, costs(view, |run| run.cost(*tau)))));
     let share = || Axis::linear("share").range(0.0, 1.0);
     let evaluations = || Axis::log("gradient evaluations");
-    // Title, axis, its ends, and the steps of every optimizer.
-    let mut panels: Vec<(String, Axis, (f64, f64), Vec<Steps>)> = Vec::new();
+    let mut panels: Vec<Profile> = Vec::new();
     let at_tau = costs(view, |run| run.cost(TAU));
     if let Some(steps) = performance_profiles(&at_tau) {
         panels.push(("to τ = 1e-4, relative".into(), Axis::log("cost / least cost"), (1.0, 100.0), steps));

@@ -28,8 +28,8 @@ const FINALISTS: usize = 8;
 
 /// The best end of a race between accelerated searches from `starts` ≥ 1 seeded random starts, the seeds counting up from `seed`.
 ///
-/// All make [`HEAT`] sweeps, the half with the lower losses as many again, the half of them twice as many, and so on: each round costs as much as the
-/// first. The last [`FINALISTS`] search until both residuals are at most `tolerance` times the loss, or for `sweeps` sweeps. The state is that of
+/// All make sixteen sweeps, the half with the lower losses as many again, the half of them twice as many, and so on: each round costs as much as the
+/// first. The last eight search until both residuals are at most `tolerance` times the loss, or for `sweeps` sweeps. The state is that of
 /// the best of them, its residuals `None` if it has not ended; its steps and its cost are those of all searches.
 pub fn race(
     problem: &ApproximateLoss,

@@ -73,15 +73,15 @@ fn bytes_of_a_step(activation: Activation, shape: Shape, rows: usize) -> usize {
 }
 
 #[test]
-fn a_step_allocates_a_few_bytes_a_latent_whatever_the_batch_the_dimension_and_k() {
+fn a_step_allocates_a_few_bytes_a_latent_and_a_sample_whatever_the_dimension_and_k() {
     let shape = |n_q| Shape { n_p: 128, n_r: 128, n_q };
     for of in [|k| Activation::TopK { k }, |k| Activation::BatchTopK { k }] {
         let small = bytes_of_a_step(of(8), shape(512), 256);
         for (k, n_q, rows) in [(8, 512, 1024), (32, 512, 256), (8, 2048, 256)] {
             let more = bytes_of_a_step(of(k), shape(n_q), rows);
-            // Lists of what is whose have about ten bytes for each latent.
+            // Lists of what is whose have about ten bytes for each latent and each sample.
             assert!(
-                more <= small + 16 * (n_q - 512),
+                more <= small + 16 * (n_q - 512 + rows - 256),
                 "{:?} n_q {n_q} batch {rows}: {more} bytes, {small} at first",
                 of(k)
             );

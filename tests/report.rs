@@ -201,7 +201,7 @@ fn stored_results_stand_in_the_report_with_their_figures_tables_and_commits() {
     }
     assert_eq!(page.matches("They are stored results of sdlab").count(), sections);
     assert!(!page.contains("trained for this report"));
-    for figure in ["bench-3d", "compare-profiles", "compare-ends"] {
+    for figure in ["bench-3d", "compare-profiles-alternating", "compare-ends"] {
         shows("figure", figure, "svg");
     }
     // An ordering by name, with what is printed.

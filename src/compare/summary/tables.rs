@@ -258,16 +258,16 @@ fn shares(view: &View) -> Table {
         ("instance", Kind::Text),
         ("optima", Kind::Number),
         ("best known", Kind::Number),
-        ("most frequent other", Kind::Number),
-        ("its excess", Kind::Number),
-        ("its class", Kind::Text),
+        ("another", Kind::Number),
+        ("excess", Kind::Number),
+        ("class", Kind::Text),
         ("others", Kind::Number),
         ("unfinished", Kind::Number),
     ];
     let mut table = Table::new("compare-shares", "experiments", columns)
         .title("Shares of runs by the optimum in which they end")
         .caption(
-            "Over all starts and optimizers, with Wilson's 95 % interval. Ends with one pattern, up to the order of the neurons and dead ones, and one loss are one optimum; the best known may have \
+            "Over all starts and optimizers, with Wilson's 95 % interval; another is the most frequent optimum that is not the best known, with its excess and class, and others are the rest. Ends with one pattern, up to the order of the neurons and dead ones, and one loss are one optimum; the best known may have \
              several patterns. Excess is relative to Σ M‖r‖².",
         );
     for record in &view.records {

@@ -267,7 +267,7 @@ fn shares(view: &View) -> Table {
     let mut table = Table::new("compare-shares", "experiments", columns)
         .title("Shares of runs by the optimum in which they end")
         .caption(
-            "Over all starts and optimizers, with Wilson's 95 % interval; another is the most frequent optimum that is not the best known, with its excess and class, and others are the rest. Ends with one pattern, up to the order of the neurons and dead ones, and one loss are one optimum; the best known may have \
+            "Over all starts and optimizers, with Wilson's 95 % interval for the best known; another is the most frequent optimum that is not the best known, with its excess and class, and others are the rest. Ends with one pattern, up to the order of the neurons and dead ones, and one loss are one optimum; the best known may have \
              several patterns. Excess is relative to Σ M‖r‖².",
         );
     for record in &view.records {
@@ -285,7 +285,7 @@ fn shares(view: &View) -> Table {
             text(&record.instance),
             Cell::Integer { value: counts.len() as i64 },
             share(best, runs),
-            others.first().map_or(Cell::Missing, |&k| share(counts[k], runs)),
+            others.first().map_or(Cell::Missing, |&k| part(counts[k])),
             first.map_or(Cell::Missing, |(excess, _)| Cell::number(excess, 2)),
             first.map_or(Cell::Missing, |(_, found)| text(found.class.name())),
             part(rest),

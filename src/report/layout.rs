@@ -84,6 +84,14 @@ pub(super) fn scene(figure: &Figure) -> Scene {
     scene
 }
 
+/// Height at which no label of a vertical axis touches the next.
+fn apart(ruler: &Ruler) -> f64 {
+    let mut places: Vec<f64> = ruler.ticks().map(|(fraction, _)| fraction).collect();
+    places.sort_by(f64::total_cmp);
+    let nearest = places.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    TICK.em * LINE_HEIGHT / nearest
+}
+
 fn widest<'a>(ticks: impl Iterator<Item = (f64, &'a str)>) -> f64 {
     ticks.map(|(_, text)| TICK.width(text)).fold(0.0, f64::max)
 }
@@ -130,7 +138,7 @@ impl<'a> Measured<'a> {
         let height = match panel.frame_height {
             Some(height) => height,
             None if panel.equal_units => width * y.span() / x.span(),
-            None => width * ASPECT,
+            None => (width * ASPECT).max(apart(&y)),
         };
         let label_lines = LABEL.wrap(&panel.x.label, width).len() as f64;
         let tick_height = if x.ticks().next().is_some() { tick_height } else { 0.0 };
@@ -317,8 +325,18 @@ mod tests {
         Figure::new("crowded", "test", Width::Page).panel(landscape).panel(rates)
     }
 
-    fn at_both_widths() -> [Figure; 2] {
-        [crowded(), Figure { width: Width::Column, ..crowded() }]
+    /// More named rows than the usual height of a column has room for.
+    fn named() -> Figure {
+        let names = (1..=30).map(|k| (f64::from(k), format!("row {k}")));
+        let bars = (1..=30).map(|k| (f64::from(k), 0.0, f64::from(k) / 30.0)).collect();
+        let panel = Panel::new("", Axis::linear("share"), Axis::linear("").range(0.4, 30.6).ticks(names))
+            .layer(Layer::Bars { label: "bars".into(), bars, thickness: 0.7 });
+        Figure::new("named", "test", Width::Page).panel(panel)
+    }
+
+    fn at_both_widths() -> [Figure; 4] {
+        let column = |figure| Figure { width: Width::Column, ..figure };
+        [crowded(), column(crowded()), named(), column(named())]
     }
 
     #[test]

@@ -275,12 +275,15 @@ const LINE: usize = 16;
 /// How many latents ahead the rows are asked for, which lie a page or more apart.
 const AHEAD: usize = 3;
 
-/// Numbers of a strip, with zeros after the last column.
+/// Numbers of a strip where they stand, or in `room` with zeros after the last column.
 #[inline(always)]
-fn padded(part: &[f32]) -> [f32; STRIP] {
-    let mut all = [0.0; STRIP];
-    all[..part.len()].copy_from_slice(part);
-    all
+fn whole<'a>(part: &'a [f32], room: &'a mut [f32; STRIP]) -> &'a [f32; STRIP] {
+    if let Ok(all) = part.try_into() {
+        return all;
+    }
+    *room = [0.0; STRIP];
+    room[..part.len()].copy_from_slice(part);
+    room
 }
 
 /// The part of ∂loss/∂v_i, and of the products of residuals with v_i, that the columns of a panel make.
@@ -305,12 +308,13 @@ impl Kernel for Decoder<'_, '_> {
             panel.prefetch(s, chunk.decoder, j + AHEAD, n_r);
             let products = take(&mut products, own.len());
             for strip in panel.strips() {
-                let v = padded(&of.params.decoder()[panel.part(chunk.first + j, n_r, strip)]);
+                let mut room = [0.0; STRIP];
+                let v = whole(&of.params.decoder()[panel.part(chunk.first + j, n_r, strip)], &mut room);
                 let out = &mut chunk.decoder[panel.part(j, n_r, strip)];
-                let mut sums = Registers::new(s, if *live { padded(out) } else { [0.0; STRIP] });
+                let mut sums = Registers::new(s, live.then_some(&*out));
                 for (entry, product) in own.iter().zip(&mut *products) {
                     let row = panel.row(panel.line(entry), strip);
-                    *product += dot(s, row, &v);
+                    *product += dot(s, row, v);
                     sums.add(s, of.forward(entry), row);
                 }
                 sums.store(s, out);
@@ -336,9 +340,10 @@ impl Kernel for Gates<'_, '_> {
             let own = panel.codes.of(i);
             let gates = take(&mut gates, own.len());
             for strip in panel.strips() {
-                let v = padded(&panel.of.params.decoder()[panel.part(i, n_r, strip)]);
+                let mut room = [0.0; STRIP];
+                let v = whole(&panel.of.params.decoder()[panel.part(i, n_r, strip)], &mut room);
                 for (entry, product) in own.iter().zip(&mut *gates) {
-                    *product += dot(s, panel.row(entry.row as usize, strip), &v);
+                    *product += dot(s, panel.row(entry.row as usize, strip), v);
                 }
             }
         }
@@ -367,7 +372,7 @@ impl Kernel for Encoder<'_, '_> {
             let factors = take(&mut products, own.len());
             for strip in panel.strips() {
                 let out = &mut chunk.encoder[panel.part(j, n_p, strip)];
-                let mut sums = Registers::new(s, if *live { padded(out) } else { [0.0; STRIP] });
+                let mut sums = Registers::new(s, live.then_some(&*out));
                 for (entry, factor) in own.iter().zip(&*factors) {
                     sums.add(s, *factor, panel.row(entry.row as usize, strip));
                 }
@@ -381,11 +386,15 @@ impl Kernel for Encoder<'_, '_> {
 struct Registers<S: Simd>([S::V; STRIP / WIDTH]);
 
 impl<S: Simd> Registers<S> {
+    /// From the sums so far, if there are any.
     #[inline(always)]
-    fn new(s: S, from: [f32; STRIP]) -> Self {
+    fn new(s: S, from: Option<&[f32]>) -> Self {
         let mut sums = [s.splat(0.0); STRIP / WIDTH];
-        for (sum, from) in sums.iter_mut().zip(from.as_chunks::<WIDTH>().0) {
-            *sum = s.load(from);
+        if let Some(from) = from {
+            let mut room = [0.0; STRIP];
+            for (sum, from) in sums.iter_mut().zip(whole(from, &mut room).as_chunks::<WIDTH>().0) {
+                *sum = s.load(from);
+            }
         }
         Self(sums)
     }
@@ -400,11 +409,15 @@ impl<S: Simd> Registers<S> {
 
     #[inline(always)]
     fn store(self, s: S, out: &mut [f32]) {
-        let mut all = [0.0; STRIP];
-        for (sum, out) in self.0.into_iter().zip(all.as_chunks_mut::<WIDTH>().0) {
-            s.store(sum, out);
+        let mut room = [0.0; STRIP];
+        let is_whole = out.len() == STRIP;
+        let all = if is_whole { &mut *out } else { &mut room[..] };
+        for (sum, place) in self.0.into_iter().zip(all.as_chunks_mut::<WIDTH>().0) {
+            s.store(sum, place);
         }
-        out.copy_from_slice(&all[..out.len()]);
+        if !is_whole {
+            out.copy_from_slice(&room[..out.len()]);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use rand::seq::SliceRandom;
 use sdlab::bench::features::{random_unit, stream};
 use sdlab::optim::acs::{AlternatingSearch, Variant};
 use sdlab::optim::global::partition::Partition;
+use sdlab::optim::interior::InteriorPoint;
 use sdlab::optim::restarts::race;
 use sdlab::optim::{Biconvex, Budget, Optimizer, Trace, run, start};
 use sdlab::theory::loss::{ApproximateLoss, Weights};
@@ -101,13 +102,12 @@ fn partition_start(loss: &ApproximateLoss, n_q: usize, seed: u64) -> (Weights, f
 }
 
 /// Runs a search to its end, or until [`SECONDS`] are over, and measures both residuals where it is then.
-fn report(name: &str, loss: &ApproximateLoss, at: &Weights, variant: Variant) {
+fn report(name: &str, loss: &ApproximateLoss, at: &Weights, search: &mut dyn Optimizer) {
     let cell = Biconvex::cell(loss, at.W.as_ref()).expect("a start of this problem");
-    let mut acs = AlternatingSearch::new(loss, variant, TOLERANCE);
     let clock = Instant::now();
-    let mut state = acs.init(loss, at).expect("a start of this problem");
-    while acs.terminate(loss, &state).is_none() && clock.elapsed().as_secs_f64() < SECONDS {
-        acs.step(loss, &mut state).expect("a start of this problem");
+    let mut state = search.init(loss, at).expect("a start of this problem");
+    while search.terminate(loss, &state).is_none() && clock.elapsed().as_secs_f64() < SECONDS {
+        search.step(loss, &mut state).expect("a start of this problem");
     }
     let seconds = clock.elapsed().as_secs_f64();
     let r_v = loss.v_step(&cell, &state.at, 0.0).expect("a point of this problem").decrease;
@@ -124,14 +124,15 @@ fn report(name: &str, loss: &ApproximateLoss, at: &Weights, variant: Variant) {
 
 fn large(quick: bool) {
     println!("{}, one thread; searches stop after {SECONDS} s", common::machine());
-    println!("{:<36}   polysemantic   dead   sweeps           loss   residual     seconds", "start");
+    println!("{:<36}   polysemantic   dead    steps           loss   residual     seconds", "start");
     // With n = 2 n_p half of all sets are the firing set of a row (Cover 1965).
     let (n, n_q) = if quick { (40, 40) } else { (200, 200) };
     for n_p in [n * 4 / 5, n / 2] {
         for seed in 0..if quick { 1 } else { 3 } {
             let loss = autoencoder(n, n_p, seed);
             let (at, slowest) = partition_start(&loss, n_q, seed);
-            report(&format!("partition, n_p = {n_p}, λ₂/λ₁ ≤ {slowest:.2}"), &loss, &at, Variant::Cell);
+            let mut acs = AlternatingSearch::new(&loss, Variant::Cell, TOLERANCE);
+            report(&format!("partition, n_p = {n_p}, λ₂/λ₁ ≤ {slowest:.2}"), &loss, &at, &mut acs);
         }
     }
     let n_q = if quick { 8 } else { 30 };
@@ -141,8 +142,11 @@ fn large(quick: bool) {
             let loss = autoencoder(n, n_p, seed);
             let at = start::random(&loss, n_q, seed);
             for (name, variant) in [("", Variant::Cell), (", accelerated", Variant::Accelerated)] {
-                report(&format!("overlapping, n_p = {n_p}{name}"), &loss, &at, variant);
+                let mut acs = AlternatingSearch::new(&loss, variant, TOLERANCE);
+                report(&format!("overlapping, n_p = {n_p}{name}"), &loss, &at, &mut acs);
             }
+            let mut interior = InteriorPoint::new(&loss, TOLERANCE);
+            report(&format!("overlapping, n_p = {n_p}, interior point"), &loss, &at, &mut interior);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::output::Progress;
 use super::{Answer, CliError, Session, shown};
 use crate::exact::rational::to_f64;
+use crate::optim::end_point::Class as FoundClass;
 use crate::optim::global::GlobalError;
 use crate::optim::global::atlas::{Atlas, Best, Entry, Options, atlas};
 use crate::report::figure::Drawing;
@@ -164,10 +165,18 @@ fn listing(found: &Atlas) -> Table {
     table
 }
 
-/// What the partial optima of a pattern are, such as `2 local-min, 1 strict-saddle`.
+/// What the partial optima of a pattern are, such as `2 local-min, 1 strict-saddle`; where they are undecided, what searches have found, in f64.
 fn optima(entry: &Entry) -> (Tone, String) {
     match entry.exists {
-        None => (Tone::Open, "undecided".to_owned()),
+        None => {
+            let counted = FoundClass::ALL.into_iter().filter_map(|class| {
+                let count = entry.found.iter().filter(|(_, of)| *of == class).count();
+                (count > 0).then(|| format!("{count} {}", class.name()))
+            });
+            let found: Vec<String> = counted.collect();
+            let found = if found.is_empty() { String::new() } else { format!("; found {}", found.join(", ")) };
+            (Tone::Open, format!("undecided{found}"))
+        }
         Some(false) => (Tone::Bad, "none".to_owned()),
         Some(true) => {
             let counted = [Class::LocalMin, Class::StrictSaddle, Class::Degenerate].into_iter().filter_map(|class| {
@@ -196,6 +205,8 @@ fn machine(latents: usize, found: &Atlas) -> Value {
         };
         let optima: Vec<Value> =
             entry.optima.iter().map(|(value, class)| json!({"loss": loss(value), "class": class.name()})).collect();
+        let ends: Vec<Value> =
+            entry.found.iter().map(|(value, class)| json!({"loss": {"f64": value}, "class": class.name()})).collect();
         json!({
             "pattern": entry.pattern.lists(),
             "best": value,
@@ -203,6 +214,7 @@ fn machine(latents: usize, found: &Atlas) -> Value {
             "global": found.is_global(entry),
             "exists": entry.exists,
             "optima": optima,
+            "found": ends,
             "starts": entry.basin,
         })
     };

@@ -325,7 +325,7 @@ fn extrapolated(problem: &ApproximateLoss, cell: &super::Cell, before: &Weights,
 }
 
 /// Scales every neuron so that ½ ≤ ‖v_i‖/‖w_i‖ ≤ 2, by a power of two, so that no code is rounded. Returns what columns were divided by.
-fn balance(at: &mut Weights) -> Vec<f64> {
+pub(super) fn balance(at: &mut Weights) -> Vec<f64> {
     let mut factors = vec![1.0; at.n_q()];
     for (i, factor) in factors.iter_mut().enumerate() {
         let v = dot(at.V.col_as_slice(i), at.V.col_as_slice(i)).sqrt();

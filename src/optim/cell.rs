@@ -99,6 +99,11 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
 }
 
+/// ⟨A, B⟩.
+pub(super) fn inner(A: &Mat<f64>, B: &Mat<f64>) -> f64 {
+    (0..A.ncols()).map(|i| dot(A.col_as_slice(i), B.col_as_slice(i))).sum()
+}
+
 #[cfg(test)]
 thread_local! {
     static TALLY: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };

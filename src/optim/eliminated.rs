@@ -7,7 +7,7 @@
 //!
 //! References: Liu, Nocedal 1989 (the recursion); De Sterck, Howse 2018 (preconditioned by alternating least squares).
 
-use super::cell::dot;
+use super::cell::inner;
 use crate::theory::loss::LossError;
 use faer::{Mat, Side};
 use std::collections::VecDeque;
@@ -110,11 +110,6 @@ impl Memory {
             }
         }
     }
-}
-
-/// ⟨A, B⟩.
-fn inner(A: &Mat<f64>, B: &Mat<f64>) -> f64 {
-    (0..A.ncols()).map(|i| dot(A.col_as_slice(i), B.col_as_slice(i))).sum()
 }
 
 /// The pseudo-inverse of a positive semidefinite matrix.

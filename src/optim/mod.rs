@@ -9,6 +9,7 @@
 //! |---|---|
 //! | alternating convex search and its variants | [`acs`] |
 //! | the best of many alternating searches | [`restarts`] |
+//! | an interior-point method for the partial optimum of a cell | [`interior`] |
 //! | gradient descent, three step rules, with perturbation | [`gradient_descent`] |
 //! | gradient descent with anchored neurons at first | [`anchored`] |
 //! | accelerated gradient descent | [`nesterov`] |
@@ -38,6 +39,7 @@ pub mod global;
 pub mod gradient_descent;
 #[cfg(test)]
 mod gradient_tests;
+pub mod interior;
 #[cfg(test)]
 mod multiplier_tests;
 pub mod nesterov;

@@ -16,6 +16,9 @@
 //! | V-step elsewhere | N n_p, a singular value decomposition of n_q×n, n_r·s·(n + n_q) + n·n_q·n_r |
 //! | V-step with a proximal term | N n_p, least squares of (n + n_q)×n_q with n_r right sides, n·n_q·n_r |
 //! | W-step | counted as it goes: the number of active sets, of proximal points and of products of conjugate gradients is known afterwards |
+//! | interior-point method: loss and gradient with the decoder eliminated | n·n_q·(2 n_p + 3 n_r), QR of (n + n_q)×n_q with its thin basis, n_q² (n_r + n_q) |
+//! | its preconditioner | n_q·((n + n_q + n_p) n_p² + n·n_q·n_p) |
+//! | a product with its Hessian, preconditioned | 2 n·n_q·(n_p + n_r) + 3 n_q² (n + n_r) + n_q·n_p² |
 //! | a new neuron | n (n_p + n_r) for its best column and n (n_p + n_r) for the next row, for each candidate that was tried |
 //!
 //! Factorizations of m×k, m ≥ k, take 3 m k² + 10 k³ for singular values with both thin bases, m k² − k³/3 for QR, as much again for its thin basis;
@@ -106,6 +109,24 @@ impl Sizes {
             + eigen(self.n_q)
             + square * self.n_q
             + (4.0 * remembered as f64 + 3.0) * column
+    }
+
+    /// Φ and its gradient, of [`super::interior`].
+    pub fn interior_point(self) -> f64 {
+        let square = self.n_q * self.n_q;
+        self.gradient() + 2.0 * orthogonal(self.n + self.n_q, self.n_q) + square * (self.n_r + self.n_q)
+    }
+
+    /// The inverse blocks that precondition a step there.
+    pub fn interior_blocks(self) -> f64 {
+        let square = self.n_p * self.n_p;
+        self.n_q * ((self.n + self.n_q + self.n_p) * square + self.n * self.n_q * self.n_p)
+    }
+
+    /// A product with the Hessian there, and what preconditions it.
+    pub fn interior_product(self) -> f64 {
+        let square = self.n_q * self.n_q;
+        2.0 * self.loss() + 3.0 * square * (self.n + self.n_r) + self.n_q * self.n_p * self.n_p
     }
 
     /// The best column of a candidate for a new neuron, and the row that comes after it.

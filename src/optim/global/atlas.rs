@@ -5,7 +5,8 @@
 //!
 //! * the best value over the closed cell: where no feature fires two neurons it is the closed form of [`super::partition`], and exact if a
 //!   partial optimum of the cell has it; where neurons share features it is the lowest value that several starts reach, an upper value;
-//! * its partial optima with their classes, by [`crate::theory::partial_optimum::decide`], which leaves shared features undecided;
+//! * its partial optima with their classes, by [`crate::theory::partial_optimum::decide`], which leaves shared features undecided: there the ends of
+//!   searches inside the cell are listed with their classes in f64 ([`crate::optim::end_point`]), of which more may exist;
 //! * its basin: how many of the seeded starts of a piecewise alternating search end in it.
 
 use super::GlobalError;
@@ -14,7 +15,8 @@ use super::partition::Partition;
 use super::patterns::{self, GlobalOptimum};
 use super::upper::{self, count_multisets, multisets};
 use crate::optim::acs::{AlternatingSearch, Variant};
-use crate::optim::{Budget, Unobserved, run, start};
+use crate::optim::end_point::{self, Class as EndClass};
+use crate::optim::{Biconvex, Budget, Unobserved, run, start};
 use crate::stats::{Axis, Figure, Layer, Mark, Panel, Width};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 use crate::theory::partial_optimum::{Class, LossValue, decide};
@@ -85,6 +87,8 @@ pub struct Entry {
     pub best: Best,
     /// Loss and class of its partial optima, lowest loss first; empty also where they are undecided.
     pub optima: Vec<(LossValue, Class)>,
+    /// Where partial optima are undecided: loss and class, in f64, of the ends in the cell that searches inside it have found, lowest loss first.
+    pub found: Vec<(f64, EndClass)>,
     /// Whether it has a partial optimum, if that is decided.
     pub exists: Option<bool>,
     /// Starts that end in it.
@@ -130,7 +134,7 @@ pub fn atlas(
     for (at, chosen) in multisets(rows.len(), latents).into_iter().enumerate() {
         progress(at, steps, "the best value of each pattern");
         let chosen: Vec<&RealizableRow> = chosen.iter().map(|&k| &rows[k]).collect();
-        let entry = entry(problem, &loss, &partition, &mut cones, &chosen)?;
+        let entry = entry(problem, &loss, &partition, &mut cones, &chosen, options)?;
         places.insert(entry.pattern.lists(), at);
         entries.push(entry);
     }
@@ -153,13 +157,15 @@ fn entry(
     partition: &Partition,
     cones: &mut Cones,
     rows: &[&RealizableRow],
+    options: Options,
 ) -> Result<Entry, GlobalError> {
     let mut lists: Vec<Vec<usize>> = rows.iter().map(|row| row.set.iter().copied().collect()).collect();
     lists.sort();
     let pattern = Pattern::from_sets(lists.iter().map(|list| list.iter().copied().collect()).collect());
     if !pattern.is_disjoint() {
         let best = Best::Upper(in_closed_cell(problem, loss, cones, rows)?);
-        return Ok(Entry { pattern, best, optima: Vec::new(), exists: None, basin: 0 });
+        let found = ends_in_cell(problem, loss, rows, &lists, options)?;
+        return Ok(Entry { pattern, best, optima: Vec::new(), found, exists: None, basin: 0 });
     }
     let value = partition.optimum(&lists)?.loss;
     let decision = decide(problem, &pattern).map_err(|_| LossError::NotThreshold)?;
@@ -168,7 +174,7 @@ fn entry(
     let total: f64 = loss.value(&Weights::zeros(loss, 1))?;
     let lowest = optima.first().filter(|(exact, _)| (exact.to_f64() - value).abs() <= 1e-12 * total);
     let best = lowest.map_or(Best::ClosedForm(value), |(exact, _)| Best::Exact(exact.clone()));
-    Ok(Entry { pattern, best, optima, exists: decision.exists, basin: 0 })
+    Ok(Entry { pattern, best, optima, found: Vec::new(), exists: decision.exists, basin: 0 })
 }
 
 /// Sweeps of an alternating search inside one cell.
@@ -191,6 +197,44 @@ fn in_closed_cell(
     Ok(best.map_or(found, |best| best.value.min(found)))
 }
 
+/// Searches inside the cell of a pattern whose neurons share features.
+const INSIDE: u64 = 4;
+
+/// Loss and class of the different ends of accelerated searches inside a cell that lie in the cell itself, lowest loss first. Each starts from the
+/// encoder that is best for a random decoder, drawn half way to a row inside.
+fn ends_in_cell(
+    problem: &Problem,
+    loss: &ApproximateLoss,
+    rows: &[&RealizableRow],
+    lists: &[Vec<usize>],
+    options: Options,
+) -> Result<Vec<(f64, EndClass)>, GlobalError> {
+    let inside = Mat::from_fn(rows.len(), problem.n_p(), |i, k| crate::exact::rational::to_f64(&rows[i].w[k]));
+    let cell = Biconvex::cell(loss, inside.as_ref())?;
+    let total: f64 = loss.value(&Weights::zeros(loss, 1))?;
+    let mut ends: Vec<(f64, EndClass)> = Vec::new();
+    for k in 0..INSIDE {
+        let V = start::random(loss, rows.len(), seed_of(options, k)).V;
+        let at = Weights { V, W: inside.clone() };
+        let best = loss.w_step(&cell, &at, 0.0)?.W;
+        let begin = Weights { W: faer::Scale(0.5) * (&inside + best), V: at.V };
+        let mut search = AlternatingSearch::new(loss, Variant::Accelerated, 1e-12);
+        let budget = Budget { steps: SWEEPS, gradients: f64::INFINITY };
+        let end = run(loss, &mut search, &begin, budget, &mut Unobserved)?.state.at;
+        if pattern_of(loss, &end)? != lists {
+            continue;
+        }
+        let end = end_point::classify(loss, &end)?;
+        // Two ends are one if their losses differ by what the tolerance of the search leaves.
+        let known = ends.iter().any(|(other, class)| *class == end.class && (other - end.loss).abs() <= 1e-9 * total);
+        if end.class != EndClass::Unfinished && !known {
+            ends.push((end.loss, end.class));
+        }
+    }
+    ends.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    Ok(ends)
+}
+
 /// Residuals at which a search ends, over the loss. A code that vanishes in the limit is then about 1e-7 of the others, the root of it.
 const ENDED: f64 = 1e-14;
 /// A code below this times its neuron's largest is taken for a face.
@@ -208,13 +252,18 @@ fn end_of(loss: &ApproximateLoss, latents: usize, options: Options, k: u64) -> R
     let mut search = AlternatingSearch::new(loss, Variant::Piecewise, ENDED);
     let budget = Budget { steps: options.sweeps, gradients: f64::INFINITY };
     let end = run(loss, &mut search, &begin, budget, &mut Unobserved)?.state.at;
+    Ok(pattern_of(loss, &end)?)
+}
+
+/// The pattern of an end, its lists sorted.
+fn pattern_of(loss: &ApproximateLoss, end: &Weights) -> Result<Vec<Vec<usize>>, LossError> {
     let Z = loss.codes(end.W.as_ref())?;
     let list = |i: usize| {
         let largest = (0..loss.n()).map(|d| Z[(i, d)]).fold(0.0, f64::max);
         let silent = end.V.col(i).iter().all(|v| *v == 0.0);
         (0..loss.n()).filter(|&d| !silent && Z[(i, d)] > FACE * largest && Z[(i, d)] > 0.0).collect::<Vec<usize>>()
     };
-    let mut lists: Vec<Vec<usize>> = (0..latents).map(list).collect();
+    let mut lists: Vec<Vec<usize>> = (0..end.n_q()).map(list).collect();
     lists.sort();
     Ok(lists)
 }
@@ -343,6 +392,34 @@ mod tests {
             assert_eq!(entry.basin, expected.remove(&pattern).unwrap_or(0), "{pattern}");
         }
         assert_eq!(found.elsewhere(), 0);
+    }
+
+    #[test]
+    fn where_neurons_share_features_the_ends_inside_the_cell_are_listed() {
+        // Features e_1, e_2, e_3 in three dimensions with two neurons on all three: the best decoder answers two of the masses 4, 2, 1 at most, and codes
+        // that are all positive can be of any plane that meets the orthant in a solid cone.
+        use crate::theory::families::{Family, Parameters};
+        let parameters = Parameters { n: 3, n_p: 3, n_r: Some(3), c: crate::exact::Rational::ZERO };
+        let (mut listed, mut minima) = (0, 0);
+        for seed in 0..3 {
+            let problem = Family::RandomUnit.generate(&parameters, seed).unwrap();
+            let loss = upper::sequential(&problem).unwrap();
+            let found = atlas(&problem, 2, Options { starts: 0, ..Options::default() }, |_, _, _| {}).unwrap();
+            for entry in &found.entries {
+                assert!(entry.found.is_empty() || (entry.exists.is_none() && entry.optima.is_empty()));
+                for (value, class) in &entry.found {
+                    listed += 1;
+                    minima += usize::from(*class == EndClass::LocalMinimum || *class == EndClass::NoLoss);
+                    // An end lies in the cell, so that it is not below the best value that is found there by more than other starts find.
+                    assert!(*value >= crate::exact::rational::to_f64(&found.global.lower) - 1e-9);
+                    assert!(*class != EndClass::Unfinished);
+                }
+                assert!(entry.found.is_sorted_by(|a, b| a.0 <= b.0));
+            }
+            let total = loss.value(&Weights::zeros(&loss, 1)).unwrap();
+            assert!(total > 0.0);
+        }
+        assert!(listed >= 3 && minima >= 1, "{listed} ends, {minima} minima");
     }
 
     #[test]

@@ -1,0 +1,604 @@
+//! Interior-point search: a path through the interior of the start's cell to one of its partial optima.
+//!
+//! With the decoder eliminated, Φ(W) = min_V L̃ within the cell, the path follows the minimisers of
+//!
+//! ```text
+//!     Φ(W) − μ Σ_{i,d} log s_{i,d},    s_{i,d} = ⟨w_i, p_d⟩ where d ∈ F_i, −⟨w_i, p_d⟩ elsewhere,
+//! ```
+//!
+//! while μ falls to 0. With multipliers λ_{i,d} > 0 of the inequalities s ≥ 0, and ∇Φ = Σ λ ∇s, the encoder is best for its decoder up to Σ λ s, since the
+//! W-step is convex; so the end is a partial optimum on its boundary, where alternating search comes to rest only slowly if features depend on
+//! each other and its W-steps are dear. The start says in which cell to search and nothing else: the path begins at the centre of the cell,
+//! the minimiser of −Σ log s. Scale is free, and is fixed by Σ_d s_{i,d} = n for every neuron; Σ_d s_{i,d} = ⟨w_i, c_i⟩, so that steps are orthogonal to c_i.
+//!
+//! A step is one of Newton on the primal-dual equations: conjugate gradients with exact products of the Hessian of Φ and the barrier's λ/s, in a trust
+//! region, preconditioned by the blocks of single neurons that Kaufman's approximation of Φ and the barrier have; then a search along the line
+//! within the interior. Far from the end the decoder is damped by ρ‖V‖² with ρ ~ μ, so that codes that nearly depend on each other are not fitted by
+//! huge columns.
+//!
+//! # Requirements
+//! A threshold at 0, and a start in the interior of its cell: no ⟨w_i, p_d⟩ is 0, except in rows that fire on nothing, which are left alone.
+//! It is no descent method: the loss may rise on the way, and it may end above the loss of the start. [`super::price`] says what a step costs.
+//!
+//! # References
+//! Kaufman 1975 (the decoder eliminated); Steihaug 1983 (conjugate gradients in a trust region); Forsgren, Gill, Wright 2002, *Interior methods for
+//! nonlinear optimization*.
+
+use super::acs::balance;
+use super::cell::inner;
+use super::price::Sizes;
+use super::{Biconvex, Optimizer, Residuals, State, Termination};
+use crate::theory::loss::{ApproximateLoss, LossError, Weights};
+use faer::linalg::solvers::DenseSolveCore;
+use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
+use faer::{Mat, MatRef, Par, Side};
+use std::collections::VecDeque;
+
+/// Σ λ s at the end, over the loss and the tolerance.
+const GAP: f64 = 0.1;
+/// What μ is multiplied with, and once its minimiser is found at once.
+const REDUCTION: (f64, f64) = (0.2, 0.3);
+/// μ is multiplied with this at least.
+const STEEPEST: f64 = 1e-3;
+/// A minimiser is found when the slope of Newton's step is below this part of Σ λ s.
+const FOUND: f64 = 0.02;
+/// Or when, after so many steps, the last few have lowered the barrier function by less than this part of Σ λ s each.
+const CRAWL: (u32, usize, f64) = (12, 6, 0.02);
+/// Conjugate gradients end when the residual has shrunk to this, in the norm of the preconditioner's inverse, or after so many.
+const GRADIENTS: (f64, usize) = (0.01, 300);
+/// λ s may be so many times more or less than μ; less where steps have failed.
+const LEASH: f64 = 30.0;
+/// Steps that are cut to a tenth, one after the other, before μ is raised again, and how often it is.
+const SHORT: (u32, u32) = (8, 3);
+/// Damping of the decoder where μ is largest, over the mean of ‖z_i‖².
+const DAMPING: f64 = 0.01;
+/// The least damping, in the same unit: it keeps codes apart that depend on each other.
+const LEAST_DAMPING: f64 = 1e-15;
+/// Newton steps to the centre at most.
+const CENTRING: usize = 60;
+
+/// The interior-point search.
+#[derive(Debug, Clone)]
+pub struct InteriorPoint<'a> {
+    problem: &'a ApproximateLoss,
+    tolerance: f64,
+    path: Option<Path>,
+    stuck: bool,
+}
+
+impl<'a> InteriorPoint<'a> {
+    /// The method for one problem; it stops when both residuals are at most `tolerance` times the loss.
+    pub fn new(problem: &'a ApproximateLoss, tolerance: f64) -> Self {
+        Self { problem, tolerance, path: None, stuck: false }
+    }
+}
+
+impl Optimizer for InteriorPoint<'_> {
+    fn name(&self) -> String {
+        "interior-point".into()
+    }
+
+    fn init(&mut self, problem: &dyn Biconvex, start: &Weights) -> Result<State, LossError> {
+        let (cell, loss) = (problem.cell(start.W.as_ref())?, problem.loss(start)?);
+        let inside = Interior::new(self.problem, &cell.on, start.W.as_ref());
+        self.stuck = inside.is_none();
+        self.path = inside.map(Path::new);
+        Ok(State { at: start.clone(), loss, residuals: None, gradient: None, cell, steps: 0, gradients: 1.0 })
+    }
+
+    fn step(&mut self, problem: &dyn Biconvex, state: &mut State) -> Result<(), LossError> {
+        state.steps += 1;
+        let Some(path) = &mut self.path else { return Ok(()) };
+        let sizes = Sizes::new(self.problem, state.at.n_q());
+        let (ended, work) = match &mut path.place {
+            None => (false, path.begin(sizes)?),
+            Some(_) => path.advance(sizes, GAP * self.tolerance)?,
+        };
+        state.gradients += sizes.cost(work);
+        path.show(state);
+        if ended {
+            let decoder = problem.v_step(&state.cell, &state.at, 0.0)?;
+            state.at.V = decoder.V;
+            state.loss = problem.cell_loss(&state.cell, &state.at)?;
+            let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
+            state.gradients += decoder.cost + encoder.cost + problem.prices(state.at.n_q()).loss;
+            let found = Residuals { r_v: 0.0, r_w: encoder.decrease.max(0.0) };
+            if found.r_w <= self.tolerance * state.loss {
+                state.residuals = Some(found);
+            }
+            self.stuck = state.residuals.is_none();
+            balance(&mut state.at);
+        }
+        Ok(())
+    }
+
+    fn terminate(&self, _: &dyn Biconvex, state: &State) -> Option<Termination> {
+        if let Some(Residuals { r_v, r_w }) = state.residuals {
+            return Some(Termination::PartialOptimum { r_v, r_w, tolerance: self.tolerance });
+        }
+        self.stuck.then_some(Termination::NoDescent { measure: state.loss })
+    }
+}
+
+/// The interior of a cell: of the neurons that fire on something, the others having no part in the loss. Rows are columns here.
+#[derive(Debug, Clone)]
+struct Interior {
+    /// The live neurons.
+    live: Vec<usize>,
+    /// Their rows at the start, n_p×m.
+    W: Mat<f64>,
+    P: Mat<f64>,
+    /// √M_d.
+    roots: Vec<f64>,
+    /// √M_d r_d, n×n_r.
+    Y: Mat<f64>,
+    /// 1 where d ∈ F_i, n×m.
+    fires: Mat<f64>,
+    /// 1 where d ∈ F_i, −1 elsewhere.
+    signs: Mat<f64>,
+    /// c_i, n_p×m.
+    normals: Mat<f64>,
+}
+
+/// Entry by entry.
+fn product(A: &Mat<f64>, B: &Mat<f64>) -> Mat<f64> {
+    Mat::from_fn(A.nrows(), A.ncols(), |d, i| A[(d, i)] * B[(d, i)])
+}
+
+/// The largest −ds/s of each column: how far a change can go before a slack is 0, inverted.
+fn reach(slacks: &Mat<f64>, change: &Mat<f64>, i: usize) -> f64 {
+    slacks.col_as_slice(i).iter().zip(change.col_as_slice(i)).map(|(s, ds)| -ds / s).fold(0.0, f64::max)
+}
+
+impl Interior {
+    /// None where the threshold is not 0, no neuron fires, or a live row lies on a face of the cell.
+    fn new(problem: &ApproximateLoss, on: &[Vec<usize>], W: MatRef<'_, f64>) -> Option<Self> {
+        let live: Vec<usize> = (0..on.len()).filter(|i| !on[*i].is_empty()).collect();
+        let (P, n, m) = (problem.P().to_owned(), problem.n(), live.len());
+        let W = Mat::from_fn(problem.n_p(), m, |k, i| W[(live[i], k)]);
+        let mut fires = Mat::<f64>::zeros(n, m);
+        for (i, neuron) in live.iter().enumerate() {
+            on[*neuron].iter().for_each(|d| fires[(*d, i)] = 1.0);
+        }
+        let signs = Mat::from_fn(n, m, |d, i| 2.0 * fires[(d, i)] - 1.0);
+        let roots: Vec<f64> = problem.masses().iter().map(|mass| mass.sqrt()).collect();
+        let Y = Mat::from_fn(n, problem.n_r(), |d, k| roots[d] * problem.R()[(k, d)]);
+        let inside = Self { normals: &P * &signs, live, W, P, roots, Y, fires, signs };
+        let slacks = inside.slacks(&inside.W);
+        let is_inside = (0..m).all(|i| slacks.col_as_slice(i).iter().all(|s| *s > 0.0));
+        (problem.c() == 0.0 && m > 0 && is_inside).then_some(inside)
+    }
+
+    /// s at W.
+    fn slacks(&self, W: &Mat<f64>) -> Mat<f64> {
+        product(&self.signs, &(self.P.transpose() * W))
+    }
+
+    /// Divides every row by its mean slack; what each was divided by.
+    fn rescale(&self, W: &mut Mat<f64>) -> Vec<f64> {
+        let slacks = self.slacks(W);
+        let means = (0..W.ncols()).map(|i| slacks.col_as_slice(i).iter().sum::<f64>() / slacks.nrows() as f64);
+        let means: Vec<f64> = means.collect();
+        for (i, mean) in means.iter().enumerate() {
+            W.col_as_slice_mut(i).iter_mut().for_each(|w| *w /= mean);
+        }
+        means
+    }
+
+    /// The inverse of Σ_d h_d p_d p_dᵀ − H Hᵀ, which is positive definite up to rounding.
+    fn inverse(&self, weights: impl Fn(usize) -> f64, less: Option<Mat<f64>>) -> Result<Mat<f64>, LossError> {
+        let (n_p, n) = (self.P.nrows(), self.P.ncols());
+        let mut scaled = self.P.clone();
+        for d in 0..n {
+            let root = weights(d).sqrt();
+            scaled.col_as_slice_mut(d).iter_mut().for_each(|x| *x *= root);
+        }
+        let mut B = &scaled * scaled.transpose();
+        if let Some(H) = less {
+            B -= &H * H.transpose();
+        }
+        let trace: f64 = (0..n_p).map(|k| B[(k, k)].abs()).sum();
+        let mut jitter = 1e-13 * trace / n_p as f64;
+        for _ in 0..6 {
+            (0..n_p).for_each(|k| B[(k, k)] += jitter);
+            if let Ok(factor) = B.llt(Side::Lower) {
+                return Ok(factor.inverse());
+            }
+            jitter *= 100.0;
+        }
+        Err(LossError::Decomposition)
+    }
+
+    /// The part of B⁻¹ x that is orthogonal to c_i in the norm of B.
+    fn tangent(&self, i: usize, inverse: &Mat<f64>, x: &[f64], out: &mut [f64]) {
+        let normal = self.normals.col_as_slice(i);
+        let times = |x: &[f64]| inverse * faer::ColRef::from_slice(x);
+        let (y, of_normal) = (times(x), times(normal));
+        let along = |y: &faer::Col<f64>| (0..normal.len()).map(|k| y[k] * normal[k]).sum::<f64>();
+        let share = along(&y) / along(&of_normal);
+        out.iter_mut().enumerate().for_each(|(k, out)| *out = y[k] - share * of_normal[k]);
+    }
+
+    /// The minimiser of −Σ log s, to a tenth of it, and the steps that were taken.
+    fn centre(&self) -> Result<(Mat<f64>, usize), LossError> {
+        let mut W = self.W.clone();
+        self.rescale(&mut W);
+        for steps in 0..CENTRING {
+            let s = self.slacks(&W);
+            let gradient = &self.P * Mat::from_fn(s.nrows(), s.ncols(), |d, i| -self.signs[(d, i)] / s[(d, i)]);
+            let mut U = Mat::zeros(W.nrows(), W.ncols());
+            for i in 0..W.ncols() {
+                let B = self.inverse(|d| s[(d, i)].powi(-2), None)?;
+                self.tangent(i, &B, gradient.col_as_slice(i), U.col_as_slice_mut(i));
+            }
+            let left = (0..W.ncols()).map(|i| super::cell::dot(gradient.col_as_slice(i), U.col_as_slice(i)));
+            if left.fold(0.0, f64::max) < 0.1 {
+                return Ok((W, steps));
+            }
+            U *= faer::Scale(-1.0);
+            let ds = self.slacks(&U);
+            for i in 0..W.ncols() {
+                let far = reach(&s, &ds, i);
+                let mut t = if far > 0.0 { (0.9 / far).min(1.0) } else { 1.0 };
+                // The minimum along the line, which is convex, by Newton in the interior.
+                for _ in 0..6 {
+                    let ratios = s.col_as_slice(i).iter().zip(ds.col_as_slice(i)).map(|(s, ds)| ds / (s + t * ds));
+                    let (slope, curvature) = ratios.fold((0.0, 0.0), |(a, b), r| (a + r, b + r * r));
+                    let most = if far > 0.0 { (0.99 / far).min(0.5 * (t + 0.99 / far)) } else { f64::INFINITY };
+                    t = (t + slope / curvature).clamp(0.1 * t, most);
+                }
+                W.col_as_slice_mut(i).iter_mut().zip(U.col_as_slice(i)).for_each(|(w, u)| *w += t * u);
+            }
+            self.rescale(&mut W);
+        }
+        Ok((W, CENTRING))
+    }
+
+    /// Φ with ρ‖V‖² at W.
+    fn eliminated(&self, W: Mat<f64>, rho: f64) -> Result<Point, LossError> {
+        let (n, m) = (self.fires.nrows(), self.fires.ncols());
+        let products = self.P.transpose() * &W;
+        let Z = product(&self.fires, &products);
+        let weighted = Mat::from_fn(n, m, |d, i| self.roots[d] * Z[(d, i)]);
+        let entry = |r: usize, i: usize| if r < n { weighted[(r, i)] } else { f64::from(r - n == i) * rho.sqrt() };
+        let qr = Mat::from_fn(n + m, m, entry).qr();
+        let (Q, R) = (qr.compute_thin_Q().subrows(0, n).to_owned(), qr.thin_R());
+        let mut V = Q.transpose() * &self.Y;
+        solve_upper_triangular_in_place(R, V.as_mut(), Par::Seq);
+        let mut inverse = Mat::identity(m, m);
+        solve_upper_triangular_in_place(R, inverse.as_mut(), Par::Seq);
+        let inverse = &inverse * inverse.transpose();
+        let E = &self.Y - &weighted * &V;
+        let fit = inner(&E, &E);
+        let ME = Mat::from_fn(n, E.ncols(), |d, k| self.roots[d] * E[(d, k)]);
+        let pull = product(&self.fires, &(&ME * V.transpose()));
+        let gradient = faer::Scale(-2.0) * (&self.P * pull);
+        let MZ = Mat::from_fn(n, m, |d, i| self.roots[d] * weighted[(d, i)]);
+        let loss = fit + rho * inner(&V, &V);
+        let VV = &V * V.transpose();
+        Ok(Point { s: product(&self.signs, &products), W, fit, loss, V, ME, MZ, Q, inverse, VV, gradient })
+    }
+
+    /// The Hessian of Φ and Σ h_{i,d} p_d p_dᵀ, times U.
+    fn hessian(&self, at: &Point, barrier: &Mat<f64>, U: &Mat<f64>) -> Mat<f64> {
+        let C = self.P.transpose() * U;
+        let dZ = product(&self.fires, &C);
+        // What the best decoder changes by.
+        let dV = &at.inverse * (dZ.transpose() * &at.ME - (at.MZ.transpose() * &dZ) * &at.V);
+        let by_codes = &dZ * &at.VV;
+        let T = &at.MZ * (&dV * at.V.transpose()) - &at.ME * dV.transpose();
+        let entry = |d: usize, i: usize| {
+            let quadratic = self.roots[d] * self.roots[d] * by_codes[(d, i)] + T[(d, i)];
+            2.0 * self.fires[(d, i)] * quadratic + barrier[(d, i)] * C[(d, i)]
+        };
+        &self.P * Mat::from_fn(C.nrows(), C.ncols(), entry)
+    }
+
+    /// For every neuron the inverse of its block of Kaufman's approximation and the barrier.
+    fn blocks(&self, at: &Point, barrier: &Mat<f64>) -> Result<Vec<Mat<f64>>, LossError> {
+        let weighted_Q = |i: usize| {
+            Mat::from_fn(at.Q.nrows(), at.Q.ncols(), |d, j| self.fires[(d, i)] * self.roots[d] * at.Q[(d, j)])
+        };
+        let block = |i: usize| {
+            let square = 2.0 * at.VV[(i, i)];
+            let weights = |d: usize| square * self.fires[(d, i)] * self.roots[d].powi(2) + barrier[(d, i)];
+            self.inverse(weights, Some(faer::Scale(square.sqrt()) * (&self.P * weighted_Q(i))))
+        };
+        (0..self.live.len()).map(block).collect()
+    }
+}
+
+/// A point with its decoder eliminated.
+#[derive(Debug, Clone)]
+struct Point {
+    /// n_p×m.
+    W: Mat<f64>,
+    /// n×m.
+    s: Mat<f64>,
+    /// L̃.
+    fit: f64,
+    /// L̃ + ρ‖V‖².
+    loss: f64,
+    /// Columns as rows, m×n_r.
+    V: Mat<f64>,
+    /// M_d e_d, n×n_r.
+    ME: Mat<f64>,
+    /// M_d z_d, n×m.
+    MZ: Mat<f64>,
+    /// An orthonormal basis of the codes √M_d z_d.
+    Q: Mat<f64>,
+    /// (Σ M z zᵀ + ρ)⁻¹.
+    inverse: Mat<f64>,
+    /// ⟨v_i, v_j⟩.
+    VV: Mat<f64>,
+    /// Of `loss`, n_p×m.
+    gradient: Mat<f64>,
+}
+
+/// A way through the interior.
+#[derive(Debug, Clone)]
+struct Path {
+    inside: Interior,
+    place: Option<Place>,
+}
+
+/// Where it is.
+#[derive(Debug, Clone)]
+struct Place {
+    at: Point,
+    /// λ.
+    multipliers: Mat<f64>,
+    mu: f64,
+    /// Of the trust region.
+    radius: f64,
+    reduction: f64,
+    leash: f64,
+    /// The mean of ‖z_i‖² at the centre.
+    size: f64,
+    /// Steps with this μ.
+    stage: u32,
+    short: u32,
+    rescues: u32,
+    /// By how much the last steps have lowered the barrier function.
+    gains: VecDeque<f64>,
+}
+
+/// A step of conjugate gradients.
+struct Direction {
+    U: Mat<f64>,
+    /// The Hessian times U.
+    HU: Mat<f64>,
+    /// ‖U‖² in the norm of the preconditioner's inverse.
+    square: f64,
+    end: End,
+    products: usize,
+}
+
+/// Why conjugate gradients have ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Found,
+    Boundary,
+    Most,
+}
+
+impl Path {
+    fn new(inside: Interior) -> Self {
+        Self { inside, place: None }
+    }
+
+    /// Goes to the centre; the multiply-adds that this has taken.
+    fn begin(&mut self, sizes: Sizes) -> Result<f64, LossError> {
+        let inside = &self.inside;
+        let (W, steps) = inside.centre()?;
+        let Z = product(&inside.fires, &(inside.P.transpose() * &W));
+        let squares =
+            (0..Z.nrows()).map(|d| (0..Z.ncols()).map(|i| (inside.roots[d] * Z[(d, i)]).powi(2)).sum::<f64>());
+        let size = squares.sum::<f64>() / Z.ncols() as f64;
+        let at = inside.eliminated(W, DAMPING * size)?;
+        let pairs = (at.s.nrows() * at.s.ncols()) as f64;
+        let mu = at.loss / pairs;
+        let multipliers = Mat::from_fn(at.s.nrows(), at.s.ncols(), |d, i| mu / at.s[(d, i)]);
+        let radius = 0.5 * (mu * pairs).sqrt();
+        let (reduction, leash) = (REDUCTION.0, LEASH);
+        let gains = VecDeque::with_capacity(CRAWL.1 + 1);
+        let place =
+            Place { at, multipliers, mu, radius, reduction, leash, size, stage: 0, short: 0, rescues: 0, gains };
+        self.place = Some(place);
+        Ok(steps as f64 * sizes.interior_blocks() + sizes.interior_point())
+    }
+
+    /// One step; whether the end of the path is reached, and the multiply-adds.
+    fn advance(&mut self, sizes: Sizes, gap: f64) -> Result<(bool, f64), LossError> {
+        let inside = &self.inside;
+        let Some(place) = &mut self.place else { return Ok((true, 0.0)) };
+        let (n, m) = (place.at.s.nrows(), place.at.s.ncols());
+        let pairs = (n * m) as f64;
+        let barrier = Mat::from_fn(n, m, |d, i| place.multipliers[(d, i)] / place.at.s[(d, i)]);
+        let blocks = inside.blocks(&place.at, &barrier)?;
+        let push = Mat::from_fn(n, m, |d, i| inside.signs[(d, i)] * place.mu / place.at.s[(d, i)]);
+        let slope_at = &place.at.gradient - &inside.P * push;
+        let found = place.direction(inside, &barrier, &blocks, &slope_at);
+        let Direction { U, HU, square, end, products } = found;
+        let mut work = sizes.interior_blocks() + products as f64 * sizes.interior_product();
+        let ds = inside.slacks(&U);
+        let far = (0..m).map(|i| reach(&place.at.s, &ds, i)).fold(0.0, f64::max);
+        let near = (1.0 - place.mu * pairs / place.at.loss).max(0.99);
+        let (slope, curvature) = (inner(&slope_at, &U), inner(&U, &HU));
+        let whole = if far < near { 1.0 } else { near / far };
+        let (mut t, mut taken, mut ratio, mut gain) = (whole, None, -1.0, 0.0);
+        let rho = place.damping();
+        let mut tries = 0;
+        while tries < 10 {
+            let W = &place.at.W + faer::Scale(t) * &U;
+            let to = inside.slacks(&W);
+            if (0..m).all(|i| to.col_as_slice(i).iter().all(|s| *s > 0.0)) {
+                let next = inside.eliminated(W, rho)?;
+                work += sizes.interior_point();
+                let logs = |i: usize| {
+                    let pairs = to.col_as_slice(i).iter().zip(place.at.s.col_as_slice(i));
+                    pairs.map(|(after, before)| (after / before).ln()).sum::<f64>()
+                };
+                let change = (next.loss - place.at.loss) - place.mu * (0..m).map(logs).sum::<f64>();
+                let rounding = 1e-12 * place.at.loss;
+                let is_rounding = (slope * t).abs() < rounding && change.abs() < rounding;
+                if change <= 1e-3 * slope * t || is_rounding {
+                    let promised = slope * t + 0.5 * t * t * curvature;
+                    ratio = if is_rounding {
+                        1.0
+                    } else if promised < 0.0 {
+                        change / promised
+                    } else {
+                        -1.0
+                    };
+                    (taken, gain) = (Some(next), -change);
+                    break;
+                }
+            }
+            t *= 0.4;
+            tries += 1;
+        }
+        let length = square.sqrt();
+        if tries > 0 {
+            place.radius = t * length;
+        } else if ratio > 0.7 && end == End::Boundary {
+            let wider = if whole == 1.0 { 2.0 } else { 1.2 };
+            place.radius = (wider * place.radius).min(1e3 * (place.mu * pairs).sqrt());
+        } else if ratio < 0.25 {
+            place.radius = 0.5 * length;
+        }
+        if let Some(mut next) = taken {
+            let ratio_of = |d: usize, i: usize| {
+                let (s, l) = (place.at.s[(d, i)], place.multipliers[(d, i)]);
+                place.mu / s - l - barrier[(d, i)] * ds[(d, i)]
+            };
+            let dl = Mat::from_fn(n, m, ratio_of);
+            let far = (0..m).map(|i| reach(&place.multipliers, &dl, i)).fold(0.0, f64::max);
+            let share = if far > 0.0 { (near / far).min(1.0) } else { 1.0 };
+            place.multipliers += faer::Scale(share) * dl;
+            // Steps keep the scale up to rounding.
+            let scales = inside.rescale(&mut next.W);
+            for (i, scale) in scales.into_iter().enumerate() {
+                place.multipliers.col_as_slice_mut(i).iter_mut().for_each(|l| *l *= scale);
+            }
+            place.at = inside.eliminated(next.W, rho)?;
+            work += sizes.interior_point();
+            place.leash =
+                if ratio < 0.25 || tries > 0 { place.leash.sqrt().max(2.0) } else { (10.0 * place.leash).min(LEASH) };
+        } else {
+            place.leash = 2.0;
+        }
+        place.hold();
+        place.stage += 1;
+        place.short = if t < 0.1 { place.short + 1 } else { 0 };
+        if place.short >= SHORT.0 && place.rescues < SHORT.1 {
+            place.mu *= 25.0;
+            place.radius = 0.5 * (place.mu * pairs).sqrt();
+            (place.short, place.stage, place.reduction) = (0, 0, REDUCTION.0);
+            place.rescues += 1;
+            place.at = inside.eliminated(place.at.W.clone(), place.damping())?;
+            place.hold();
+            return Ok((false, work + sizes.interior_point()));
+        }
+        place.gains.push_back(gain);
+        if place.gains.len() > CRAWL.1 {
+            place.gains.pop_front();
+        }
+        let crawls =
+            place.stage >= CRAWL.0 && place.gains.iter().sum::<f64>() < CRAWL.1 as f64 * CRAWL.2 * place.mu * pairs;
+        if crawls || (-slope < FOUND * place.mu * pairs && end == End::Found && t > 0.5) {
+            if place.mu * pairs <= gap * place.at.loss {
+                return Ok((true, work));
+            }
+            let quick = place.stage <= 2 && place.mu * pairs < 1e-3 * place.at.loss;
+            place.reduction = if quick { (REDUCTION.1 * place.reduction).max(STEEPEST) } else { REDUCTION.0 };
+            let before = place.mu;
+            place.mu = (place.mu * place.reduction).max(0.9 * gap * place.at.loss / pairs);
+            place.radius = place.radius.max((before * pairs).sqrt());
+            (place.stage, place.leash) = (0, LEASH);
+            place.at = inside.eliminated(place.at.W.clone(), place.damping())?;
+            work += sizes.interior_point();
+            place.hold();
+        }
+        Ok((false, work))
+    }
+
+    /// Writes where the path is into a state.
+    fn show(&self, state: &mut State) {
+        let Some(place) = &self.place else { return };
+        for (i, &neuron) in self.inside.live.iter().enumerate() {
+            for k in 0..state.at.W.ncols() {
+                state.at.W[(neuron, k)] = place.at.W[(k, i)];
+            }
+            for k in 0..state.at.V.nrows() {
+                state.at.V[(k, neuron)] = place.at.V[(i, k)];
+            }
+        }
+        state.loss = place.at.fit;
+    }
+}
+
+impl Place {
+    /// ρ.
+    fn damping(&self) -> f64 {
+        let pairs = (self.at.s.nrows() * self.at.s.ncols()) as f64;
+        self.size * (DAMPING * (self.mu * pairs / self.at.loss).min(1.0)).max(LEAST_DAMPING)
+    }
+
+    /// Keeps λ s near μ.
+    fn hold(&mut self) {
+        let Self { at, multipliers, mu, leash, .. } = self;
+        for i in 0..at.s.ncols() {
+            for (l, s) in multipliers.col_as_slice_mut(i).iter_mut().zip(at.s.col_as_slice(i)) {
+                *l = l.clamp(*mu / s / *leash, *mu / s * *leash);
+            }
+        }
+    }
+
+    /// Steihaug's conjugate gradients on steps orthogonal to all c_i.
+    fn direction(&self, inside: &Interior, barrier: &Mat<f64>, blocks: &[Mat<f64>], slope: &Mat<f64>) -> Direction {
+        let precondition = |r: &Mat<f64>| {
+            let mut out = Mat::zeros(r.nrows(), r.ncols());
+            for (i, block) in blocks.iter().enumerate() {
+                inside.tangent(i, block, r.col_as_slice(i), out.col_as_slice_mut(i));
+            }
+            out
+        };
+        let limit = self.radius * self.radius;
+        let (mut U, mut HU) = (Mat::zeros(slope.nrows(), slope.ncols()), Mat::zeros(slope.nrows(), slope.ncols()));
+        let mut r = faer::Scale(-1.0) * slope;
+        let z = precondition(&r);
+        let mut p = z.clone();
+        let mut rz = inner(&r, &z);
+        let first = rz;
+        let (mut square, mut mixed, mut length) = (0.0, 0.0, rz);
+        for products in 1..=GRADIENTS.1 {
+            let Hp = inside.hessian(&self.at, barrier, &p);
+            let curvature = inner(&p, &Hp);
+            let t = rz / curvature;
+            if !(curvature > 0.0) || square + 2.0 * t * mixed + t * t * length >= limit {
+                let t = ((mixed * mixed + length * (limit - square)).max(0.0).sqrt() - mixed) / length;
+                if length > 0.0 && t.is_finite() {
+                    U += faer::Scale(t) * &p;
+                    HU += faer::Scale(t) * &Hp;
+                }
+                return Direction { U, HU, square: limit, end: End::Boundary, products };
+            }
+            U += faer::Scale(t) * &p;
+            HU += faer::Scale(t) * &Hp;
+            square += 2.0 * t * mixed + t * t * length;
+            r -= faer::Scale(t) * Hp;
+            let z = precondition(&r);
+            let next = inner(&r, &z);
+            if next <= GRADIENTS.0 * GRADIENTS.0 * first {
+                return Direction { U, HU, square, end: End::Found, products };
+            }
+            let keep = next / rz;
+            p = z + faer::Scale(keep) * p;
+            mixed = keep * (mixed + t * length);
+            length = next + keep * keep * length;
+            rz = next;
+        }
+        Direction { U, HU, square, end: End::Most, products: GRADIENTS.1 }
+    }
+}

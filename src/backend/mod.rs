@@ -1,7 +1,7 @@
 //! Where the arithmetic of training runs.
 //!
 //! A [`Backend`] keeps parameters, batches and codes wherever it wants; a training loop only passes them around. Nothing in the trait is
-//! host memory, except what is uploaded ([`Backend::load`], [`Backend::params`], [`Backend::restore`]) and what is asked for
+//! host memory, except what is uploaded ([`Backend::load`], [`Backend::params`], [`Backend::restore`], [`Backend::passes`]) and what is asked for
 //! ([`Backend::observe`], [`Backend::is_finite`], [`Backend::idle`], [`Backend::model`], [`Backend::save`], [`Backend::codes_of`],
 //! [`Backend::gradients_of`]).
 //!
@@ -85,6 +85,7 @@ pub mod wide;
 pub use optimizer::{Curve, Moments, Optimizer, Rule, Schedule, WarmUp};
 
 use crate::bench::dataset::Bench;
+use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Anchors, Model, Objective, Parameter, Shape, Tensors};
 use serde::{Deserialize, Serialize};
 
@@ -273,6 +274,11 @@ pub trait Backend {
     /// For each known direction p_d, rows of norm 1 in `truth`, the greatest |⟨w_i, p_d⟩|/‖w_i‖ over the rows of W_E or the columns of W_D. None where
     /// the backend finds them no quicker than from its [`Backend::model`].
     fn best_cosines(&self, _params: &Self::Params, _of: Parameter, _truth: &[f32]) -> Option<Vec<f32>> {
+        None
+    }
+    /// Takes these tables over and passes over them, with the bits of [`Tables`] itself: what the exact decrease of resampling spends its time on. None
+    /// where the backend is no quicker than the processor.
+    fn passes(&self, _tables: &Tables) -> Option<Box<dyn Passes + '_>> {
         None
     }
     /// Downloads the samples since each latent was last active, the small part of the optimizer's state. Waits for the device.

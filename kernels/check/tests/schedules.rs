@@ -7,6 +7,7 @@ use sdlab_kernels::backend::cuda::kernels::signatures;
 use sdlab_kernels::backend::cuda::metrics::Directions;
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
 use sdlab_kernels::backend::{Backend, HostOptState, Mode, Moments, Rows, Spec, conformance};
+use sdlab_kernels::sdl::resampling::passes::{Of, Tables};
 use sdlab_kernels::sdl::{Activation, Anchors, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape, Tensors};
 use sdlab_kernels::shim::{Shim, launched};
 use std::cell::Cell;
@@ -148,6 +149,10 @@ fn a_part_of_the_suite_holds_under_many_schedules_and_every_kernel_runs() {
     let params = backend.params(&Init::default().model(SHAPE, Activation::Relu, 1));
     // What it finds is compared elsewhere.
     assert_eq!(backend.best_matches(&params, Directions::Decoder, &numbers(3 * SHAPE.n_r, 1), true).len(), 3);
+    let tables = Tables { rows: 2, widths: [3, 1], inputs: vec![1.0; 6], missing: vec![1.0; 2] };
+    let passes = backend.passes(&tables).expect("passes on the device");
+    assert_eq!(passes.products(Of::Inputs, &[vec![2.0; 3]]), [[6.0; 2]]);
+    assert_eq!(passes.sums(Of::Missing, &[vec![2.0; 2]]), [[4.0]]);
     let (ran, all) = (launched(), signatures());
     let idle: Vec<_> = all.keys().filter(|name| !ran.contains(*name)).collect();
     assert!(idle.is_empty(), "kernels that nothing launches: {idle:?}");

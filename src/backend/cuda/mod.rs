@@ -18,6 +18,7 @@
 //! | backward | `mark`, `by_latent`, `backward` |
 //! | ranks, before a step | `clear_silent` |
 //! | step | `anchor`, `gradient_squares`, `clipping`, `update_rows`, `update_flat` (with moments in bf16 `update_rows_bf16`, `update_flat_bf16`), `count_idle` |
+//! | resampling by the exact decrease | `put_rows`, `row_products`, `row_sums` |
 //!
 //! Selection has the bits of [`score`](crate::backend::score): a screen only discards what provably cannot be selected. Sums have a fixed order and no
 //! kernel adds floating-point numbers atomically, so that the same step has the same bits on the same device.
@@ -26,7 +27,8 @@
 //!
 //! In bytes: 16 n_q (n_p + n_r) for parameters, moments and gradients (12 with [`Moments::Bf16`]; 2 n_q n_p more with [`Encoder::Bf16`]); 4 B n_q
 //! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals. Activations that select by a threshold, and
-//! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k.
+//! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k. While latents are moved by the exact decrease, 16 (n_p + n_r) for each
+//! of the samples that are looked at.
 
 pub mod checked;
 pub mod device;
@@ -38,6 +40,7 @@ pub mod kernels;
 pub mod metrics;
 pub mod nccl;
 mod part;
+mod passes;
 pub mod raw;
 mod state;
 
@@ -48,6 +51,7 @@ pub use state::{Batch, Codes, Grads, OptState, Params};
 
 use super::{Backend, HostCodes, HostOptState, Mode, Moments, Observation, Rows, Spec};
 use crate::bench::dataset::{Bench, Side};
+use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Model, Parameter, Tensors};
 use checked::Checked;
 use encode::Selection;
@@ -253,6 +257,10 @@ impl<D: Device> Backend for Cuda<D> {
             _ => return None,
         };
         Some(self.best_matches(params, of, truth, true).into_iter().map(|best| best.cosine).collect())
+    }
+
+    fn passes(&self, tables: &Tables) -> Option<Box<dyn Passes + '_>> {
+        Some(self.hold(tables))
     }
 
     fn idle(&self, opt: &OptState<D>) -> Vec<u64> {

@@ -83,7 +83,16 @@ impl Held {
     }
 }
 
-/// The same update by a kernel: rows with a mark of which have a gradient, or a vector in so many blocks.
+/// Numbers that a kernel takes.
+#[derive(Clone, Copy)]
+enum Taken<'a> {
+    /// Rows of latents, with a mark for those that have a gradient.
+    Rows(&'a [u32]),
+    /// A vector, by so many blocks.
+    Flat(u32),
+}
+
+/// The same update by a kernel.
 struct Launch<'a> {
     device: &'a Checked<Shim>,
     is_sgd: bool,
@@ -93,32 +102,30 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    fn updated(&self, held: &Held, g: &[f32], rows: Result<&[u32], u32>) -> Held {
-        let device = self.device;
+    fn updated(&self, held: &Held, g: &[f32], taken: Taken<'_>) -> Held {
+        let (device, count) = (self.device, g.len());
         let (w, m, v, of_g) = (device.array(&held.w), device.array(&held.m), device.array(&held.v), device.array(g));
         let clip = device.array(&[1.0_f64, 1.0]);
-        let live = device.array(rows.unwrap_or(&[]));
-        let norms: Array<_, f32> = device.zeros(live.len());
-        let mut arguments = if rows.is_ok() { vec![live.all()] } else { Vec::new() };
-        arguments.extend([of_g.all(), clip.all(), w.all(), m.all(), v.all(), self.is_sgd.into()]);
-        arguments.extend(self.rule.map(Into::into));
-        arguments.push(1.0_f32.into());
-        match rows {
-            Ok(live) => {
-                let columns = (g.len() / live.len()) as u32;
-                arguments.extend([false.into(), norms.all(), true.into(), columns.into()]);
-            }
-            Err(_) => arguments.push((g.len() as u64).into()),
-        }
+        let marks = if let Taken::Rows(marks) = taken { marks } else { &[] };
+        let (live, norms): (_, Array<_, f32>) = (device.array(marks), device.zeros(marks.len()));
+        let mut rule = vec![of_g.all(), clip.all(), w.all(), m.all(), v.all(), self.is_sgd.into()];
+        rule.extend(self.rule.map(Into::into));
+        rule.push(1.0_f32.into());
         let key = self.stream.key();
-        arguments.extend([key[0].into(), key[1].into(), self.step.into()]);
-        let (kernel, blocks) = match rows {
-            Ok(live) => ("update_rows_bf16", live.len() as u32),
-            Err(blocks) => ("update_flat_bf16", blocks),
+        let words = [key[0].into(), key[1].into(), self.step.into()];
+        let (kernel, blocks, arguments): (_, _, Vec<_>) = match taken {
+            Taken::Rows(_) => {
+                let columns = (count / marks.len()) as u32;
+                let shape = [false.into(), norms.all(), true.into(), columns.into()];
+                let all = [live.all()].into_iter().chain(rule).chain(shape).chain(words);
+                ("update_rows_bf16", marks.len() as u32, all.collect())
+            }
+            Taken::Flat(blocks) => {
+                ("update_flat_bf16", blocks, rule.into_iter().chain([(count as u64).into()]).chain(words).collect())
+            }
         };
         device.launch_with(kernel, [blocks, 1, 1], arguments);
         assert_eq!(device.failure(), None);
-        let count = g.len();
         Held { w: device.download(&w, count), m: device.download(&m, count), v: device.download(&v, count) }
     }
 }
@@ -136,8 +143,8 @@ fn agrees(device: &Checked<Shim>, seed: u64) -> bool {
         let all: Vec<_> = g.iter().copied().map(Some).collect();
         [(false, 0), (false, 7), (false, (1 << 32) + 7), (true, 3)].into_iter().all(|(is_sgd, step)| {
             let launch = Launch { device, is_sgd, rule: ADAM, stream, step };
-            let of_rows = launch.updated(&held, &g, Ok(&live));
-            let flat = launch.updated(&held, &g, Err(1 + k as u32 % 3));
+            let of_rows = launch.updated(&held, &g, Taken::Rows(&live));
+            let flat = launch.updated(&held, &g, Taken::Flat(1 + k as u32 % 3));
             of_rows.is(&held.updated(&some, is_sgd, ADAM, stream, step))
                 && flat.is(&held.updated(&all, is_sgd, ADAM, stream, step))
         })
@@ -170,8 +177,11 @@ fn is_fair(device: &Checked<Shim>) -> bool {
         // How far a rounded number is from the exact one, in units of the last place; the greater bits are the greater size.
         let error = |x: f32, found: u16| (f64::from(u32::from(found) << 16) - f64::from(x.to_bits())) / 65_536.0;
         for step in 0..STEPS {
-            let found =
-                Launch { device, is_sgd: false, rule: TAKES, stream, step }.updated(&held, &[x; COPIES], Err(3));
+            let found = Launch { device, is_sgd: false, rule: TAKES, stream, step }.updated(
+                &held,
+                &[x; COPIES],
+                Taken::Flat(3),
+            );
             let own: Vec<f64> = found.m.iter().map(|m| error(x, *m)).collect();
             let other: Vec<f64> = found.v.iter().map(|v| error(x * x, *v)).collect();
             products.extend(own.windows(2).map(|pair| pair[0] * pair[1]));
@@ -215,7 +225,8 @@ fn numbers_that_are_not_finite_stay_so_and_the_largest_ones_stay_finite() {
         let device = Checked::new(Shim::new(32, step));
         let held = Held { w: vec![0.0; g.len()], m: vec![0; g.len()], v: vec![0; g.len()] };
         let stream = Philox::stream(1, "extremes");
-        let found = Launch { device: &device, is_sgd: true, rule: TAKES, stream, step }.updated(&held, &g, Err(1));
+        let found =
+            Launch { device: &device, is_sgd: true, rule: TAKES, stream, step }.updated(&held, &g, Taken::Flat(1));
         let found: Vec<f32> = found.m.iter().map(|m| bf16::from_bits(*m).to_f32()).collect();
         assert!(found[0].is_nan() && found[1].is_nan() && found[6].is_nan(), "{found:?}");
         let largest = bf16::MAX.to_f32();
@@ -233,6 +244,7 @@ fn a_backend_rounds_by_the_words_of_the_step_and_the_parameter() {
     spec.moments = Moments::Bf16;
     let optimizer = spec.optimizer;
     let backend = Cuda::on(Shim::new(64, 3), spec, Options::default());
+    assert!(backend.describe().ends_with(", moments in bf16"), "provenance says so");
     let mut params = backend.params(&init.model(shape, Activation::TopK { k: 5 }, 3));
     let mut opt = backend.opt_state(&params);
     let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));

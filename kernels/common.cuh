@@ -1,4 +1,5 @@
-// What all kernels share: words, sums of a block, the score of a latent, the order of pre-activations, and the selection of the first k.
+// What all kernels share: words, random words, sums of a block, the score of a latent, the order of pre-activations, and the selection of the
+// first k.
 //
 // Kernels are compiled for the device by NVRTC and, for tests, for the processor through shim/shim.h. They use 32-bit words, shuffles and
 // ballots of whole warps, barriers, shared memory and atomic operations on integers, nothing else: no atomic operation on floating-point
@@ -24,6 +25,21 @@ __device__ __forceinline__ u32 warps_of() { return blockDim.x / 32; }
 
 // True for numbers that are neither infinite nor NaN.
 __device__ __forceinline__ bool is_finite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
+
+// Salmon, Moraes, Dror and Shaw 2011, Table 2 and §4.3. Four words at a counter.
+__device__ __forceinline__ void philox(u32 key_0, u32 key_1, u32 counter[4]) {
+#pragma unroll
+  for (u32 round = 0; round < 10; ++round) {
+    u32 left_high = __umulhi(0xD2511F53u, counter[0]), left_low = 0xD2511F53u * counter[0];
+    u32 right_high = __umulhi(0xCD9E8D57u, counter[2]), right_low = 0xCD9E8D57u * counter[2];
+    counter[0] = right_high ^ counter[1] ^ key_0;
+    counter[2] = left_high ^ counter[3] ^ key_1;
+    counter[1] = right_low;
+    counter[3] = left_low;
+    key_0 += 0x9E3779B9u;
+    key_1 += 0xBB67AE85u;
+  }
+}
 
 // The sum over a warp, in every lane, in a fixed tree.
 template <class T>

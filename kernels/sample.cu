@@ -2,21 +2,6 @@
 // logarithm with a stated order of operations in f64, and directions added by increasing feature.
 #include "common.cuh"
 
-// Salmon, Moraes, Dror and Shaw 2011, Table 2 and §4.3. Four words at a counter.
-__device__ __forceinline__ void philox(u32 key_0, u32 key_1, u32 counter[4]) {
-#pragma unroll
-  for (u32 round = 0; round < 10; ++round) {
-    u32 left_high = __umulhi(0xD2511F53u, counter[0]), left_low = 0xD2511F53u * counter[0];
-    u32 right_high = __umulhi(0xCD9E8D57u, counter[2]), right_low = 0xCD9E8D57u * counter[2];
-    counter[0] = right_high ^ counter[1] ^ key_0;
-    counter[2] = left_high ^ counter[3] ^ key_1;
-    counter[1] = right_low;
-    counter[3] = left_low;
-    key_0 += 0x9E3779B9u;
-    key_1 += 0xBB67AE85u;
-  }
-}
-
 // −ln((2w + 1)/2³³), as `bench::philox::exponential` defines it: no product and sum may be contracted.
 __device__ __forceinline__ double exponential(u32 word) {
   long long bits = __double_as_longlong(2.0 * (double)word + 1.0);

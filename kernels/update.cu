@@ -123,6 +123,18 @@ __device__ __forceinline__ float apply_rule(const Rule& rule, float keep, float 
   return keep * w - rule.rate * (first / fmaf(sqrtf(second), rule.correction, rule.epsilon));
 }
 
+// Rescales a row to norm 1 (`unit`), and writes an upper bound of its norm (`bounds`), from the sum of squares of what each thread has written.
+__device__ __forceinline__ void finish_row(float* w, u64 begin, u32 columns, double square, u32 unit, u32 bounds, float* norms, double* space) {
+  if (!unit && !bounds) return;
+  double norm = sqrt(block_sum(square, space));
+  if (unit && norm > 0.0 && norm <= 1e300)
+    for (u32 k = threadIdx.x; k < columns; k += blockDim.x) w[begin + k] = (float)(w[begin + k] / norm);
+  if (bounds && threadIdx.x == 0) {
+    float above = (float)(norm * (1.0 + 1e-6));
+    norms[blockIdx.x] = above <= 1e18f ? above : __uint_as_float(0x7f800000u);
+  }
+}
+
 // One row of a matrix of latents: the rule, with `unit` the rescaling to norm 1, and the upper bound of the row's norm into `norms` with
 // `bounds`, as a screen needs it. The gradient of a latent that is not live is 0 and is not read.
 // Grid: one block a latent. Traffic: 28 bytes a number (parameter, two moments: read and written; gradient: read), with `unit` 8 more from L1.
@@ -146,17 +158,7 @@ KERNEL(update_rows)
     w[at] = now;
     square += (double)now * now;
   }
-  if (!unit && !bounds) return;
-  double norm = sqrt(block_sum(square, space));
-  if (unit && norm > 0.0 && norm <= 1e300)
-    for (u32 k = threadIdx.x; k < columns; k += blockDim.x) {
-      u64 at = (u64)i * columns + k;
-      w[at] = (float)(w[at] / norm);
-    }
-  if (bounds && threadIdx.x == 0) {
-    float above = (float)(norm * (1.0 + 1e-6));
-    norms[i] = above <= 1e18f ? above : __uint_as_float(0x7f800000u);
-  }
+  finish_row(w, (u64)i * columns, columns, square, unit, bounds, norms, space);
 }
 REGISTER(update_rows)
 
@@ -176,6 +178,90 @@ KERNEL(update_flat)
   }
 }
 REGISTER(update_flat)
+
+__device__ __forceinline__ float from_bf16(unsigned short x) { return __uint_as_float((u32)x << 16); }
+
+// One of the two bf16 that enclose x, such that the mean over all r from 0 to 2¹⁶ − 1 is x: what is cut off, plus r, carries into what is kept
+// for a share of the r that is the place of x between the two. Infinities and NaN stay what they are, and a finite number stays finite.
+__device__ __forceinline__ unsigned short round_at_random(float x, u32 r) {
+  u32 bits = __float_as_uint(x);
+  if (!is_finite(x)) return (bits & 0x7fffffu) != 0 ? 0x7fc0u : (unsigned short)(bits >> 16);
+  u32 carried = (bits + r) >> 16;
+  return (unsigned short)((carried & 0x7f80u) == 0x7f80u ? bits >> 16 : carried);
+}
+
+// Numbers that share 32 blocks of the generator.
+#define SHARED 128
+
+// Where random words come from: the key of a parameter, and the updates done.
+struct Words {
+  u32 key_0, key_1;
+  u64 step;
+};
+
+// Calls `take(at, word)` for the numbers begin .. end of a parameter, of which this is warp `warp` of `warps`. Number `at` has word
+// ⌊(at mod 128)/32⌋ at the counter (32 ⌊at/128⌋ + at mod 32, step), whoever asks. A lane takes every 32nd number, so that a warp reads numbers
+// side by side, and all four words of a block are used by the lane that makes it.
+template <class Take>
+__device__ __forceinline__ void with_words(const Words& words, u64 begin, u64 end, u64 warp, u64 warps, Take take) {
+  for (u64 group = begin / SHARED + warp; group * SHARED < end; group += warps) {
+    u64 block = group * 32 + lane_of();
+    u32 counter[4] = {(u32)block, (u32)(block >> 32), (u32)words.step, (u32)(words.step >> 32)};
+    philox(words.key_0, words.key_1, counter);
+#pragma unroll
+    for (u32 j = 0; j < 4; ++j) {
+      u64 at = group * SHARED + 32 * j + lane_of();
+      if (at >= begin && at < end) take(at, counter[j]);
+    }
+  }
+}
+
+// The rule for one number whose moments are kept in bf16: the low half of the word rounds the first, the high half the second. The parameter
+// moves by the moments before they are rounded.
+__device__ __forceinline__ float apply_rounded(const Rule& rule, float keep, float w, float g, unsigned short* m, unsigned short* v, u32 word) {
+  float first = from_bf16(*m), second = rule.is_sgd ? 0.0f : from_bf16(*v);
+  float now = apply_rule(rule, keep, w, g, &first, &second);
+  *m = round_at_random(first, word & 0xffffu);
+  if (!rule.is_sgd) *v = round_at_random(second, word >> 16);
+  return now;
+}
+
+// `update_rows` with moments in bf16.
+// Grid: one block a latent. Traffic: 20 bytes a number, with `unit` 8 more from L1. Floor: the same; 16 where there is no gradient. A quarter of
+// a generator block (10 rounds of four products) a number.
+KERNEL(update_rows_bf16)
+(const u32* __restrict__ live, const float* __restrict__ g, const double* __restrict__ clip, float* __restrict__ w,
+ unsigned short* __restrict__ m, unsigned short* __restrict__ v, u32 is_sgd, float rate, float correction, float beta_1, float rest_1,
+ float beta_2, float rest_2, float epsilon, float keep, u32 unit, float* __restrict__ norms, u32 bounds, u32 columns, u32 key_0, u32 key_1,
+ u64 step) {
+  __shared__ double space[WARPS];
+  Rule rule = {is_sgd, rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon};
+  u64 begin = (u64)blockIdx.x * columns;
+  bool has = live[blockIdx.x] != 0;
+  float factor = (float)clip[1];
+  double square = 0.0;
+  with_words({key_0, key_1, step}, begin, begin + columns, warp_of(), warps_of(), [&](u64 at, u32 word) {
+    float now = apply_rounded(rule, keep, w[at], has ? factor * g[at] : 0.0f, m + at, v + at, word);
+    w[at] = now;
+    square += (double)now * now;
+  });
+  finish_row(w, begin, columns, square, unit, bounds, norms, space);
+}
+REGISTER(update_rows_bf16)
+
+// `update_flat` with moments in bf16. Grid: any number of threads. Traffic: 20 bytes a number. Floor: the same.
+KERNEL(update_flat_bf16)
+(const float* __restrict__ g, const double* __restrict__ clip, float* __restrict__ w, unsigned short* __restrict__ m,
+ unsigned short* __restrict__ v, u32 is_sgd, float rate, float correction, float beta_1, float rest_1, float beta_2, float rest_2,
+ float epsilon, float keep, u64 count, u32 key_0, u32 key_1, u64 step) {
+  Rule rule = {is_sgd, rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon};
+  float factor = (float)clip[1];
+  u64 warp = (u64)blockIdx.x * warps_of() + warp_of(), warps = (u64)gridDim.x * warps_of();
+  with_words({key_0, key_1, step}, 0, count, warp, warps, [&](u64 at, u32 word) {
+    w[at] = apply_rounded(rule, keep, w[at], factor * g[at], m + at, v + at, word);
+  });
+}
+REGISTER(update_flat_bf16)
 
 // idle_i ← 0 if the latent was active, else idle_i + B. Grid: one thread a latent. Traffic: 20 bytes a latent. Floor: the same.
 KERNEL(count_idle)(const u32* __restrict__ active, u64* __restrict__ idle, u32 rows, u32 n_q) {

@@ -314,6 +314,19 @@ fn ranks_that_do_not_fit_a_device_are_refused_in_one_line_before_anything_is_beg
 }
 
 #[test]
+fn moments_that_only_a_gpu_can_store_are_refused_elsewhere_before_anything_is_begun() {
+    let place = Place::new(&EXPERIMENT.replace("log_every = 1\n", "log_every = 1\nmoments = \"bf16\"\n"));
+    for options in [vec![], vec!["--device", "reference"]] {
+        let run = place.run("refused");
+        let refused = place.train(&run, &options);
+        assert_eq!(status(&refused), 2, "{options:?}");
+        let text = error(&refused);
+        assert!(text.contains("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\""), "{text}");
+        assert!(!run.exists(), "nothing was begun");
+    }
+}
+
+#[test]
 fn two_ranks_train_into_one_folder_and_repeat_byte_for_byte() {
     let ranks = EXPERIMENT.replace("1500", "30").replace("steps = [300, 700]", "steps = [10]");
     let place = Place::new(&ranks.replace("log_every = 1\n", "log_every = 1\nranks = 2\n"));

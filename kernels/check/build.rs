@@ -12,7 +12,7 @@ struct Fault {
     replaced: [&'static str; 2],
 }
 
-const FAULTS: [Fault; 3] = [
+const FAULTS: [Fault; 5] = [
     // The histogram is searched before all threads have counted.
     Fault {
         name: "missing-barrier",
@@ -33,6 +33,20 @@ const FAULTS: [Fault; 3] = [
         files: ["select.cu", "select.cu"],
         marker: "KERNEL(first_of_row)",
         replaced: ["latents[start + place] = i", "latents[start + place + 1] = i"],
+    },
+    // Moments are rounded to the nearest bf16.
+    Fault {
+        name: "to-nearest",
+        files: ["update.cu", "update.cu"],
+        marker: "unsigned short round_at_random",
+        replaced: ["(bits + r) >> 16", "(bits + 0x8000u) >> 16"],
+    },
+    // All moments of a step are rounded by the same random number.
+    Fault {
+        name: "one-word",
+        files: ["update.cu", "update.cu"],
+        marker: "void with_words",
+        replaced: ["group * 32 + lane_of()", "0"],
     },
 ];
 

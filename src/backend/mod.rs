@@ -1,7 +1,7 @@
 //! Where the arithmetic of training runs.
 //!
 //! A [`Backend`] keeps parameters, batches and codes wherever it wants; a training loop only passes them around. Nothing in the trait is
-//! host memory, except what is uploaded ([`Backend::load`], [`Backend::params`], [`Backend::restore`]) and what is asked for
+//! host memory, except what is uploaded ([`Backend::load`], [`Backend::params`], [`Backend::restore`], [`Backend::passes`]) and what is asked for
 //! ([`Backend::observe`], [`Backend::is_finite`], [`Backend::idle`], [`Backend::model`], [`Backend::save`], [`Backend::codes_of`],
 //! [`Backend::gradients_of`]).
 //!
@@ -59,7 +59,7 @@
 //! **The update** works on the gradient of everything, anchoring included (2λ(w_i − w̃_p), 2λ(v_i − w̃_r)), in this order:
 //! 1. unit decoder: g_i ← g_i − (⟨g_i, v_i⟩/⟨v_i, v_i⟩) v_i for each decoder column (untouched if v_i = 0);
 //! 2. clipping: if the norm of the whole gradient is above `clip` > 0, it is multiplied by `clip`/norm;
-//! 3. η = `learning_rate`·share(steps done so far, from 0), and the rule of [`Optimizer`];
+//! 3. η = `learning_rate`·share(steps done so far, from 0), and the rule of [`Optimizer`], whose moments are stored as [`Moments`] says;
 //! 4. unit decoder: v_i ← v_i/‖v_i‖ (untouched if ‖v_i‖ is 0 or not finite; a column that did not change need not be rescaled);
 //! 5. idle_i ← 0 if latent i is active in any row of the batch, else idle_i + B;
 //! 6. BatchTopK: θ ← m at the first step, later [`THRESHOLD_DECAY`]·θ + (1 − [`THRESHOLD_DECAY`])·m, with m the least value kept;
@@ -82,9 +82,10 @@ pub mod reference;
 pub mod score;
 pub mod wide;
 
-pub use optimizer::{Curve, Optimizer, Rule, Schedule, WarmUp};
+pub use optimizer::{Curve, Moments, Optimizer, Rule, Schedule, WarmUp};
 
 use crate::bench::dataset::Bench;
+use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Anchors, Model, Objective, Parameter, Shape, Tensors};
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,8 @@ pub struct Spec {
     pub anchors: Anchors,
     /// The rule of an update.
     pub optimizer: Optimizer,
+    /// How its moments are stored. Only [`cuda`] knows bf16; the others keep what they compute.
+    pub moments: Moments,
     /// Learning rate over the steps.
     pub schedule: Schedule,
     /// Decoder columns are kept at norm 1: the gradient's part along the column is removed, and the column is rescaled after the update.
@@ -122,6 +125,7 @@ impl Spec {
             objective: Objective::default(),
             anchors: Anchors::none(),
             optimizer: Optimizer::default(),
+            moments: Moments::default(),
             schedule: Schedule::default(),
             unit_decoder: false,
             reconstructs_its_input: true,
@@ -270,6 +274,11 @@ pub trait Backend {
     /// For each known direction p_d, rows of norm 1 in `truth`, the greatest |⟨w_i, p_d⟩|/‖w_i‖ over the rows of W_E or the columns of W_D. None where
     /// the backend finds them no quicker than from its [`Backend::model`].
     fn best_cosines(&self, _params: &Self::Params, _of: Parameter, _truth: &[f32]) -> Option<Vec<f32>> {
+        None
+    }
+    /// Takes these tables over and passes over them, with the bits of [`Tables`] itself: what the exact decrease of resampling spends its time on. None
+    /// where the backend is no quicker than the processor.
+    fn passes(&self, _tables: &Tables) -> Option<Box<dyn Passes + '_>> {
         None
     }
     /// Downloads the samples since each latent was last active, the small part of the optimizer's state. Waits for the device.

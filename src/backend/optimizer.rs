@@ -34,6 +34,18 @@ pub enum Rule {
     Sgd,
 }
 
+/// How an optimizer's moments are stored. They come to the host as f32 in either case, and back without loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moments {
+    /// As they are computed.
+    #[default]
+    F32,
+    /// In half the memory: each is rounded at random to one of the two bf16 that enclose it, so that its mean is what was computed. To the
+    /// nearest, second moments would stand still, as 1 − β₂ = 0.001 of a number is less than half of what bf16 resolves.
+    Bf16,
+}
+
 impl Default for Optimizer {
     fn default() -> Self {
         Self {

@@ -4,12 +4,12 @@ use super::interrupt::Deferred;
 use super::output::{Progress, duration};
 use super::trained::prepare;
 use super::{Answer, CliError, Session};
-use crate::backend::Backend;
 use crate::backend::collective::Ranked;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::nccl::Nccl;
 use crate::backend::cuda::{Cuda, Driver, Encoder, Options};
 use crate::backend::reference::Reference;
+use crate::backend::{Backend, Moments};
 use crate::stats::{Cell, Kind, Table};
 use crate::train::check::{Checked, Facts, Plan};
 use crate::train::checkpoint;
@@ -122,7 +122,7 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   warm_up = 0.05                             a share of all steps; an integer counts steps
   [train]
   epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau, ranks,
-                                             fold_decoder_norms
+                                             moments, fold_decoder_norms
 
 The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
 with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the
@@ -254,6 +254,9 @@ impl Run<'_> {
     fn train(self, checked: Checked, label: &str, session: &Session) -> Result<Trained, CliError> {
         let Self { name, folder, opening, until, device, options, rank } = self;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
+        if checked.experiment().train.moments == Moments::Bf16 && !matches!(device, Computes::Cuda(_)) {
+            return Err(request("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\"".to_owned()));
+        }
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
         let prepared;
         let (mut directory, found);

@@ -359,6 +359,7 @@ impl Checked {
             objective: self.0.objective.clone(),
             anchors: Anchors::none(),
             optimizer: self.0.optimizer,
+            moments: train.moments,
             schedule,
             unit_decoder: model.unit_decoder,
             reconstructs_its_input,

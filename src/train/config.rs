@@ -3,7 +3,7 @@
 //! [`Experiment`] is what the file says. [`Experiment::completed`] fills in what has been left out, so that the file a run keeps is complete,
 //! and [`check`](super::check) refuses what cannot be trained.
 
-use crate::backend::{Curve, Optimizer};
+use crate::backend::{Curve, Moments, Optimizer};
 use crate::bench::config::BenchConfig;
 use crate::io::hexadecimal;
 use crate::sdl::resampling::Resampling;
@@ -236,6 +236,9 @@ pub struct Length {
     /// Ranks that share the samples of each step and add up their gradients; their number changes where numbers are rounded.
     #[serde(skip_serializing_if = "is_one")]
     pub ranks: usize,
+    /// How the optimizer's moments are stored: `bf16` halves their memory and their traffic, rounds them at random, and needs `--device cuda`.
+    #[serde(skip_serializing_if = "is_f32")]
+    pub moments: Moments,
     /// Move the norms of decoder columns into the encoder once training is over ([`folding`](crate::sdl::folding)): the model that is written and
     /// scored has columns of norm 1 and computes the same; a BatchTopK becomes a JumpReLU. Refused for a top-k, whose selection would change.
     #[serde(skip_serializing_if = "is_false")]
@@ -257,6 +260,7 @@ impl Default for Length {
             divergence: 1e4,
             threads: 0,
             ranks: 1,
+            moments: Moments::F32,
             fold_decoder_norms: false,
         }
     }
@@ -265,6 +269,11 @@ impl Default for Length {
 /// A training on one rank is written as it was before there were several.
 fn is_one(ranks: &usize) -> bool {
     *ranks == 1
+}
+
+/// The same for moments that are stored as they are computed.
+fn is_f32(moments: &Moments) -> bool {
+    *moments == Moments::F32
 }
 
 /// The same for a training whose model is kept as it is.
@@ -375,6 +384,7 @@ mod tests {
             ("[model]\nlatent = 3", "latent"),
             ("latents = 3", "latents"),
             ("[train]\nbatch = -1", "line 2: train.batch: "),
+            ("[train]\nmoments = \"f16\"", "train.moments"),
             ("[schedule]\nwarm_up = \"long\"", "share of all steps"),
             ("[schedule]\nwarm_up = -3", "share of all steps"),
             ("[anchors]\nsource = \"labels\"", "missing field `weight`"),
@@ -397,8 +407,13 @@ mod tests {
         let folded = Experiment::from_toml("[train]\nfold_decoder_norms = true").unwrap();
         assert_eq!(Experiment::from_toml(&folded.to_toml()).unwrap(), folded);
         assert_ne!(hash(""), folded.hash());
-        // Trainings from before there was this field keep their hash.
-        assert!(!Experiment::default().to_toml().contains("fold_decoder_norms"));
+        let rounded = Experiment::from_toml("[train]\nmoments = \"bf16\"").unwrap();
+        assert_eq!(Experiment::from_toml(&rounded.to_toml()).unwrap(), rounded);
+        assert_ne!(hash(""), rounded.hash());
+        assert_eq!(hash(""), hash("[train]\nmoments = \"f32\""));
+        // Trainings from before there were these fields keep their hash.
+        let default = Experiment::default().to_toml();
+        assert!(!default.contains("fold_decoder_norms") && !default.contains("moments"));
         assert_ne!(hash(""), hash("[bench]\nn = 999"));
         assert_eq!(hash(""), hash("[bench.descent]\nstep = 0.125"));
         assert_ne!(hash(""), hash("[bench.descent]\nstep = 0.25"));

@@ -11,6 +11,7 @@ use super::plateau::Epochs;
 use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, WarmUp};
 use crate::bench::dataset::Side;
 use crate::metrics::fit::Spread;
+use crate::sdl::resampling::passes::Tables;
 use crate::sdl::resampling::{Constraints, Moved, Samples};
 use crate::sdl::{Model, Parameter};
 use serde::{Deserialize, Serialize};
@@ -313,7 +314,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let spec = &plan.spec;
         let constraints = Constraints { unit_decoder: spec.unit_decoder, anchored: &spec.anchors.latents };
         let mut state = self.state();
-        let moved = plan.resampling.apply(&mut state.model, &mut state.opt, &samples, constraints, plan.seed);
+        let State { model, opt, .. } = &mut state;
+        let elsewhere = |tables: &Tables| self.backend.passes(tables);
+        let moved = plan.resampling.apply_with(model, opt, &samples, constraints, &elsewhere, plan.seed);
         if !moved.is_empty() {
             self.warm_up = state.opt.warm_up;
             self.params = self.backend.params(&state.model);

@@ -1,8 +1,11 @@
 //! Kernels against plain loops, at sizes that leave tails, under many schedules of the threads.
 
 mod common;
+#[path = "common/numbers.rs"]
+mod numbers;
 
 use common::first_of_row;
+use numbers::{SCHEDULES, WIDTHS, numbers};
 use sdlab_kernels::backend::cuda::checked::{Array, Checked, Matrices};
 use sdlab_kernels::backend::cuda::device::{Device, Precision};
 use sdlab_kernels::backend::cuda::kernels::{FILES, signatures};
@@ -14,33 +17,6 @@ use sdlab_kernels::bench::dataset::{Bench, Side};
 use sdlab_kernels::sdl::{Activation, Init, Shape};
 use sdlab_kernels::shim::Shim;
 use std::cmp::Ordering;
-
-/// As numbered, backwards, and shuffled in eight ways.
-const SCHEDULES: [u64; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 11, 12];
-const WIDTHS: [u32; 4] = [32, 64, 160, 256];
-
-/// Numbers with ties, both zeros, infinities, NaN and subnormal ones.
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut draw = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let special =
-        [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, 1e-40, -1e-40, f32::MIN_POSITIVE, 1.5, 1.5];
-    (0..count)
-        .map(|_| {
-            let word = draw();
-            match word % 8 {
-                0 => special[(word >> 8) as usize % special.len()],
-                1 | 2 => ((word >> 8) % 5) as f32 / 2.0 - 1.0,
-                _ => (word >> 40) as f32 / (1 << 23) as f32 - 1.0,
-            }
-        })
-        .collect()
-}
 
 /// The order of the reference: larger first, NaN last, −0 equal to +0, the earlier one first among equals.
 fn first(k: usize, values: &[f32]) -> Vec<u32> {

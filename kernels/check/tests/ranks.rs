@@ -73,17 +73,14 @@ fn conform(ranks: usize, every: usize, from: usize) {
     on_ranks(ranks, |collective| {
         let seeds = Cell::new(7 + collective.rank() as u64);
         let options = Options { encoder: Encoder::Tf32, candidates: Some(12) };
-        conformance::every(
-            every,
-            from,
-            |_| true,
-            |spec| {
-                // Ranks have schedules of their own, and agree nevertheless.
-                seeds.set(seeds.get() + 1001);
-                let seed = seeds.get();
-                Ranked::new(collective, spec, |part| Cuda::on(Shim::new(64, seed), part, options))
-            },
-        );
+        let make = |spec| {
+            // Ranks have schedules of their own, and agree nevertheless.
+            seeds.set(seeds.get() + 1001);
+            let seed = seeds.get();
+            Ranked::new(collective, spec, |part| Cuda::on(Shim::new(64, seed), part, options))
+        };
+        conformance::every(every, from, |_| true, make);
+        conformance::rounded(10 * every, from, |_| true, make);
     });
 }
 

@@ -6,7 +6,8 @@ use sdlab_kernels::backend::cuda::checked::Array;
 use sdlab_kernels::backend::cuda::kernels::signatures;
 use sdlab_kernels::backend::cuda::metrics::Directions;
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
-use sdlab_kernels::backend::{Backend, HostOptState, Mode, Rows, Spec, conformance};
+use sdlab_kernels::backend::{Backend, HostOptState, Mode, Moments, Rows, Spec, conformance};
+use sdlab_kernels::sdl::resampling::passes::{Of, Tables};
 use sdlab_kernels::sdl::{Activation, Anchors, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape, Tensors};
 use sdlab_kernels::shim::{Shim, launched};
 use std::cell::Cell;
@@ -18,7 +19,7 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
     (0..count as u32).map(|k| (k.wrapping_mul(2_654_435_761).wrapping_add(seed * 97) as f32 * 1e-7).sin()).collect()
 }
 
-fn spec(activation: Activation) -> Spec {
+fn spec(activation: Activation, moments: Moments) -> Spec {
     let ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
     let scales = if ranked {
         Scales::TopK { ks: vec![1, 4, 7], weights: vec![0.5, 1.0, 0.25] }
@@ -37,14 +38,16 @@ fn spec(activation: Activation) -> Spec {
     spec.unit_decoder = true;
     spec.reconstructs_its_input = false;
     spec.optimizer.clip = 0.5;
+    spec.moments = moments;
     spec
 }
 
-fn trained(activation: Activation, encoder: Encoder, schedule: u64) -> (Model, HostOptState) {
+fn trained(activation: Activation, moments: Moments, encoder: Encoder, schedule: u64) -> (Model, HostOptState) {
     let init =
         Init { tied: false, encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
     // Screens have room for few candidates, so that some rows are scored in full.
-    let backend = Cuda::on(Shim::new(64, schedule), spec(activation), Options { encoder, candidates: Some(16) });
+    let options = Options { encoder, candidates: Some(16) };
+    let backend = Cuda::on(Shim::new(64, schedule), spec(activation, moments), options);
     let model = init.model(SHAPE, activation, 3);
     let mut params = backend.params(&model);
     let mut opt = backend.restore(&HostOptState {
@@ -78,17 +81,21 @@ fn a_step_has_the_same_bits_under_every_schedule_and_every_screen() {
         Activation::BatchTopK { k: 7 },
         Activation::Gated,
     ] {
-        let expected = trained(activation, Encoder::Exact, 0);
+        let expected = trained(activation, Moments::F32, Encoder::Exact, 0);
         let moved = expected
             .1
             .first
             .parameters()
             .all(|p| expected.1.first.get(p).unwrap_or_default().iter().any(|m| *m != 0.0));
         assert!(moved, "{activation:?}: every parameter has a gradient");
+        let rounded = trained(activation, Moments::Bf16, Encoder::Exact, 0);
+        assert!(rounded.1.first != expected.1.first && rounded.1.second != expected.1.second, "{activation:?}");
         for schedule in 1..=8 {
             let encoder = [Encoder::Exact, Encoder::F32, Encoder::Tf32, Encoder::Bf16][schedule as usize % 4];
-            let found = trained(activation, encoder, 1_000_003 * schedule);
-            assert!(found == expected, "{activation:?}, schedule {schedule}, {encoder:?}");
+            for (moments, expected) in [(Moments::F32, &expected), (Moments::Bf16, &rounded)] {
+                let found = trained(activation, moments, encoder, 1_000_003 * schedule);
+                assert!(found == *expected, "{activation:?}, {moments:?}, schedule {schedule}, {encoder:?}");
+            }
         }
     }
 }
@@ -133,6 +140,7 @@ fn a_part_of_the_suite_holds_under_many_schedules_and_every_kernel_runs() {
         };
         if schedule < 4 {
             conformance::every(step, schedule as usize, |_| true, make);
+            conformance::rounded(step, 4 + schedule as usize, |_| true, make);
         } else {
             conformance::every(step, schedule as usize, |_| true, |spec| Ranked::new(&Alone, spec, make));
         }
@@ -141,6 +149,10 @@ fn a_part_of_the_suite_holds_under_many_schedules_and_every_kernel_runs() {
     let params = backend.params(&Init::default().model(SHAPE, Activation::Relu, 1));
     // What it finds is compared elsewhere.
     assert_eq!(backend.best_matches(&params, Directions::Decoder, &numbers(3 * SHAPE.n_r, 1), true).len(), 3);
+    let tables = Tables { rows: 2, widths: [3, 1], inputs: vec![1.0; 6], missing: vec![1.0; 2] };
+    let passes = backend.passes(&tables).expect("passes on the device");
+    assert_eq!(passes.products(Of::Inputs, &[vec![2.0; 3]]), [[6.0; 2]]);
+    assert_eq!(passes.sums(Of::Missing, &[vec![2.0; 2]]), [[4.0]]);
     let (ran, all) = (launched(), signatures());
     let idle: Vec<_> = all.keys().filter(|name| !ran.contains(*name)).collect();
     assert!(idle.is_empty(), "kernels that nothing launches: {idle:?}");

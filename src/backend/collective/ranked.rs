@@ -3,6 +3,7 @@
 use super::{CollectiveError, DataParallel, Reaches, from_bytes, to_bytes};
 use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec};
 use crate::bench::dataset::Bench;
+use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Model, Parameter, Tensors};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -216,6 +217,11 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
     fn best_cosines(&self, params: &B::Params, of: Parameter, truth: &[f32]) -> Option<Vec<f32>> {
         // Every rank has all parameters.
         self.inner.best_cosines(params, of, truth)
+    }
+
+    fn passes(&self, tables: &Tables) -> Option<Box<dyn Passes + '_>> {
+        // Every rank has been given all samples.
+        self.inner.passes(tables)
     }
 
     fn idle(&self, opt: &B::OptState) -> Vec<u64> {

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | codes, in both modes | latents equal; values bit for bit in the top-k family, else within rounding |
 //! | reconstructions, terms of the loss, gradients | within the [`bounds`] of f32 rounding of that batch |
-//! | updates | against the reference's update with the *backend's* gradients, within a bound of each number |
+//! | updates | against the reference's update with the *backend's* gradients, within a bound of each number, which knows how moments are stored |
 //! | idle counters, step counts | equal |
 //! | numbers that are not finite | seen in every parameter |
 //! | the same step again; a run saved, restored and continued; samples drawn or loaded | bit for bit |
@@ -22,7 +22,7 @@ mod faulty;
 mod steps;
 mod update_bounds;
 
-use super::{Backend, HostCodes, HostOptState, Mode, Rows, Spec};
+use super::{Backend, HostCodes, HostOptState, Mode, Moments, Rows, Spec};
 use crate::bench::config::{BenchConfig, Task};
 use crate::bench::dataset::{Bench, Side};
 use crate::sdl::{Activation, Init, Model, Objective, Shape, Tensors};
@@ -50,8 +50,7 @@ pub fn suite_of<B: Backend>(takes: impl Fn(Activation) -> bool, make: impl Fn(Sp
 /// # Panics
 /// Where the backend deviates, with the case in words.
 pub fn every<B: Backend>(step: usize, from: usize, takes: impl Fn(Activation) -> bool, make: impl Fn(Spec) -> B) {
-    let cases = Case::all().into_iter().filter(|case| takes(case.model.activation));
-    for case in cases.skip(from).step_by(step) {
+    for case in part(step, from, &takes) {
         steps_agree(&case, &make);
     }
     let activations = cases::activations(3).into_iter().filter(|activation| takes(*activation));
@@ -60,6 +59,22 @@ pub fn every<B: Backend>(step: usize, from: usize, takes: impl Fn(Activation) ->
         not_a_number(activation, &make);
         draws_what_it_loads(activation, &make);
     }
+}
+
+/// The steps of such a part with moments in bf16, for backends that know them: parameters keep to the same bounds, moments to those of their storage.
+///
+/// # Panics
+/// Where the backend deviates, with the case in words.
+pub fn rounded<B: Backend>(step: usize, from: usize, takes: impl Fn(Activation) -> bool, make: impl Fn(Spec) -> B) {
+    for mut case in part(step, from, &takes) {
+        case.spec.moments = Moments::Bf16;
+        case.name.push_str(", moments in bf16");
+        steps_agree(&case, &make);
+    }
+}
+
+fn part(step: usize, from: usize, takes: &impl Fn(Activation) -> bool) -> impl Iterator<Item = Case> {
+    Case::all().into_iter().filter(|case| takes(case.model.activation)).skip(from).step_by(step)
 }
 
 fn steps_agree<B: Backend>(case: &Case, make: &impl Fn(Spec) -> B) {

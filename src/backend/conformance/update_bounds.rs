@@ -1,7 +1,7 @@
 //! How far one update in f32 may be from the same update in f64, number by number: errors are carried along to first order, and Adam's quotient
 //! is bounded as a quotient, for it is large where a gradient is small.
 
-use super::super::{Rule, Spec};
+use super::super::{Moments, Rule, Spec};
 use super::bounds::{TINY, U};
 use crate::sdl::{Parameter, Tensors};
 
@@ -126,7 +126,7 @@ impl Update<'_> {
         let Some(second) = self.second else {
             let velocity = beta_1 * m + g;
             let of_velocity = e + 4.0 * U * (beta_1 * m.abs() + g.abs()) + TINY;
-            set(|b| &mut b.first, of_velocity);
+            set(|b| &mut b.first, of_velocity + self.storage(velocity, of_velocity));
             let moved = self.rate * velocity.abs();
             set(|b| &mut b.parameters, self.rate * of_velocity + 4.0 * U * moved + 2.0 * U * (w.abs() + moved) + TINY);
             return;
@@ -150,9 +150,17 @@ impl Update<'_> {
         let moved = self.rate * size / exact;
         let decay = if optimizer.rule == Rule::AdamW { self.rate * optimizer.weight_decay } else { 0.0 };
         let of_w = self.rate * of_quotient + 6.0 * U * moved + 2.0 * U * (w.abs() * (1.0 + 2.0 * decay) + moved) + TINY;
-        set(|b| &mut b.first, of_m);
-        set(|b| &mut b.second, of_v);
+        set(|b| &mut b.first, of_m + self.storage(m, of_m));
+        set(|b| &mut b.second, of_v + self.storage(v, of_v));
         set(|b| &mut b.parameters, of_w);
+    }
+
+    /// What storing a moment may change, which is so large up to an error: in bf16 less than one unit in the last of 8 places.
+    fn storage(&self, moment: f64, error: f64) -> f64 {
+        match self.spec.moments {
+            Moments::F32 => 0.0,
+            Moments::Bf16 => (moment.abs() + error) / 128.0 + f64::from(f32::MIN_POSITIVE) / 128.0,
+        }
     }
 
     /// Carries the bounds over the rescaling of decoder columns, of which `unscaled` are the exact ones before it.

@@ -20,7 +20,8 @@ pub trait Number: Copy + Default + 'static + super::raw::Plain {
 
 impl Number for u16 {
     const KIND: Kind = Kind::U16;
-    const LOST: Self = 0;
+    // It holds bf16.
+    const LOST: Self = 0x7FC0;
 }
 impl Number for u32 {
     const KIND: Kind = Kind::U32;
@@ -238,6 +239,11 @@ impl<D: Device> Checked<D> {
 
     /// Launches a kernel; nothing where the grid is empty.
     pub fn launch<const N: usize>(&self, kernel: &str, grid: [u32; 3], given: [Given<'_, D>; N]) {
+        self.launch_with(kernel, grid, given.into());
+    }
+
+    /// The same with as many arguments as there are.
+    pub fn launch_with(&self, kernel: &str, grid: [u32; 3], given: Vec<Given<'_, D>>) {
         if self.has_failed() || grid.contains(&0) {
             return;
         }
@@ -246,18 +252,14 @@ impl<D: Device> Checked<D> {
         }
     }
 
-    fn compare<'a, const N: usize>(
-        &self,
-        kernel: &str,
-        given: [Given<'a, D>; N],
-    ) -> Option<Vec<Argument<'a, D::Memory>>> {
+    fn compare<'a>(&self, kernel: &str, given: Vec<Given<'a, D>>) -> Option<Vec<Argument<'a, D::Memory>>> {
         let Some(parameters) = self.signatures.get(kernel) else {
             return self.wrong(kernel, "no such kernel".to_owned());
         };
-        if parameters.len() != N {
-            return self.wrong(kernel, format!("{} arguments expected, {N} given", parameters.len()));
+        if parameters.len() != given.len() {
+            return self.wrong(kernel, format!("{} arguments expected, {} given", parameters.len(), given.len()));
         }
-        let mut arguments = Vec::with_capacity(N);
+        let mut arguments = Vec::with_capacity(given.len());
         for (number, (given, parameter)) in given.into_iter().zip(parameters).enumerate() {
             let (found, argument) = match given {
                 Given::Array { len, need, .. } if len < need => {

@@ -65,6 +65,12 @@ fn a_screen_in_bf16_conforms_on_a_device() {
     conforms(is_ranked, Encoder::Bf16, Some(40));
 }
 
+#[test]
+fn moments_in_bf16_conform_on_a_device() {
+    let Some(driver) = device() else { return };
+    conformance::rounded(1, 0, |_| true, |spec| Cuda::on(&driver, spec, Options::default()));
+}
+
 /// A few steps on the bench at sizes that fill some multiprocessors.
 fn trained(driver: &Driver, encoder: Encoder) -> (Model, HostOptState) {
     let bench = Bench::generate(&BenchConfig { n: 300, n_p: 64, interference: 0.9, ..BenchConfig::default() })

@@ -3,8 +3,9 @@
 use super::checked::{Array, Checked, Given, Matrices};
 use super::device::{Device, Precision};
 use super::encode::{mark, transpose};
-use super::state::{Batch, Grads, OptState, Params, ROWS, Room, SQUARES, Set, others};
+use super::state::{Batch, Grads, Kept, OptState, Params, ROWS, Room, SQUARES, Set, others};
 use crate::backend::{Rule, Spec, THRESHOLD_DECAY};
+use crate::bench::philox::Philox;
 use crate::sdl::{Activation, AuxTarget, Parameter, Shape};
 
 /// A batch on its way through a step.
@@ -395,7 +396,7 @@ impl<D: Device> Update<'_, D> {
             let [g, w, m, v] = blocks(parameter, params, opt, grads);
             let count = grads.or_spare(parameter).len();
             let [rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon] = rates.numbers.map(Given::from);
-            let arguments = [
+            let arguments = vec![
                 g,
                 grads.clip.all(),
                 w,
@@ -412,7 +413,8 @@ impl<D: Device> Update<'_, D> {
                 keep.into(),
                 (count as u64).into(),
             ];
-            device.launch("update_flat", [device.some(count), 1, 1], arguments);
+            let (kernel, arguments) = rounded(["update_flat", "update_flat_bf16"], arguments, parameter, opt);
+            device.launch_with(kernel, [device.some(count), 1, 1], arguments);
         }
         params.cast(device);
         opt.step += 1;
@@ -463,7 +465,7 @@ impl<D: Device> Update<'_, D> {
         let is_encoder = parameter == Parameter::Encoder;
         let [g, w, m, v] = blocks(parameter, params, opt, grads);
         let [rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon] = rates.numbers.map(Given::from);
-        let arguments = [
+        let arguments = vec![
             grads.live.all(),
             g,
             grads.clip.all(),
@@ -484,7 +486,8 @@ impl<D: Device> Update<'_, D> {
             is_encoder.into(),
             (columns as u32).into(),
         ];
-        device.launch("update_rows", [n_q as u32, 1, 1], arguments);
+        let (kernel, arguments) = rounded(["update_rows", "update_rows_bf16"], arguments, parameter, opt);
+        device.launch_with(kernel, [n_q as u32, 1, 1], arguments);
     }
 }
 
@@ -496,7 +499,28 @@ fn blocks<'a, D: Device>(
     grads: &'a Grads<D>,
 ) -> [Given<'a, D>; 4] {
     let count = grads.or_spare(parameter).len();
-    let first = opt.first.get(parameter).unwrap_or(&grads.spare);
-    let second = opt.second.as_ref().and_then(|second| second.get(parameter)).unwrap_or(first);
-    [grads.or_spare(parameter).of(count), params.block(parameter).of(count), first.of(count), second.of(count)]
+    let first = || opt.first.of(parameter).unwrap_or(grads.spare.all());
+    let second = opt.second.as_ref().and_then(|second| second.of(parameter)).unwrap_or_else(first);
+    [grads.or_spare(parameter).of(count), params.block(parameter).of(count), first(), second]
+}
+
+/// Of two kernels the one for moments as they are stored, in f32 or in bf16; the second is told what its random words are drawn by.
+fn rounded<'a, D: Device>(
+    [plain, random]: [&'static str; 2],
+    mut arguments: Vec<Given<'a, D>>,
+    parameter: Parameter,
+    opt: &OptState<D>,
+) -> (&'static str, Vec<Given<'a, D>>) {
+    if let Kept::F32(_) = opt.first {
+        return (plain, arguments);
+    }
+    let key = rounding(parameter).key();
+    arguments.extend([key[0].into(), key[1].into(), opt.step.into()]);
+    (random, arguments)
+}
+
+/// The random words by which moments of a parameter are rounded to bf16: a function of the step and of the place in the parameter, so that
+/// they need no state, and all ranks draw the same.
+pub fn rounding(parameter: Parameter) -> Philox {
+    Philox::stream(0, &format!("moments of {}", parameter.name()))
 }

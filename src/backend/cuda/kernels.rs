@@ -4,7 +4,7 @@ use super::device::Kind;
 use std::collections::BTreeMap;
 
 /// The header, then one file per family.
-pub const FILES: [(&str, &str); 9] = [
+pub const FILES: [(&str, &str); 10] = [
     ("common.cuh", include_str!("../../../kernels/common.cuh")),
     ("sample.cu", include_str!("../../../kernels/sample.cu")),
     ("encode.cu", include_str!("../../../kernels/encode.cu")),
@@ -14,6 +14,7 @@ pub const FILES: [(&str, &str); 9] = [
     ("backward.cu", include_str!("../../../kernels/backward.cu")),
     ("update.cu", include_str!("../../../kernels/update.cu")),
     ("metrics.cu", include_str!("../../../kernels/metrics.cu")),
+    ("resampling.cu", include_str!("../../../kernels/resampling.cu")),
 ];
 
 /// One parameter of a kernel.

@@ -17,16 +17,18 @@
 //! | decode | `decode`, `row_terms` |
 //! | backward | `mark`, `by_latent`, `backward` |
 //! | ranks, before a step | `clear_silent` |
-//! | step | `anchor`, `gradient_squares`, `clipping`, `update_rows`, `update_flat`, `count_idle` |
+//! | step | `anchor`, `gradient_squares`, `clipping`, `update_rows`, `update_flat` (with moments in bf16 `update_rows_bf16`, `update_flat_bf16`), `count_idle` |
+//! | resampling by the exact decrease | `put_rows`, `row_products`, `row_sums` |
 //!
 //! Selection has the bits of [`score`](crate::backend::score): a screen only discards what provably cannot be selected. Sums have a fixed order and no
 //! kernel adds floating-point numbers atomically, so that the same step has the same bits on the same device.
 //!
 //! # Memory
 //!
-//! In bytes: 16 n_q (n_p + n_r) for parameters, moments and gradients (2 n_q n_p more with [`Encoder::Bf16`]); 4 B n_q for scores; B n_q/8 for the
-//! bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals. Activations that select by a threshold, and
-//! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k.
+//! In bytes: 16 n_q (n_p + n_r) for parameters, moments and gradients (12 with [`Moments::Bf16`]; 2 n_q n_p more with [`Encoder::Bf16`]); 4 B n_q
+//! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals. Activations that select by a threshold, and
+//! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k. While latents are moved by the exact decrease, 16 (n_p + n_r) for each
+//! of the samples that are looked at.
 
 pub mod checked;
 pub mod device;
@@ -38,15 +40,18 @@ pub mod kernels;
 pub mod metrics;
 pub mod nccl;
 mod part;
+mod passes;
 pub mod raw;
 mod state;
 
 pub use device::{Device, DeviceError};
+pub use gradients::rounding;
 pub use raw::Driver;
 pub use state::{Batch, Codes, Grads, OptState, Params};
 
-use super::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec};
+use super::{Backend, HostCodes, HostOptState, Mode, Moments, Observation, Rows, Spec};
 use crate::bench::dataset::{Bench, Side};
+use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Model, Parameter, Tensors};
 use checked::Checked;
 use encode::Selection;
@@ -107,7 +112,8 @@ impl<D: Device> Backend for Cuda<D> {
     type Grads = Grads<D>;
 
     fn describe(&self) -> String {
-        format!("cuda, f32, {}, encoder {:?}", self.device.device().describe(), self.options.encoder)
+        let moments = if self.spec.moments == Moments::Bf16 { ", moments in bf16" } else { "" };
+        format!("cuda, f32, {}, encoder {:?}{moments}", self.device.device().describe(), self.options.encoder)
     }
 
     fn spec(&self) -> &Spec {
@@ -253,6 +259,10 @@ impl<D: Device> Backend for Cuda<D> {
         Some(self.best_matches(params, of, truth, true).into_iter().map(|best| best.cosine).collect())
     }
 
+    fn passes(&self, tables: &Tables) -> Option<Box<dyn Passes + '_>> {
+        Some(self.hold(tables))
+    }
+
     fn idle(&self, opt: &OptState<D>) -> Vec<u64> {
         self.device.download(&opt.idle, opt.idle.len())
     }
@@ -262,7 +272,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn restore(&self, state: &HostOptState) -> OptState<D> {
-        OptState::restored(&self.device, state)
+        OptState::restored(&self.device, &self.spec, state)
     }
 
     fn codes_of(&self, codes: &Codes<D>) -> HostCodes {

@@ -1,17 +1,48 @@
 //! What lives on the device: parameters, moments, batches, codes, gradients.
 
-use super::checked::{Array, Checked};
+use super::checked::{Array, Checked, Given, Number};
 use super::device::Device;
-use crate::backend::{HostOptState, Rule, Spec, WarmUp};
+use crate::backend::{HostOptState, Moments, Rule, Spec, WarmUp};
 use crate::bench::coefficients::Tables;
 use crate::bench::config::BenchConfig;
 use crate::bench::dataset::{Bench, Side};
 use crate::sdl::{Activation, Model, Parameter, Shape, Tensors};
+use half::bf16;
 
 /// One array for each parameter that a model has.
-pub(super) struct Blocks<D: Device> {
+pub(super) struct Blocks<D: Device, T = f32> {
     pub shape: Shape,
-    blocks: [Option<Array<D, f32>>; 9],
+    blocks: [Option<Array<D, T>>; 9],
+}
+
+impl<D: Device, T: Number> Blocks<D, T> {
+    pub fn zeros_like<U: Number>(device: &Checked<D>, other: &Blocks<D, U>) -> Self {
+        let block = |p: Parameter| other.get(p).map(|array| device.zeros(array.len()));
+        Self { shape: other.shape, blocks: Parameter::ALL.map(block) }
+    }
+
+    pub fn get(&self, parameter: Parameter) -> Option<&Array<D, T>> {
+        self.blocks[parameter as usize].as_ref()
+    }
+
+    pub fn get_mut(&mut self, parameter: Parameter) -> Option<&mut Array<D, T>> {
+        self.blocks[parameter as usize].as_mut()
+    }
+
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter> + '_ {
+        Parameter::ALL.into_iter().filter(|p| self.get(*p).is_some())
+    }
+
+    /// All numbers, `write` from an array's into a tensor's.
+    fn downloaded(&self, device: &Checked<D>, write: impl Fn(&[T], &mut [f32])) -> Tensors<f32> {
+        let mut tensors = Tensors::zeros(self.shape, self.parameters());
+        for parameter in Parameter::ALL {
+            if let (Some(to), Some(array)) = (tensors.get_mut(parameter), self.get(parameter)) {
+                write(&device.download(array, array.len()), to);
+            }
+        }
+        tensors
+    }
 }
 
 impl<D: Device> Blocks<D> {
@@ -20,31 +51,51 @@ impl<D: Device> Blocks<D> {
         Self { shape: tensors.shape(), blocks: Parameter::ALL.map(block) }
     }
 
-    pub fn zeros_like(device: &Checked<D>, other: &Self) -> Self {
-        let block = |p: Parameter| other.get(p).map(|array| device.zeros(array.len()));
-        Self { shape: other.shape, blocks: Parameter::ALL.map(block) }
-    }
-
-    pub fn get(&self, parameter: Parameter) -> Option<&Array<D, f32>> {
-        self.blocks[parameter as usize].as_ref()
-    }
-
-    pub fn get_mut(&mut self, parameter: Parameter) -> Option<&mut Array<D, f32>> {
-        self.blocks[parameter as usize].as_mut()
-    }
-
-    pub fn parameters(&self) -> impl Iterator<Item = Parameter> + '_ {
-        Parameter::ALL.into_iter().filter(|p| self.get(*p).is_some())
-    }
-
     pub fn download(&self, device: &Checked<D>) -> Tensors<f32> {
-        let mut tensors = Tensors::zeros(self.shape, self.parameters());
-        for parameter in Parameter::ALL {
-            if let (Some(to), Some(array)) = (tensors.get_mut(parameter), self.get(parameter)) {
-                to.copy_from_slice(&device.download(array, array.len()));
-            }
+        self.downloaded(device, |from, to| to.copy_from_slice(from))
+    }
+}
+
+/// First or second moments, as [`Spec::moments`] stores them.
+pub(super) enum Kept<D: Device> {
+    F32(Blocks<D>),
+    Bf16(Blocks<D, u16>),
+}
+
+impl<D: Device> Kept<D> {
+    fn zeros_like(device: &Checked<D>, moments: Moments, blocks: &Blocks<D>) -> Self {
+        match moments {
+            Moments::F32 => Self::F32(Blocks::zeros_like(device, blocks)),
+            Moments::Bf16 => Self::Bf16(Blocks::zeros_like(device, blocks)),
         }
-        tensors
+    }
+
+    /// What [`Kept::download`] has given comes back as it was.
+    fn upload(device: &Checked<D>, moments: Moments, tensors: &Tensors<f32>) -> Self {
+        let rounded = |numbers: &[f32]| numbers.iter().map(|x| bf16::from_f32(*x).to_bits()).collect::<Vec<_>>();
+        let block = |p: Parameter| tensors.get(p).map(|numbers| device.array(&rounded(numbers)));
+        match moments {
+            Moments::F32 => Self::F32(Blocks::upload(device, tensors)),
+            Moments::Bf16 => Self::Bf16(Blocks { shape: tensors.shape(), blocks: Parameter::ALL.map(block) }),
+        }
+    }
+
+    fn download(&self, device: &Checked<D>) -> Tensors<f32> {
+        let widened = |from: &[u16], to: &mut [f32]| {
+            to.iter_mut().zip(from).for_each(|(to, x)| *to = bf16::from_bits(*x).to_f32());
+        };
+        match self {
+            Self::F32(blocks) => blocks.download(device),
+            Self::Bf16(blocks) => blocks.downloaded(device, widened),
+        }
+    }
+
+    /// Those of one parameter as an argument of a kernel.
+    pub fn of(&self, parameter: Parameter) -> Option<Given<'_, D>> {
+        match self {
+            Self::F32(blocks) => blocks.get(parameter).map(Array::all),
+            Self::Bf16(blocks) => blocks.get(parameter).map(Array::all),
+        }
     }
 }
 
@@ -120,14 +171,14 @@ impl<D: Device> Params<D> {
 pub struct OptState<D: Device> {
     pub(super) step: u64,
     pub(super) warm_up: WarmUp,
-    pub(super) first: Blocks<D>,
-    pub(super) second: Option<Blocks<D>>,
+    pub(super) first: Kept<D>,
+    pub(super) second: Option<Kept<D>>,
     pub(super) idle: Array<D, u64>,
 }
 
 impl<D: Device> OptState<D> {
     pub(super) fn new(device: &Checked<D>, spec: &Spec, params: &Params<D>) -> Self {
-        let zeros = || Blocks::zeros_like(device, &params.blocks);
+        let zeros = || Kept::zeros_like(device, spec.moments, &params.blocks);
         Self {
             step: 0,
             warm_up: spec.schedule.first_warm_up(),
@@ -137,12 +188,13 @@ impl<D: Device> OptState<D> {
         }
     }
 
-    pub(super) fn restored(device: &Checked<D>, state: &HostOptState) -> Self {
+    pub(super) fn restored(device: &Checked<D>, spec: &Spec, state: &HostOptState) -> Self {
+        let upload = |tensors| Kept::upload(device, spec.moments, tensors);
         Self {
             step: state.step,
             warm_up: state.warm_up,
-            first: Blocks::upload(device, &state.first),
-            second: state.second.as_ref().map(|second| Blocks::upload(device, second)),
+            first: upload(&state.first),
+            second: state.second.as_ref().map(upload),
             idle: device.array(&state.idle),
         }
     }

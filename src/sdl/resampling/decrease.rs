@@ -11,10 +11,11 @@
 //! The maximum over w is looked for among inputs of badly reconstructed samples (and their residuals where x_p and x_r are of one space), from the best of
 //! which a line search climbs along the gradient 2 Σ_b M_b ⟨v, e_b − z_b v⟩ x'_b; so it is a local maximum at best. Latents are placed one after the
 //! other, each with the earlier ones in place. With a unit decoder the length of v is moved to w; where that changes what is selected, the decrease
-//! is that of the pair as it ends up.
+//! is that of the pair as it ends up. What goes over all samples is left to [`Passes`].
 
 use super::bricken::Lottery;
-use super::{Constraints, Moved, Samples, log_threshold, mean_norm_of_living_rows};
+use super::passes::{Of, Passes, Tables};
+use super::{Constraints, Elsewhere, Moved, Samples, log_threshold, mean_norm_of_living_rows};
 use crate::backend::score;
 use crate::bench::features::stream;
 use crate::sdl::activation::Activation;
@@ -33,21 +34,31 @@ struct Row {
     weight: f64,
     /// x' = x_p − b_p, as the backends round it.
     rounded: Vec<f32>,
-    input: Vec<f64>,
     missing: Vec<f64>,
     codes: Vec<(u32, f64)>,
+    /// What z must exceed to be selected.
+    entry: f64,
+    /// The latent that would leave, and the weighted loss that this costs.
+    leaving: Option<(u32, f64)>,
+    cost: f64,
+}
+
+/// The latents of the model and those that were placed here, with their columns.
+struct Latents<'a> {
+    model: &'a Model,
+    placed: Vec<(u32, Vec<f64>)>,
 }
 
 /// The samples with all latents that are in place.
 struct Fit<'a> {
-    model: &'a Model,
+    latents: Latents<'a>,
     rows: Vec<Row>,
-    /// Columns of latents that were placed here.
-    placed: Vec<(u32, Vec<f64>)>,
+    passes: Box<dyn Passes + 'a>,
 }
 
-/// What a row is worth.
+/// What a row is worth, with its z of every sample.
 struct Worth {
+    z: Vec<f64>,
     column: Vec<f64>,
     decrease: f64,
 }
@@ -78,9 +89,9 @@ pub struct Addition {
 /// If the samples are not rows of the model's sizes.
 pub fn best_addition(model: &Model, samples: &Samples<'_>, dead: &[usize], seed: u64) -> Option<Addition> {
     samples.check(model);
-    let fit = Fit::new(model, samples);
+    let fit = Fit::new(model, samples, &|_| None);
     let row = fit.best_row(mean_norm_of_living_rows(model, dead), &mut stream(seed, "best addition"))?;
-    fit.worth(&row).map(|Worth { column, decrease }| Addition { row, column, decrease })
+    fit.worth(&row).map(|Worth { column, decrease, .. }| Addition { row, column, decrease })
 }
 
 pub(super) fn replace(
@@ -88,12 +99,13 @@ pub(super) fn replace(
     samples: &Samples<'_>,
     dead: &[usize],
     constraints: Constraints<'_>,
+    elsewhere: Elsewhere<'_, '_>,
     rng: &mut ChaCha20Rng,
 ) -> Vec<Moved> {
     let length = mean_norm_of_living_rows(model, dead);
     let mut moved = Vec::new();
     let mut changes = Vec::new();
-    let mut fit = Fit::new(model, samples);
+    let mut fit = Fit::new(model, samples, elsewhere);
     for &i in dead {
         let Some(row) = fit.best_row(length, rng) else { break };
         let Some(column) = fit.worth(&row).map(|worth| worth.column) else { continue };
@@ -103,6 +115,7 @@ pub(super) fn replace(
         changes.push((i, row, column));
         moved.push(Moved { latent: i as u32, decrease: Some(decrease) });
     }
+    drop(fit);
     for (i, row, column) in changes {
         model.tensors.row_mut(Parameter::Encoder, i).copy_from_slice(&row);
         model.tensors.row_mut(Parameter::Decoder, i).copy_from_slice(&column);
@@ -119,30 +132,7 @@ fn balanced(row: &[f64], column: &[f64]) -> (Vec<f64>, Vec<f64>) {
     (row.iter().map(|w| w * norm).collect(), column.iter().map(|v| v / norm).collect())
 }
 
-impl<'a> Fit<'a> {
-    fn new(model: &'a Model, samples: &Samples<'_>) -> Self {
-        let n_p = model.shape().n_p;
-        let row = |b: usize| {
-            let x = &samples.inputs[b * n_p..(b + 1) * n_p];
-            let rounded: Vec<f32> = match model.tensors.get(Parameter::InputBias) {
-                Some(bias) => x.iter().zip(bias).map(|(x, b)| x - b).collect(),
-                None => x.to_vec(),
-            };
-            let range = samples.codes.offsets[b]..samples.codes.offsets[b + 1];
-            let codes = samples.codes.latents[range.clone()].iter().zip(&samples.codes.values[range]);
-            Row {
-                weight: samples.weight(b),
-                input: rounded.iter().map(|x| f64::from(*x)).collect(),
-                rounded,
-                missing: samples.missing(b),
-                codes: codes.map(|(i, z)| (*i, f64::from(*z))).collect(),
-            }
-        };
-        let is_number = |row: &Row| row.input.iter().chain(&row.missing).all(|x| x.is_finite());
-        let rows = (0..samples.rows()).map(row).filter(is_number).collect();
-        Self { model, rows, placed: Vec::new() }
-    }
-
+impl Latents<'_> {
     /// What z must exceed to be selected, and the latent that would leave.
     fn entry(&self, row: &Row) -> (f64, Option<(u32, f64)>) {
         let last = || row.codes.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
@@ -164,54 +154,101 @@ impl<'a> Fit<'a> {
     }
 
     /// e_b once the latent that leaves has left.
-    fn without(&self, row: &Row, leaving: Option<(u32, f64)>) -> Vec<f64> {
+    fn without(&self, row: &Row) -> Vec<f64> {
         let mut missing = row.missing.clone();
-        if let Some((j, z)) = leaving {
+        if let Some((j, z)) = row.leaving {
             missing.iter_mut().zip(self.column(j)).for_each(|(e, v)| *e += z * v);
         }
         missing
     }
 
-    /// Samples on which the row w is selected: z, what is missing there, and the weighted loss that the departure of another latent costs.
-    fn selected(&self, w: &[f64]) -> Vec<(usize, f64, Vec<f64>, f64)> {
-        let one = |(b, row): (usize, &Row)| {
-            let z = dot(w, &row.input);
-            let (entry, leaving) = self.entry(row);
-            (z > entry).then(|| {
-                let missing = self.without(row, leaving);
-                let cost = row.weight * (dot(&missing, &missing) - dot(&row.missing, &row.missing));
-                (b, z, missing, cost)
-            })
+    /// Brings up to date what follows from the codes of a sample and from what is missing there, and returns [`Latents::without`].
+    fn settle(&self, row: &mut Row) -> Vec<f64> {
+        (row.entry, row.leaving) = self.entry(row);
+        let missing = self.without(row);
+        row.cost = row.weight * (dot(&missing, &missing) - dot(&row.missing, &row.missing));
+        missing
+    }
+}
+
+impl<'a> Fit<'a> {
+    fn new<'b: 'a>(model: &'a Model, samples: &Samples<'_>, elsewhere: Elsewhere<'_, 'b>) -> Self {
+        let shape = model.shape();
+        let row = |b: usize| {
+            let x = &samples.inputs[b * shape.n_p..(b + 1) * shape.n_p];
+            let rounded: Vec<f32> = match model.tensors.get(Parameter::InputBias) {
+                Some(bias) => x.iter().zip(bias).map(|(x, b)| x - b).collect(),
+                None => x.to_vec(),
+            };
+            let range = samples.codes.offsets[b]..samples.codes.offsets[b + 1];
+            let codes = samples.codes.latents[range.clone()].iter().zip(&samples.codes.values[range]);
+            Row {
+                weight: samples.weight(b),
+                rounded,
+                missing: samples.missing(b),
+                codes: codes.map(|(i, z)| (*i, f64::from(*z))).collect(),
+                entry: 0.0,
+                leaving: None,
+                cost: 0.0,
+            }
         };
-        self.rows.iter().enumerate().filter_map(one).collect()
+        let is_number =
+            |row: &Row| row.rounded.iter().all(|x| x.is_finite()) && row.missing.iter().all(|x| x.is_finite());
+        let mut rows: Vec<Row> = (0..samples.rows()).map(row).filter(is_number).collect();
+        let latents = Latents { model, placed: Vec::new() };
+        let tables = Tables {
+            rows: rows.len(),
+            widths: [shape.n_p, shape.n_r],
+            inputs: rows.iter().flat_map(|row| &row.rounded).map(|x| f64::from(*x)).collect(),
+            missing: rows.iter_mut().flat_map(|row| latents.settle(row)).collect(),
+        };
+        let passes: Box<dyn Passes + 'a> = match elsewhere(&tables) {
+            Some(passes) => passes,
+            None => Box::new(tables),
+        };
+        Self { latents, rows, passes }
     }
 
-    /// The best column for a row, and what the pair gains. None if the row is silent.
+    /// Samples on which a latent with these z is selected.
+    fn selected<'z>(&'z self, z: &'z [f64]) -> impl Iterator<Item = (usize, &'z Row, f64)> {
+        self.rows.iter().zip(z).enumerate().filter(|(_, (row, z))| **z > row.entry).map(|(b, (row, z))| (b, row, *z))
+    }
+
+    /// The best column for each row, and what the pair gains. None if a row is silent.
+    fn worths(&self, candidates: &[Vec<f64>]) -> Vec<Option<Worth>> {
+        let all = self.passes.products(Of::Inputs, candidates);
+        let mass = |z: &[f64]| self.selected(z).map(|(_, row, z)| row.weight * z * z).sum::<f64>();
+        let masses: Vec<f64> = all.iter().map(|z| mass(z)).collect();
+        let factors: Vec<Vec<f64>> = all
+            .iter()
+            .zip(&masses)
+            .map(|(z, mass)| {
+                let mut factors = vec![0.0; self.rows.len()];
+                self.selected(z).for_each(|(b, row, z)| factors[b] = row.weight * z / mass);
+                factors
+            })
+            .collect();
+        let columns = self.passes.sums(Of::Missing, &factors);
+        let worth = |((z, mass), column): ((Vec<f64>, f64), Vec<f64>)| {
+            let cost: f64 = self.selected(&z).map(|(_, row, _)| row.cost).sum();
+            let decrease = mass * dot(&column, &column) - cost;
+            (mass > 0.0 && mass.is_finite()).then_some(Worth { z, column, decrease })
+        };
+        all.into_iter().zip(masses).zip(columns).map(worth).collect()
+    }
+
+    /// The same for one row.
     fn worth(&self, w: &[f64]) -> Option<Worth> {
-        let selected = self.selected(w);
-        let mass: f64 = selected.iter().map(|(b, z, ..)| self.rows[*b].weight * z * z).sum();
-        if mass <= 0.0 || !mass.is_finite() {
-            return None;
-        }
-        let mut column = vec![0.0; self.model.shape().n_r];
-        for (b, z, missing, _) in &selected {
-            let factor = self.rows[*b].weight * z / mass;
-            column.iter_mut().zip(missing).for_each(|(v, e)| *v += factor * e);
-        }
-        let cost: f64 = selected.iter().map(|(.., cost)| cost).sum();
-        let decrease = mass * dot(&column, &column) - cost;
-        Some(Worth { column, decrease })
+        self.worths(&[w.to_vec()]).pop().flatten()
     }
 
-    /// Half the gradient of the decrease by w.
-    fn slope(&self, w: &[f64], column: &[f64]) -> Vec<f64> {
-        let mut slope = vec![0.0; w.len()];
+    /// Half the gradient of the decrease by the row that is worth this.
+    fn slope(&self, Worth { z, column, .. }: &Worth) -> Vec<f64> {
+        let products = self.passes.products(Of::Missing, std::slice::from_ref(column)).pop().unwrap_or_default();
         let square = dot(column, column);
-        for (b, z, missing, _) in self.selected(w) {
-            let factor = self.rows[b].weight * (dot(column, &missing) - z * square);
-            slope.iter_mut().zip(&self.rows[b].input).for_each(|(s, x)| *s += factor * x);
-        }
-        slope
+        let mut factors = vec![0.0; self.rows.len()];
+        self.selected(z).for_each(|(b, row, z)| factors[b] = row.weight * (products[b] - z * square));
+        self.passes.sums(Of::Inputs, &[factors]).pop().unwrap_or_default()
     }
 
     /// A row of this length with a large decrease. None if nothing is missing.
@@ -222,14 +259,15 @@ impl<'a> Fit<'a> {
             let norm = dot(w, w).sqrt();
             (norm > 0.0).then(|| w.iter().map(|x| length * x / norm).collect::<Vec<f64>>())
         };
-        let one_space = self.model.shape().n_p == self.model.shape().n_r;
+        let shape = self.latents.model.shape();
         let directions = drawn.iter().flat_map(|&b| {
             let row = &self.rows[b];
-            [Some(&row.input), one_space.then_some(&row.missing)].into_iter().flatten()
+            let input: Vec<f64> = row.rounded.iter().map(|x| f64::from(*x)).collect();
+            [Some(input), (shape.n_p == shape.n_r).then(|| row.missing.clone())].into_iter().flatten()
         });
-        let candidates: Vec<Vec<f64>> = directions.filter_map(|w| scaled(w)).collect();
-        let worths: Vec<Option<Worth>> = candidates.par_iter().map(|w| self.worth(w)).collect();
-        // The first of equals, whatever the number of threads.
+        let candidates: Vec<Vec<f64>> = directions.filter_map(|w| scaled(&w)).collect();
+        let worths = self.worths(&candidates);
+        // The first of equals.
         let mut best: Option<(Vec<f64>, Worth)> = None;
         for (w, worth) in candidates.into_iter().zip(worths) {
             if let Some(worth) = worth
@@ -241,7 +279,7 @@ impl<'a> Fit<'a> {
         let (mut w, mut worth) = best?;
         let mut stride = 0.5;
         for _ in 0..CLIMB {
-            let slope = self.slope(&w, &worth.column);
+            let slope = self.slope(&worth);
             let Some(slope) = scaled(&slope) else { break };
             let moved: Vec<f64> = w.iter().zip(&slope).map(|(w, s)| w + stride * s).collect();
             let Some(moved) = scaled(&moved) else { break };
@@ -256,28 +294,28 @@ impl<'a> Fit<'a> {
     /// Puts a latent in place if that lowers the loss, and says by how much: with the rounded numbers, and the scores that backends compute.
     fn place(&mut self, latent: u32, row: &[f32], column: &[f32]) -> Option<f64> {
         let column: Vec<f64> = column.iter().map(|v| f64::from(*v)).collect();
+        let z: Vec<f64> = self.rows.par_iter().map(|sample| score::score(row, &sample.rounded).into()).collect();
         let mut decrease = 0.0;
         let mut after = Vec::new();
-        for (b, sample) in self.rows.iter().enumerate() {
-            let z = f64::from(score::score(row, &sample.rounded));
-            let (entry, leaving) = self.entry(sample);
-            if z > entry {
-                let mut missing = self.without(sample, leaving);
-                missing.iter_mut().zip(&column).for_each(|(e, v)| *e -= z * v);
-                decrease += sample.weight * (dot(&sample.missing, &sample.missing) - dot(&missing, &missing));
-                after.push((b, z, leaving, missing));
-            }
+        for (b, sample, z) in self.selected(&z) {
+            let mut missing = self.latents.without(sample);
+            missing.iter_mut().zip(&column).for_each(|(e, v)| *e -= z * v);
+            decrease += sample.weight * (dot(&sample.missing, &sample.missing) - dot(&missing, &missing));
+            after.push((b, z, missing));
         }
         if decrease <= 0.0 || decrease.is_nan() {
             return None;
         }
-        for (b, z, leaving, missing) in after {
+        self.latents.placed.push((latent, column));
+        let mut changed = Vec::with_capacity(after.len());
+        for (b, z, missing) in after {
             let sample = &mut self.rows[b];
             sample.missing = missing;
-            sample.codes.retain(|(i, _)| leaving.is_none_or(|(j, _)| *i != j));
+            sample.codes.retain(|(i, _)| sample.leaving.is_none_or(|(j, _)| *i != j));
             sample.codes.push((latent, z));
+            changed.push((b, self.latents.settle(sample)));
         }
-        self.placed.push((latent, column));
+        self.passes.replace(&changed);
         Some(decrease)
     }
 }
@@ -303,7 +341,7 @@ mod tests {
             codes: &codes,
             weights: None,
         };
-        let fit = Fit::new(&model, &samples);
+        let fit = Fit::new(&model, &samples, &|_| None);
         let decrease = |w: &[f64]| fit.worth(w).map_or(0.0, |worth| worth.decrease);
         let row = fit.best_row(1.5, &mut stream(1, "climb")).unwrap();
         // The length that was asked for.
@@ -359,11 +397,14 @@ mod tests {
             Activation::TopKRelu { k: 2 },
         ] {
             let model = Init { input_bias: true, tied: false, ..Init::default() }.model(shape, activation, 5);
-            let fit = Fit::new(&model, &samples);
+            let fit = Fit::new(&model, &samples, &|_| None);
             let w = [0.7, -0.4, 0.5, 0.9];
             let worth = fit.worth(&w).unwrap();
-            let slope = fit.slope(&w, &worth.column);
-            let chosen = |w: &[f64]| fit.selected(w).iter().map(|(b, ..)| *b).collect::<Vec<_>>();
+            let slope = fit.slope(&worth);
+            let chosen = |w: &[f64]| {
+                let z = fit.worth(w).unwrap().z;
+                fit.selected(&z).map(|(b, ..)| b).collect::<Vec<_>>()
+            };
             assert!((2..rows).contains(&chosen(&w).len()), "{activation:?}");
             let length = dot(&slope, &slope).sqrt();
             assert!(length > 1e-3, "{activation:?}: {length}");

@@ -5,11 +5,13 @@
 //! | `bricken` | the direction of a target x_r, drawn with probability ∝ (‖x_r − x̂_r‖²)² | that input's direction, times 0.2 of the mean norm of living rows |
 //! | `decrease` | the best one for its row | the row that lowers the loss most ([`decrease`]) |
 //!
-//! Both move parameters on the host, between two steps, so that they work with every backend. Whatever is moved starts anew: b_E, r and m are 0,
+//! Both move parameters on the host, between two steps, so that they work with every backend; a backend may take over the [`passes`] over the
+//! samples that make the second one dear. Whatever is moved starts anew: b_E, r and m are 0,
 //! log θ is what it was at the start, first and second moments are 0, the latent counts as just active, and the learning rate rises again.
 
 mod bricken;
 pub mod decrease;
+pub mod passes;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use super::activation::Activation;
 use super::model::{Model, Parameter};
 use crate::backend::{HostCodes, HostOptState, WarmUp};
 use crate::bench::features::stream;
+use passes::{Passes, Tables};
 use serde::{Deserialize, Serialize};
 
 /// Whether and how dead latents are moved.
@@ -86,6 +89,9 @@ pub struct Constraints<'a> {
     pub anchored: &'a [u32],
 }
 
+/// Who computes passes over the samples: somebody else, where this gives one, or the processor.
+pub type Elsewhere<'a, 'b> = &'a dyn Fn(&Tables) -> Option<Box<dyn Passes + 'b>>;
+
 /// A latent that was moved.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moved {
@@ -122,13 +128,29 @@ impl Resampling {
         constraints: Constraints<'_>,
         seed: u64,
     ) -> Vec<Moved> {
+        self.apply_with(model, state, samples, constraints, &|_| None, seed)
+    }
+
+    /// The same, and the same bits, with passes over the samples elsewhere.
+    ///
+    /// # Panics
+    /// If the samples are not rows of the model's sizes.
+    pub fn apply_with(
+        &self,
+        model: &mut Model,
+        state: &mut HostOptState,
+        samples: &Samples<'_>,
+        constraints: Constraints<'_>,
+        elsewhere: Elsewhere<'_, '_>,
+        seed: u64,
+    ) -> Vec<Moved> {
         let Some(recipe) = self.recipe() else { return Vec::new() };
         samples.check(model);
         let dead = recipe.dead(state, samples, constraints);
         let mut rng = stream(seed, &format!("resampling after {}", state.step));
         let moved = match self {
             Self::Bricken(_) => bricken::replace(model, samples, &dead, &mut rng),
-            _ => decrease::replace(model, samples, &dead, constraints, &mut rng),
+            _ => decrease::replace(model, samples, &dead, constraints, elsewhere, &mut rng),
         };
         for &Moved { latent, .. } in &moved {
             start_anew(model, state, latent as usize);

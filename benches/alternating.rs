@@ -1,7 +1,7 @@
 //! Alternating convex search: `cargo bench --bench alternating [-- --quick]`.
 //!
 //! * From seeded polysemantic partition starts at n = 200, n_p = 160 and 100, n_q = 200, with λ₂/λ₁ ≤ 0.9 in every block: the bar is a pair of residuals of
-//!   1e-10 of the loss within 10 s. Overlapping patterns with n_q = 30 likewise, from random starts.
+//!   1e-10 of the loss within 10 s. Overlapping patterns with n_q = 30 likewise, from random starts, and by the interior-point search of the same cells.
 //! * `--write FILE` writes instances and starts for other solvers, `--against FILE` reads what they reached and compares; see
 //!   `benches/peers/biconvex.py`.
 

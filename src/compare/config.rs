@@ -8,6 +8,7 @@ use crate::optim::acs::{AlternatingSearch, Variant};
 use crate::optim::adam::Adam;
 use crate::optim::anchored::Anchored;
 use crate::optim::gradient_descent::{GradientDescent, Perturbation, StepRule};
+use crate::optim::interior::InteriorPoint;
 use crate::optim::nesterov::Nesterov;
 use crate::optim::quasi_newton::{Kind, QuasiNewton};
 use crate::optim::restarts::Restarts;
@@ -82,7 +83,7 @@ fn zero() -> String {
 }
 
 /// Every optimizer that a comparison can name, with what it is.
-pub const OPTIMIZERS: [(&str, &str); 19] = [
+pub const OPTIMIZERS: [(&str, &str); 20] = [
     ("acs", "alternating convex search in the start's cell"),
     ("acs-proximal", "the same with proximal steps, ρ = 1/100 of the mean mass"),
     ("acs-extrapolated", "the same with a search along the line through the last two iterates"),
@@ -99,6 +100,7 @@ pub const OPTIMIZERS: [(&str, &str); 19] = [
     ("adam", "Adam with a tuned step"),
     ("lbfgs", "L-BFGS, line search of Moré and Thuente"),
     ("trust-region", "trust region, Steihaug's conjugate gradients"),
+    ("interior-point", "a path through the interior of the start's cell to a partial optimum"),
     ("k-svd", "K-SVD on the features, an encoder fitted to its codes"),
     ("optimal-directions", "the method of optimal directions, the same"),
     ("online-dictionary", "online dictionary learning, the same"),
@@ -147,6 +149,7 @@ pub fn optimizer<'a>(
         "adam" => Box::new(Adam::new(steps.adam, 1e-3, GRADIENT)),
         "lbfgs" => Box::new(QuasiNewton::new(problem, Kind::Lbfgs, GRADIENT)),
         "trust-region" => Box::new(QuasiNewton::new(problem, Kind::TrustRegion, GRADIENT)),
+        "interior-point" => Box::new(InteriorPoint::new(problem, RESIDUALS)),
         "k-svd" => Box::new(Learned::new(problem, Learner::Ksvd, seed)),
         "optimal-directions" => Box::new(Learned::new(problem, Learner::OptimalDirections, seed)),
         "online-dictionary" => Box::new(Learned::new(problem, Learner::Online, seed)),

@@ -30,7 +30,7 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 /// Optimizers that stay in the cell of their start.
-pub const IN_CELL: [&str; 4] = ["acs", "acs-proximal", "acs-extrapolated", "acs-accelerated"];
+pub const IN_CELL: [&str; 5] = ["acs", "acs-proximal", "acs-extrapolated", "acs-accelerated", "interior-point"];
 /// Partition cells of an instance from which alternating search starts, and largest n for which it does.
 const CELLS: (usize, usize) = (3, 12);
 /// Partitions of an instance whose partial optima are listed, and largest n for which they are.

@@ -17,14 +17,16 @@
 //! huge columns.
 //!
 //! # Requirements
-//! A threshold at 0, and a start in the interior of its cell: no ⟨w_i, p_d⟩ is 0, except in rows that fire on nothing, which are left alone.
+//! A threshold at 0, and a start in the interior of its cell: no ⟨w_i, p_d⟩ is 0, except in rows that fire on nothing, which are left alone. Elsewhere, and
+//! where the path comes to no end (the infimum of some cells is not attained), accelerated alternating search goes on ([`super::acs`]).
+//! With independent features the encoder step of alternating search is exact and cheap, and the accelerated variant comes to its end sooner.
 //! It is no descent method: the loss may rise on the way, and it may end above the loss of the start. [`super::price`] says what a step costs.
 //!
 //! # References
 //! Kaufman 1975 (the decoder eliminated); Steihaug 1983 (conjugate gradients in a trust region); Forsgren, Gill, Wright 2002, *Interior methods for
 //! nonlinear optimization*.
 
-use super::acs::balance;
+use super::acs::{AlternatingSearch, Variant, balance};
 use super::cell::inner;
 use super::price::Sizes;
 use super::{Biconvex, Optimizer, Residuals, State, Termination};
@@ -57,19 +59,45 @@ const LEAST_DAMPING: f64 = 1e-15;
 /// Newton steps to the centre at most.
 const CENTRING: usize = 60;
 
+/// Steps after which the path is left.
+const LONGEST: u64 = 300;
+
 /// The interior-point search.
 #[derive(Debug, Clone)]
 pub struct InteriorPoint<'a> {
     problem: &'a ApproximateLoss,
     tolerance: f64,
     path: Option<Path>,
-    stuck: bool,
+    /// Where there is no path, or none any more.
+    search: AlternatingSearch<'a>,
 }
 
 impl<'a> InteriorPoint<'a> {
     /// The method for one problem; it stops when both residuals are at most `tolerance` times the loss.
     pub fn new(problem: &'a ApproximateLoss, tolerance: f64) -> Self {
-        Self { problem, tolerance, path: None, stuck: false }
+        let search = AlternatingSearch::new(problem, Variant::Accelerated, tolerance);
+        Self { problem, tolerance, path: None, search }
+    }
+
+    /// Makes a state of where the path ends, and leaves the path if that is no partial optimum: the encoder is then best for its decoder.
+    fn end(&mut self, problem: &dyn Biconvex, state: &mut State) -> Result<(), LossError> {
+        let decoder = problem.v_step(&state.cell, &state.at, 0.0)?;
+        state.at.V = decoder.V;
+        state.loss = problem.cell_loss(&state.cell, &state.at)?;
+        let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
+        let price = problem.prices(state.at.n_q()).loss;
+        state.gradients += decoder.cost + encoder.cost + price;
+        let r_w = encoder.decrease.max(0.0);
+        if r_w <= self.tolerance * state.loss {
+            state.residuals = Some(Residuals { r_v: 0.0, r_w });
+        } else {
+            state.at.W = encoder.W;
+            state.loss = problem.cell_loss(&state.cell, &state.at)?;
+            state.gradients += price;
+            self.path = None;
+        }
+        balance(&mut state.at);
+        Ok(())
     }
 }
 
@@ -79,44 +107,28 @@ impl Optimizer for InteriorPoint<'_> {
     }
 
     fn init(&mut self, problem: &dyn Biconvex, start: &Weights) -> Result<State, LossError> {
-        let (cell, loss) = (problem.cell(start.W.as_ref())?, problem.loss(start)?);
-        let inside = Interior::new(self.problem, &cell.on, start.W.as_ref());
-        self.stuck = inside.is_none();
-        self.path = inside.map(Path::new);
-        Ok(State { at: start.clone(), loss, residuals: None, gradient: None, cell, steps: 0, gradients: 1.0 })
+        let state = self.search.init(problem, start)?;
+        self.path = Interior::new(self.problem, &state.cell.on, start.W.as_ref()).map(Path::new);
+        Ok(state)
     }
 
     fn step(&mut self, problem: &dyn Biconvex, state: &mut State) -> Result<(), LossError> {
+        let Some(path) = &mut self.path else { return self.search.step(problem, state) };
         state.steps += 1;
-        let Some(path) = &mut self.path else { return Ok(()) };
         let sizes = Sizes::new(self.problem, state.at.n_q());
-        let (ended, work) = match &mut path.place {
-            None => (false, path.begin(sizes)?),
-            Some(_) => path.advance(sizes, GAP * self.tolerance)?,
+        let taken = match &path.place {
+            None => path.begin(sizes).map(|work| (false, work)),
+            Some(_) => path.advance(sizes, GAP * self.tolerance),
         };
+        // Where rounding has made a block indefinite the path has come to its end, too.
+        let (ended, work) = taken.unwrap_or((true, 0.0));
         state.gradients += sizes.cost(work);
         path.show(state);
-        if ended {
-            let decoder = problem.v_step(&state.cell, &state.at, 0.0)?;
-            state.at.V = decoder.V;
-            state.loss = problem.cell_loss(&state.cell, &state.at)?;
-            let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
-            state.gradients += decoder.cost + encoder.cost + problem.prices(state.at.n_q()).loss;
-            let found = Residuals { r_v: 0.0, r_w: encoder.decrease.max(0.0) };
-            if found.r_w <= self.tolerance * state.loss {
-                state.residuals = Some(found);
-            }
-            self.stuck = state.residuals.is_none();
-            balance(&mut state.at);
-        }
-        Ok(())
+        if ended || state.steps >= LONGEST { self.end(problem, state) } else { Ok(()) }
     }
 
-    fn terminate(&self, _: &dyn Biconvex, state: &State) -> Option<Termination> {
-        if let Some(Residuals { r_v, r_w }) = state.residuals {
-            return Some(Termination::PartialOptimum { r_v, r_w, tolerance: self.tolerance });
-        }
-        self.stuck.then_some(Termination::NoDescent { measure: state.loss })
+    fn terminate(&self, problem: &dyn Biconvex, state: &State) -> Option<Termination> {
+        self.search.terminate(problem, state)
     }
 }
 
@@ -174,15 +186,13 @@ impl Interior {
         product(&self.signs, &(self.P.transpose() * W))
     }
 
-    /// Divides every row by its mean slack; what each was divided by.
-    fn rescale(&self, W: &mut Mat<f64>) -> Vec<f64> {
+    /// Divides every row by its mean slack.
+    fn rescale(&self, W: &mut Mat<f64>) {
         let slacks = self.slacks(W);
-        let means = (0..W.ncols()).map(|i| slacks.col_as_slice(i).iter().sum::<f64>() / slacks.nrows() as f64);
-        let means: Vec<f64> = means.collect();
-        for (i, mean) in means.iter().enumerate() {
+        for i in 0..W.ncols() {
+            let mean = slacks.col_as_slice(i).iter().sum::<f64>() / slacks.nrows() as f64;
             W.col_as_slice_mut(i).iter_mut().for_each(|w| *w /= mean);
         }
-        means
     }
 
     /// The inverse of Σ_d h_d p_d p_dᵀ − H Hᵀ, which is positive definite up to rounding.
@@ -467,22 +477,17 @@ impl Path {
         } else if ratio < 0.25 {
             place.radius = 0.5 * length;
         }
-        if let Some(mut next) = taken {
-            let ratio_of = |d: usize, i: usize| {
+        if let Some(next) = taken {
+            let change = |d: usize, i: usize| {
                 let (s, l) = (place.at.s[(d, i)], place.multipliers[(d, i)]);
                 place.mu / s - l - barrier[(d, i)] * ds[(d, i)]
             };
-            let dl = Mat::from_fn(n, m, ratio_of);
+            let dl = Mat::from_fn(n, m, change);
             let far = (0..m).map(|i| reach(&place.multipliers, &dl, i)).fold(0.0, f64::max);
             let share = if far > 0.0 { (near / far).min(1.0) } else { 1.0 };
             place.multipliers += faer::Scale(share) * dl;
-            // Steps keep the scale up to rounding.
-            let scales = inside.rescale(&mut next.W);
-            for (i, scale) in scales.into_iter().enumerate() {
-                place.multipliers.col_as_slice_mut(i).iter_mut().for_each(|l| *l *= scale);
-            }
-            place.at = inside.eliminated(next.W, rho)?;
-            work += sizes.interior_point();
+            // Steps keep the scale up to rounding, which is left as it is: another product could round a small slack to 0.
+            place.at = next;
             place.leash =
                 if ratio < 0.25 || tries > 0 { place.leash.sqrt().max(2.0) } else { (10.0 * place.leash).min(LEASH) };
         } else {
@@ -576,7 +581,9 @@ impl Place {
             let Hp = inside.hessian(&self.at, barrier, &p);
             let curvature = inner(&p, &Hp);
             let t = rz / curvature;
-            if !(curvature > 0.0) || square + 2.0 * t * mixed + t * t * length >= limit {
+            // False where a number is none, too.
+            let stays = curvature > 0.0 && square + 2.0 * t * mixed + t * t * length < limit;
+            if !stays {
                 let t = ((mixed * mixed + length * (limit - square)).max(0.0).sqrt() - mixed) / length;
                 if length > 0.0 && t.is_finite() {
                     U += faer::Scale(t) * &p;
@@ -600,5 +607,127 @@ impl Place {
             rz = next;
         }
         Direction { U, HU, square, end: End::Most, products: GRADIENTS.1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Budget, Unobserved, run, start};
+    use super::*;
+    use crate::bench::features::{random_unit, stream};
+
+    fn problem(n: usize, n_p: usize, c: f64, seed: u64) -> ApproximateLoss {
+        let P = random_unit(n_p, n, &mut stream(seed, "problem of a test"));
+        let masses = (0..n).map(|d| 0.5 + 0.2 * (d % 5) as f64).collect();
+        ApproximateLoss::new(P.clone(), P, masses, c).unwrap().with_par(Par::Seq)
+    }
+
+    fn inside(n: usize, n_p: usize, n_q: usize, seed: u64) -> Interior {
+        let problem = problem(n, n_p, 0.0, seed);
+        let at = start::random(&problem, n_q, seed);
+        let cell = Biconvex::cell(&problem, at.W.as_ref()).unwrap();
+        Interior::new(&problem, &cell.on, at.W.as_ref()).unwrap()
+    }
+
+    fn along(n_p: usize, m: usize) -> Mat<f64> {
+        Mat::from_fn(n_p, m, |k, i| ((k * 5 + i * 3) % 7) as f64 - 3.0)
+    }
+
+    #[test]
+    fn gradient_and_hessian_are_those_of_the_loss_with_the_decoder_eliminated() {
+        for rho in [0.0, 0.3] {
+            let inside = inside(12, 6, 4, 1);
+            let at = inside.eliminated(inside.W.clone(), rho).unwrap();
+            let (U, none) = (along(6, inside.live.len()), Mat::zeros(12, inside.live.len()));
+            let t = 1e-5;
+            let moved = |t: f64| inside.eliminated(&inside.W + faer::Scale(t) * &U, rho).unwrap();
+            let (before, after) = (moved(-t), moved(t));
+            let slope = (after.loss - before.loss) / (2.0 * t);
+            assert!((inner(&at.gradient, &U) - slope).abs() < 1e-6 * slope.abs(), "{slope}");
+            let change = faer::Scale(0.5 / t) * (&after.gradient - &before.gradient);
+            let expected = inside.hessian(&at, &none, &U);
+            assert!((&change - &expected).norm_max() < 1e-6 * expected.norm_max());
+            // And the barrier's, which is that of Σ h s²/2.
+            let barrier = Mat::from_fn(12, inside.live.len(), |d, i| ((d + 2 * i) % 3) as f64);
+            let more = inside.hessian(&at, &barrier, &U) - expected;
+            let s = inside.slacks(&U);
+            let square: f64 =
+                (0..s.ncols()).flat_map(|i| (0..12).map(move |d| (d, i))).map(|e| barrier[e] * s[e] * s[e]).sum();
+            assert!((inner(&more, &U) - square).abs() < 1e-9 * square);
+        }
+    }
+
+    #[test]
+    fn without_residuals_a_block_is_the_hessian_of_its_neuron() {
+        let mut inside = inside(12, 5, 3, 2);
+        let at = inside.eliminated(inside.W.clone(), 0.0).unwrap();
+        // Targets that the decoder answers exactly.
+        inside.Y = &inside.Y - Mat::from_fn(12, 5, |d, k| at.ME[(d, k)] / inside.roots[d]);
+        let at = inside.eliminated(inside.W.clone(), 0.0).unwrap();
+        assert!(at.fit < 1e-20);
+        let barrier = Mat::from_fn(12, inside.live.len(), |d, i| 0.1 + ((d + i) % 3) as f64);
+        let inverses = inside.blocks(&at, &barrier).unwrap();
+        for (i, inverse) in inverses.iter().enumerate() {
+            let mut U = Mat::zeros(5, inside.live.len());
+            U.col_mut(i).copy_from(along(5, inside.live.len()).col(i));
+            let back = inverse * inside.hessian(&at, &barrier, &U).col(i);
+            assert!((&back - U.col(i)).norm_max() < 1e-8, "{i}: {back:?}");
+        }
+    }
+
+    #[test]
+    fn the_centre_lies_deeper_in_the_cell_and_steps_along_normals_are_taken_out() {
+        let inside = inside(20, 10, 6, 3);
+        let depth = |W: &Mat<f64>| {
+            let mut W = W.clone();
+            inside.rescale(&mut W);
+            let s = inside.slacks(&W);
+            (0..s.ncols()).flat_map(|i| s.col_as_slice(i).to_vec()).map(f64::ln).sum::<f64>()
+        };
+        let (W, steps) = inside.centre().unwrap();
+        assert!(steps > 0 && depth(&W) > depth(&inside.W) + 1.0);
+        for (i, mut row) in (0..W.ncols()).map(|i| (i, vec![0.0; 10])) {
+            let block = inside.inverse(|_| 1.0, None).unwrap();
+            inside.tangent(i, &block, W.col_as_slice(i), &mut row);
+            let normal = inside.normals.col_as_slice(i);
+            let along: f64 = row.iter().zip(normal).map(|(a, b)| a * b).sum();
+            assert!(along.abs() < 1e-10);
+        }
+    }
+
+    #[test]
+    fn the_end_is_a_partial_optimum_of_the_cell_of_the_start() {
+        let mut on_the_path = 0;
+        for (n, n_p, n_q, c) in [(16, 8, 4, 0.0), (16, 16, 4, 0.0), (20, 10, 6, 0.0), (10, 10, 3, 0.1)] {
+            for seed in 0..3 {
+                let problem = problem(n, n_p, c, seed);
+                let mut at = start::random(&problem, n_q, seed);
+                // One neuron fires on nothing.
+                (0..n_p).for_each(|k| at.W[(1, k)] = 0.0);
+                let cell = Biconvex::cell(&problem, at.W.as_ref()).unwrap();
+                let mut search = InteriorPoint::new(&problem, 1e-10);
+                let budget = Budget { steps: 5000, gradients: f64::INFINITY };
+                let outcome = run(&problem, &mut search, &at, budget, &mut Unobserved).unwrap();
+                let reason = outcome.termination;
+                assert!(
+                    matches!(reason, Termination::PartialOptimum { .. } | Termination::NoLoss { .. }),
+                    "{reason:?}"
+                );
+                let end = outcome.state.at;
+                let loss = problem.cell_loss(&cell, &end).unwrap();
+                assert!((loss - outcome.state.loss).abs() <= 1e-12 * loss, "{n} {n_p} {seed}");
+                let r_v = problem.v_step(&cell, &end, 0.0).unwrap().decrease;
+                let r_w = problem.w_step(&cell, &end, 0.0).unwrap().decrease;
+                assert!(r_v.max(r_w) <= 2e-10 * loss, "{n} {n_p} {seed}: {r_v} and {r_w} of {loss}");
+                let path = search.path.is_some();
+                on_the_path += usize::from(path);
+                assert!(!path || c == 0.0);
+                // On the path no code changes its sign.
+                if path {
+                    assert_eq!(Biconvex::cell(&problem, end.W.as_ref()).unwrap(), cell);
+                }
+            }
+        }
+        assert!(on_the_path >= 6, "{on_the_path}");
     }
 }

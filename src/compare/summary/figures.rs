@@ -26,7 +26,11 @@ const KINDS: [(&str, &str, &[&str]); 4] = [
         "gradient descent",
         &["descent-fixed", "descent-lipschitz", "descent-exact", "perturbed-descent", "anchored-descent"],
     ),
-    ("accelerated", "accelerated and second-order methods", &["nesterov", "adam", "lbfgs", "trust-region"]),
+    (
+        "accelerated",
+        "accelerated and second-order methods",
+        &["nesterov", "adam", "lbfgs", "trust-region", "interior-point"],
+    ),
     ("dictionaries", "learners of dictionaries", &["k-svd", "optimal-directions", "online-dictionary"]),
 ];
 /// Drawn in every figure, to compare with.

@@ -219,14 +219,18 @@ impl Interior {
         Err(LossError::Decomposition)
     }
 
-    /// The part of B⁻¹ x that is orthogonal to c_i in the norm of B.
-    fn tangent(&self, i: usize, inverse: &Mat<f64>, x: &[f64], out: &mut [f64]) {
-        let normal = self.normals.col_as_slice(i);
-        let times = |x: &[f64]| inverse * faer::ColRef::from_slice(x);
-        let (y, of_normal) = (times(x), times(normal));
-        let along = |y: &faer::Col<f64>| (0..normal.len()).map(|k| y[k] * normal[k]).sum::<f64>();
-        let share = along(&y) / along(&of_normal);
-        out.iter_mut().enumerate().for_each(|(k, out)| *out = y[k] - share * of_normal[k]);
+    /// The block of a neuron by its inverse.
+    fn block(&self, i: usize, inverse: Mat<f64>) -> Block {
+        let normal = faer::ColRef::from_slice(self.normals.col_as_slice(i));
+        let of_normal = &inverse * normal;
+        Block { along: normal.transpose() * &of_normal, inverse, of_normal }
+    }
+
+    /// The part of B⁻¹ x that is orthogonal to c_i, the nearest in the norm of B.
+    fn tangent(&self, i: usize, block: &Block, x: &[f64], out: &mut [f64]) {
+        let y = &block.inverse * faer::ColRef::from_slice(x);
+        let share = faer::ColRef::from_slice(self.normals.col_as_slice(i)).transpose() * &y / block.along;
+        out.iter_mut().enumerate().for_each(|(k, out)| *out = y[k] - share * block.of_normal[k]);
     }
 
     /// The minimiser of −Σ log s, to a tenth of it, and the steps that were taken.
@@ -238,7 +242,7 @@ impl Interior {
             let gradient = &self.P * Mat::from_fn(s.nrows(), s.ncols(), |d, i| -self.signs[(d, i)] / s[(d, i)]);
             let mut U = Mat::zeros(W.nrows(), W.ncols());
             for i in 0..W.ncols() {
-                let B = self.inverse(|d| s[(d, i)].powi(-2), None)?;
+                let B = self.block(i, self.inverse(|d| s[(d, i)].powi(-2), None)?);
                 self.tangent(i, &B, gradient.col_as_slice(i), U.col_as_slice_mut(i));
             }
             let left = (0..W.ncols()).map(|i| super::cell::dot(gradient.col_as_slice(i), U.col_as_slice(i)));
@@ -304,18 +308,30 @@ impl Interior {
         &self.P * Mat::from_fn(C.nrows(), C.ncols(), entry)
     }
 
-    /// For every neuron the inverse of its block of Kaufman's approximation and the barrier.
-    fn blocks(&self, at: &Point, barrier: &Mat<f64>) -> Result<Vec<Mat<f64>>, LossError> {
+    /// For every neuron its block of Kaufman's approximation and the barrier.
+    fn blocks(&self, at: &Point, barrier: &Mat<f64>) -> Result<Vec<Block>, LossError> {
         let weighted_Q = |i: usize| {
             Mat::from_fn(at.Q.nrows(), at.Q.ncols(), |d, j| self.fires[(d, i)] * self.roots[d] * at.Q[(d, j)])
         };
         let block = |i: usize| {
             let square = 2.0 * at.VV[(i, i)];
             let weights = |d: usize| square * self.fires[(d, i)] * self.roots[d].powi(2) + barrier[(d, i)];
-            self.inverse(weights, Some(faer::Scale(square.sqrt()) * (&self.P * weighted_Q(i))))
+            let inverse = self.inverse(weights, Some(faer::Scale(square.sqrt()) * (&self.P * weighted_Q(i))))?;
+            Ok(self.block(i, inverse))
         };
         (0..self.live.len()).map(block).collect()
     }
+}
+
+/// A block of one neuron, B.
+#[derive(Debug, Clone)]
+struct Block {
+    /// B⁻¹.
+    inverse: Mat<f64>,
+    /// B⁻¹ c_i.
+    of_normal: faer::Col<f64>,
+    /// ⟨c_i, B⁻¹ c_i⟩.
+    along: f64,
 }
 
 /// A point with its decoder eliminated.
@@ -561,7 +577,7 @@ impl Place {
     }
 
     /// Steihaug's conjugate gradients on steps orthogonal to all c_i.
-    fn direction(&self, inside: &Interior, barrier: &Mat<f64>, blocks: &[Mat<f64>], slope: &Mat<f64>) -> Direction {
+    fn direction(&self, inside: &Interior, barrier: &Mat<f64>, blocks: &[Block], slope: &Mat<f64>) -> Direction {
         let precondition = |r: &Mat<f64>| {
             let mut out = Mat::zeros(r.nrows(), r.ncols());
             for (i, block) in blocks.iter().enumerate() {
@@ -666,11 +682,11 @@ mod tests {
         let at = inside.eliminated(inside.W.clone(), 0.0).unwrap();
         assert!(at.fit < 1e-20);
         let barrier = Mat::from_fn(12, inside.live.len(), |d, i| 0.1 + ((d + i) % 3) as f64);
-        let inverses = inside.blocks(&at, &barrier).unwrap();
-        for (i, inverse) in inverses.iter().enumerate() {
+        let blocks = inside.blocks(&at, &barrier).unwrap();
+        for (i, block) in blocks.iter().enumerate() {
             let mut U = Mat::zeros(5, inside.live.len());
             U.col_mut(i).copy_from(along(5, inside.live.len()).col(i));
-            let back = inverse * inside.hessian(&at, &barrier, &U).col(i);
+            let back = &block.inverse * inside.hessian(&at, &barrier, &U).col(i);
             assert!((&back - U.col(i)).norm_max() < 1e-8, "{i}: {back:?}");
         }
     }
@@ -687,7 +703,7 @@ mod tests {
         let (W, steps) = inside.centre().unwrap();
         assert!(steps > 0 && depth(&W) > depth(&inside.W) + 1.0);
         for (i, mut row) in (0..W.ncols()).map(|i| (i, vec![0.0; 10])) {
-            let block = inside.inverse(|_| 1.0, None).unwrap();
+            let block = inside.block(i, inside.inverse(|_| 1.0, None).unwrap());
             inside.tangent(i, &block, W.col_as_slice(i), &mut row);
             let normal = inside.normals.col_as_slice(i);
             let along: f64 = row.iter().zip(normal).map(|(a, b)| a * b).sum();

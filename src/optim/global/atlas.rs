@@ -396,8 +396,6 @@ mod tests {
 
     #[test]
     fn where_neurons_share_features_the_ends_inside_the_cell_are_listed() {
-        // Features e_1, e_2, e_3 in three dimensions with two neurons on all three: the best decoder answers two of the masses 4, 2, 1 at most, and codes
-        // that are all positive can be of any plane that meets the orthant in a solid cone.
         use crate::theory::families::{Family, Parameters};
         let parameters = Parameters { n: 3, n_p: 3, n_r: Some(3), c: crate::exact::Rational::ZERO };
         let (mut listed, mut minima) = (0, 0);

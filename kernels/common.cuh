@@ -183,6 +183,12 @@ __device__ Cut radix_cut(Key of, u32 m, u32 k, RadixSpace* space) {
   return {prefix, rest};
 }
 
+// The nearest bf16, ties to even.
+__device__ __forceinline__ unsigned short nearest_bf16(float x) {
+  u32 bits = __float_as_uint(x);
+  return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
 // Goes through m entries by increasing index and calls `take(i, place)` for those before the cut that are above `least`, with consecutive
 // places from 0. Returns how many there were, in every thread. `space` holds 2·WARPS words.
 template <class Key, class Take>

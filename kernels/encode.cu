@@ -105,9 +105,6 @@ REGISTER(norms)
 // Grid: any number of threads. Traffic: 6 bytes a number. Floor: the same.
 KERNEL(to_bf16)(const float* __restrict__ x, unsigned short* __restrict__ out, u64 count) {
   u64 stride = (u64)gridDim.x * blockDim.x;
-  for (u64 j = (u64)blockIdx.x * blockDim.x + threadIdx.x; j < count; j += stride) {
-    u32 bits = __float_as_uint(x[j]);
-    out[j] = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-  }
+  for (u64 j = (u64)blockIdx.x * blockDim.x + threadIdx.x; j < count; j += stride) out[j] = nearest_bf16(x[j]);
 }
 REGISTER(to_bf16)

@@ -160,6 +160,16 @@ KERNEL(above)
 REGISTER(above)
 
 // The search for the cut behind the first k·B of a batch: `state` holds the prefix of its key, how many are left, and a histogram of 256.
+// Its beginning, with so many `wanted`. Grid: one block. Traffic: 1 KB. Floor: a launch.
+KERNEL(batch_begin)(u32* __restrict__ state, u32 wanted) {
+  for (u32 d = threadIdx.x; d < 256; d += blockDim.x) state[2 + d] = 0;
+  if (threadIdx.x == 0) {
+    state[0] = 0;
+    state[1] = wanted;
+  }
+}
+REGISTER(batch_begin)
+
 // One pass of 8 bits. Grid: any number of blocks. Traffic: 4 B n_q bytes. Floor: the same; four passes are needed.
 KERNEL(batch_histogram)
 (const float* __restrict__ s, const float* __restrict__ bias, u32* __restrict__ state, u32 shift, u64 count, u32 n_q) {

@@ -136,13 +136,15 @@ __device__ __forceinline__ void finish_row(float* w, u64 begin, u32 columns, dou
 }
 
 // One row of a matrix of latents: the rule, with `unit` the rescaling to norm 1, and the upper bound of the row's norm into `norms` with
-// `bounds`, as a screen needs it. The gradient of a latent that is not live is 0 and is not read.
-// Grid: one block a latent. Traffic: 28 bytes a number (parameter, two moments: read and written; gradient: read), with `unit` 8 more from L1.
+// `bounds`, as a screen needs it; with `halves` (never together with `unit`) the row in bf16 into `half`, as a screen in bf16 reads it. The
+// gradient of a latent that is not live is 0 and is not read.
+// Grid: one block a latent. Traffic: 28 bytes a number (parameter, two moments: read and written; gradient: read), with `unit` 8 more from L1,
+// with `halves` 2 more.
 // Floor: the same; 24 where there is no gradient.
 KERNEL(update_rows)
 (const u32* __restrict__ live, const float* __restrict__ g, const double* __restrict__ clip, float* __restrict__ w, float* __restrict__ m,
  float* __restrict__ v, u32 is_sgd, float rate, float correction, float beta_1, float rest_1, float beta_2, float rest_2, float epsilon,
- float keep, u32 unit, float* __restrict__ norms, u32 bounds, u32 columns) {
+ float keep, u32 unit, float* __restrict__ norms, u32 bounds, unsigned short* __restrict__ half, u32 halves, u32 columns) {
   __shared__ double space[WARPS];
   Rule rule = {is_sgd, rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon};
   u32 i = blockIdx.x;
@@ -156,6 +158,7 @@ KERNEL(update_rows)
     m[at] = first;
     if (!is_sgd) v[at] = second;
     w[at] = now;
+    if (halves) half[at] = nearest_bf16(now);
     square += (double)now * now;
   }
   finish_row(w, (u64)i * columns, columns, square, unit, bounds, norms, space);
@@ -227,13 +230,13 @@ __device__ __forceinline__ float apply_rounded(const Rule& rule, float keep, flo
 }
 
 // `update_rows` with moments in bf16.
-// Grid: one block a latent. Traffic: 20 bytes a number, with `unit` 8 more from L1. Floor: the same; 16 where there is no gradient. A quarter of
+// Grid: one block a latent. Traffic: 20 bytes a number, with `unit` 8 more from L1, with `halves` 2 more. Floor: the same; 16 where there is no gradient. A quarter of
 // a generator block (10 rounds of four products) a number.
 KERNEL(update_rows_bf16)
 (const u32* __restrict__ live, const float* __restrict__ g, const double* __restrict__ clip, float* __restrict__ w,
  unsigned short* __restrict__ m, unsigned short* __restrict__ v, u32 is_sgd, float rate, float correction, float beta_1, float rest_1,
- float beta_2, float rest_2, float epsilon, float keep, u32 unit, float* __restrict__ norms, u32 bounds, u32 columns, u32 key_0, u32 key_1,
- u64 step) {
+ float beta_2, float rest_2, float epsilon, float keep, u32 unit, float* __restrict__ norms, u32 bounds, unsigned short* __restrict__ half,
+ u32 halves, u32 columns, u32 key_0, u32 key_1, u64 step) {
   __shared__ double space[WARPS];
   Rule rule = {is_sgd, rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon};
   u64 begin = (u64)blockIdx.x * columns;
@@ -243,6 +246,7 @@ KERNEL(update_rows_bf16)
   with_words({key_0, key_1, step}, begin, begin + columns, warp_of(), warps_of(), [&](u64 at, u32 word) {
     float now = apply_rounded(rule, keep, w[at], has ? factor * g[at] : 0.0f, m + at, v + at, word);
     w[at] = now;
+    if (halves) half[at] = nearest_bf16(now);
     square += (double)now * now;
   });
   finish_row(w, begin, columns, square, unit, bounds, norms, space);

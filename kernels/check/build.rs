@@ -92,6 +92,7 @@ fn main() {
     }
     let mut shim = build();
     shim.file(kernels.join("shim/shim.cpp")).compile("sdlab_shim");
+    stand_in(kernels);
     if std::env::var_os("CARGO_FEATURE_ADDRESS").is_some() {
         // The whole runtime in the program itself, since it must come before all other libraries.
         for argument in [
@@ -107,6 +108,32 @@ fn main() {
             println!("cargo:rustc-link-arg={argument}");
         }
     }
+}
+
+/// The libraries that the raw layer of the backend looks for, as one that runs the kernels above, under three names in a folder.
+fn stand_in(kernels: &Path) {
+    let out = PathBuf::from(std::env::var("OUT_DIR").expect("set by cargo"));
+    let folder = out.join("stand-in");
+    std::fs::create_dir_all(&folder).expect("a folder for the libraries");
+    println!("cargo:rustc-env=SDLAB_STAND_IN_FOLDER={}", folder.display());
+    // Its own memory would be guarded, and the program that opens it is not built for that.
+    if std::env::var_os("CARGO_FEATURE_ADDRESS").is_some() {
+        return;
+    }
+    let objects = build().file(kernels.join("shim/driver.cpp")).compile_intermediates();
+    let mut link = build().get_compiler().to_command();
+    link.arg("-shared").arg("-o").arg(folder.join("libcuda.so")).args(objects);
+    link.arg("-Wl,--whole-archive").arg(out.join("libsdlab_kernels.a")).arg(out.join("libsdlab_shim.a"));
+    link.args(["-Wl,--no-whole-archive", "-lpthread"]);
+    assert!(link.status().expect("the C++ compiler").success(), "the stand-in of the driver is not linked");
+    // The same file, so that they share what they know.
+    for name in ["libnvrtc.so", "libcublasLt.so", "libnccl.so.2"] {
+        let _ = std::fs::remove_file(folder.join(name));
+        std::os::unix::fs::symlink("libcuda.so", folder.join(name)).expect("another name");
+    }
+    let mut empty = build().get_compiler().to_command();
+    empty.args(["-shared", "-x", "c++", "/dev/null", "-o"]).arg(folder.join("empty.so"));
+    assert!(empty.status().expect("the C++ compiler").success(), "a library without functions");
 }
 
 fn build() -> cc::Build {

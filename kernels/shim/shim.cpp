@@ -53,8 +53,13 @@ struct Machine {
 Machine machine;
 std::mutex one_at_a_time;
 
-std::map<std::string, Call>& table() {
-  static std::map<std::string, Call> kernels;
+struct Kernel {
+  Call call;
+  Signature signature;
+};
+
+std::map<std::string, Kernel>& table() {
+  static std::map<std::string, Kernel> kernels;
   return kernels;
 }
 
@@ -250,7 +255,7 @@ unsigned self() { return machine.current; }
 
 uint64_t* slots() { return machine.warps[machine.current / 32].slots[machine.fibers[machine.current].parity ^= 1]; }
 
-Registration::Registration(const char* name, Call call) { table()[name] = call; }
+Registration::Registration(const char* name, Call call, Signature signature) { table()[name] = {call, signature}; }
 
 }  // namespace shim
 
@@ -271,7 +276,7 @@ extern "C" int sdlab_shim_launch(const char* name, const unsigned* grid, unsigne
   machine.count = width;
   if (machine.fibers.size() < width) machine.fibers.resize(width);
   machine.warps.resize(width / 32);
-  machine.call = found->second;
+  machine.call = found->second.call;
   machine.arguments = arguments;
   machine.random = seed * 0x9E3779B97F4A7C15ull + 0x1234567ull;
   std::vector<Index> all;
@@ -288,6 +293,15 @@ extern "C" int sdlab_shim_launch(const char* name, const unsigned* grid, unsigne
 #endif
     if (!run(seed)) return 2;
   }
+  return 0;
+}
+
+// What a kernel takes. 1: no kernel of that name.
+extern "C" int sdlab_shim_describe(const char* name, unsigned* parameters, uint64_t* pointers) {
+  auto found = shim::table().find(name);
+  if (found == shim::table().end()) return 1;
+  if (parameters) *parameters = found->second.signature.parameters;
+  if (pointers) *pointers = found->second.signature.pointers;
   return 0;
 }
 

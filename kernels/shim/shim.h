@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <type_traits>
 #include <utility>
 
@@ -65,9 +66,24 @@ inline T integer(T value) {
 
 typedef void (*Call)(void** arguments);
 
+/// What a kernel takes: how many parameters, and a bit for each that is a pointer.
+struct Signature {
+  unsigned parameters;
+  uint64_t pointers;
+};
+
+template <class... A>
+inline Signature signature(void (*)(A...)) {
+  static_assert(sizeof...(A) <= 64, "a bit for each parameter");
+  Signature result = {sizeof...(A), 0};
+  unsigned k = 0;
+  (void)std::initializer_list<int>{(result.pointers |= uint64_t(std::is_pointer<A>::value) << k++, 0)...};
+  return result;
+}
+
 /// Adds a kernel to the table of those that can be launched.
 struct Registration {
-  Registration(const char* name, Call call);
+  Registration(const char* name, Call call, Signature signature);
 };
 
 template <class... A, size_t... I>
@@ -93,7 +109,7 @@ inline void apply(void (*kernel)(A...), void** arguments) {
 // `KERNEL(name)(parameters) { .. }` defines one, `REGISTER(name)` after it makes it known.
 #define KERNEL(name) static void name
 #define REGISTER(name) \
-  static shim::Registration registration_of_##name(SHIM_PREFIX #name, [](void** arguments) { shim::apply(name, arguments); });
+  static shim::Registration registration_of_##name(SHIM_PREFIX #name, [](void** arguments) { shim::apply(name, arguments); }, shim::signature(name));
 
 inline void __syncthreads() { shim::wait_block(); }
 inline void __syncwarp(unsigned = 0xffffffffu) { shim::wait_warp(); }

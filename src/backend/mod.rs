@@ -203,6 +203,15 @@ pub struct HostOptState {
     pub idle: Vec<u64>,
 }
 
+/// A half of a training step. It asks for the same operations every time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// From [`Backend::encode_select`] to [`Backend::backward`].
+    Look,
+    /// [`Backend::step`].
+    Update,
+}
+
 /// A device and the operations of training on it. See the [module](self) for their order.
 pub trait Backend {
     /// Weights and biases.
@@ -259,6 +268,11 @@ pub trait Backend {
     fn backward(&self, params: &Self::Params, batch: &Self::Batch, codes: &mut Self::Codes, grads: &mut Self::Grads);
     /// One update of all parameters, of the dead counters, and of the threshold of BatchTopK.
     fn step(&self, params: &mut Self::Params, opt: &mut Self::OptState, codes: &Self::Codes, grads: &mut Self::Grads);
+
+    /// Does what `calls` asks of this backend, the operations of one half of a training step, as one piece of work where that is quicker. It runs `calls` once.
+    fn as_one(&self, _half: Half, calls: &mut dyn FnMut()) {
+        calls();
+    }
 
     /// What the last batch has shown. Waits for the device.
     fn observe(&self, params: &Self::Params, codes: &Self::Codes, grads: &Self::Grads) -> Observation;

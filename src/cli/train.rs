@@ -21,7 +21,7 @@ use crate::train::session::{Display, Finish, Outcome, follow, train, train_on_ra
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Train a sparse autoencoder, transcoder or crosscoder, resumable and bit for bit repeatable
 #[derive(Debug, Args)]
@@ -54,13 +54,22 @@ pub struct Arguments {
     /// How a GPU finds what a top-k may select; it changes no result
     #[arg(long, value_enum, value_name = "HOW")]
     screen: Option<Screen>,
+    /// A GPU is given every kernel by itself, not half a step as one graph; it changes no result
+    #[arg(long)]
+    no_graphs: bool,
     /// One of the ranks of the experiment, on the GPU of this number; each rank is a process
     #[arg(long, value_name = "R", requires = "meeting")]
     rank: Option<usize>,
     /// A file that does not exist yet, by which the ranks find each other
     #[arg(long, value_name = "FILE", requires = "rank")]
     meeting: Option<PathBuf>,
+    /// How long a rank waits for the others before it takes them for gone [default: 1800]
+    #[arg(long, value_name = "SECONDS", requires = "rank", value_parser = clap::value_parser!(u64).range(1..))]
+    patience: Option<u64>,
 }
+
+/// Seconds that ranks wait for each other: the first one writes checkpoints and scores in between.
+const PATIENCE: u64 = 1800;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Screen {
@@ -155,8 +164,9 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     fits(arguments, checked.experiment().train.ranks)?;
     let device = open_device(arguments.device, arguments.rank.unwrap_or(0), session)?;
     let encoder = arguments.screen.map_or_else(Encoder::default, Screen::encoder);
-    let rank = arguments.rank.zip(arguments.meeting.as_deref());
-    let options = Options { encoder, ..Options::default() };
+    let patience = Duration::from_secs(arguments.patience.unwrap_or(PATIENCE));
+    let rank = arguments.rank.zip(arguments.meeting.as_deref()).map(|(rank, meeting)| (rank, meeting, patience));
+    let options = Options { encoder, graphs: !arguments.no_graphs, ..Options::default() };
     let run = Run { name: &name, folder: &folder, opening, until: arguments.max_steps, device, options, rank };
     if arguments.rank.is_some_and(|rank| rank > 0) {
         return run.follow(checked, session);
@@ -180,8 +190,8 @@ struct Run<'a> {
     device: Computes,
     /// Of a GPU.
     options: Options,
-    /// The number of this process among those that train together, and where they meet.
-    rank: Option<(usize, &'a Path)>,
+    /// The number of this process among those that train together, where they meet, and how long it waits for them.
+    rank: Option<(usize, &'a Path, Duration)>,
 }
 
 /// What computes.
@@ -196,6 +206,9 @@ fn fits(arguments: &Arguments, ranks: usize) -> Result<(), CliError> {
     let refused = |text: String| Err(CliError::Request(text));
     if arguments.screen.is_some() && !matches!(arguments.device, Where::Cuda | Where::Auto) {
         return refused("--screen: expected --device cuda or auto".to_owned());
+    }
+    if arguments.no_graphs && !matches!(arguments.device, Where::Cuda | Where::Auto) {
+        return refused("--no-graphs: expected --device cuda or auto".to_owned());
     }
     match (arguments.device, arguments.rank) {
         (Where::Cuda, Some(rank)) if rank >= ranks => {
@@ -285,7 +298,8 @@ impl Run<'_> {
         let finish = match device {
             Computes::Cpu => train_on_ranks(&prepared, Cpu::new, &mut directory, state.as_deref(), until, &mut bar),
             Computes::Cuda(driver) => {
-                let join = |(rank, meeting)| Nccl::join(&driver, rank, prepared.plan.ranks, meeting);
+                let join =
+                    |(rank, meeting, patience)| Nccl::join(&driver, rank, prepared.plan.ranks, meeting, patience);
                 let team = rank.map(join).transpose().map_err(|error| request(error.to_string()))?;
                 let make = |spec| Cuda::on(*driver, spec, options);
                 let state = state.as_deref();
@@ -311,7 +325,7 @@ impl Run<'_> {
     fn follow(self, checked: Checked, session: &Session) -> Result<Answer, CliError> {
         let Self { name, folder, opening, device, options, rank, .. } = self;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
-        let (Computes::Cuda(driver), Some((rank, meeting))) = (device, rank) else {
+        let (Computes::Cuda(driver), Some((rank, meeting, patience))) = (device, rank) else {
             return Err(request("--rank: expected --device cuda".to_owned()));
         };
         let prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
@@ -322,7 +336,7 @@ impl Run<'_> {
         } else {
             None
         };
-        let joined = Nccl::join(&driver, rank, prepared.plan.ranks, meeting);
+        let joined = Nccl::join(&driver, rank, prepared.plan.ranks, meeting, patience);
         let team = joined.map_err(|error| request(error.to_string()))?;
         let backend = Ranked::new(&team, prepared.plan.spec.clone(), |spec| Cuda::on(*driver, spec, options));
         follow(&prepared, &backend, state.as_ref());

@@ -8,7 +8,7 @@ use super::data::{Data, Loader};
 use super::divergence::not_finite;
 use super::divergence::{Diverged, Place};
 use super::plateau::Epochs;
-use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, WarmUp};
+use crate::backend::{Backend, Half, HostCodes, HostOptState, Mode, Observation, WarmUp};
 use crate::bench::dataset::Side;
 use crate::metrics::fit::Spread;
 use crate::sdl::resampling::passes::Tables;
@@ -251,7 +251,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             self.count_loss();
             let due = self.step.is_multiple_of(self.plan.log_every) || self.step + 1 == self.plan.steps;
             let mut record = if due { Some(self.observed()?) } else { None };
-            self.backend.step(&mut self.params, &mut self.opt, &self.codes, &mut self.grads);
+            self.update();
             if let Some(record) = &mut record {
                 record.gradient_norm = self.gradient_norm()?;
                 watch.record(record).map_err(RunError::Watch)?;
@@ -335,9 +335,17 @@ impl<'a, B: Backend> Trainer<'a, B> {
     fn look(&mut self) {
         self.plan.order.batch(self.step, &mut self.indices);
         self.loader.load(self.backend, self.data, &self.indices, &mut self.batch);
-        self.backend.encode_select(&self.params, &self.opt, &self.batch, Mode::Training, &mut self.codes);
-        self.backend.decode_residual(&self.params, &self.batch, &mut self.codes);
-        self.backend.backward(&self.params, &self.batch, &mut self.codes, &mut self.grads);
+        let Self { backend, params, opt, batch, codes, grads, .. } = self;
+        backend.as_one(Half::Look, &mut || {
+            backend.encode_select(params, opt, batch, Mode::Training, codes);
+            backend.decode_residual(params, batch, codes);
+            backend.backward(params, batch, codes, grads);
+        });
+    }
+
+    fn update(&mut self) {
+        let Self { backend, params, opt, codes, grads, .. } = self;
+        backend.as_one(Half::Update, &mut || backend.step(params, opt, codes, grads));
     }
 
     /// Adds the loss of the batch to those of its epoch, if they decide the end.

@@ -95,6 +95,7 @@ fn tf32(x: f32) -> f32 {
 
 impl Device for Shim {
     type Memory = Memory;
+    type Staging = ();
 
     fn describe(&self) -> String {
         "stand-in".to_owned()
@@ -119,6 +120,19 @@ impl Device for Shim {
 
     fn download(&self, from: &Memory, bytes: &mut [u8]) -> Result<(), DeviceError> {
         bytes.copy_from_slice(&from.as_slice()[..bytes.len()]);
+        Ok(())
+    }
+
+    fn staging(&self, _bytes: usize) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn stage(&self, (): &(), pieces: &[(&[u8], &Memory)]) -> Result<(), DeviceError> {
+        pieces.iter().for_each(|(bytes, to)| to.write(0, bytes));
+        Ok(())
+    }
+
+    fn left(&self, (): &()) -> Result<(), DeviceError> {
         Ok(())
     }
 

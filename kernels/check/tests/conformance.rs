@@ -11,7 +11,7 @@ fn conforms(takes: impl Fn(Activation) -> bool, encoder: Encoder, candidates: Op
     conformance::suite_of(takes, |spec| {
         // Another schedule for every backend, and for each of its launches.
         seeds.set(seeds.get() + 1001);
-        Cuda::on(Shim::new(width, seeds.get()), spec, Options { encoder, candidates })
+        Cuda::on(Shim::new(width, seeds.get()), spec, Options { encoder, candidates, ..Options::default() })
     });
 }
 

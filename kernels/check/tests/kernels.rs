@@ -440,14 +440,14 @@ fn a_screen_that_keeps_every_latent_selects_all_of_them() {
                     assert_eq!(backend.failure(), None);
                     backend.codes_of(&codes)
                 };
-                let expected = codes(Options { encoder: Encoder::Exact, candidates: None });
+                let expected = codes(Options { encoder: Encoder::Exact, ..Options::default() });
                 if matches!(activation, Activation::TopK { .. }) {
                     assert_eq!(expected.latents.len(), 7 * n_q, "all latents of all rows");
                 }
                 for encoder in [Encoder::F32, Encoder::Tf32, Encoder::Bf16] {
                     // With room for all of them, and with too little, so that rows are scored in full.
                     for candidates in [None, Some(n_q - 1)] {
-                        let found = codes(Options { encoder, candidates });
+                        let found = codes(Options { encoder, candidates, ..Options::default() });
                         assert_eq!(found, expected, "{activation:?} of {n_q}, {encoder:?}, {candidates:?}");
                     }
                 }

@@ -108,6 +108,7 @@ impl Launch<'_> {
         let clip = device.array(&[1.0_f64, 1.0]);
         let marks = if let Taken::Rows(marks) = taken { marks } else { &[] };
         let (live, norms): (_, Array<_, f32>) = (device.array(marks), device.zeros(marks.len()));
+        let half: Array<_, u16> = device.zeros(count);
         let mut rule = vec![of_g.all(), clip.all(), w.all(), m.all(), v.all(), self.is_sgd.into()];
         rule.extend(self.rule.map(Into::into));
         rule.push(1.0_f32.into());
@@ -116,7 +117,7 @@ impl Launch<'_> {
         let (kernel, blocks, arguments): (_, _, Vec<_>) = match taken {
             Taken::Rows(_) => {
                 let columns = (count / marks.len()) as u32;
-                let shape = [false.into(), norms.all(), true.into(), columns.into()];
+                let shape = [false.into(), norms.all(), true.into(), half.all(), true.into(), columns.into()];
                 let all = [live.all()].into_iter().chain(rule).chain(shape).chain(words);
                 ("update_rows_bf16", marks.len() as u32, all.collect())
             }
@@ -126,6 +127,11 @@ impl Launch<'_> {
         };
         device.launch_with(kernel, [blocks, 1, 1], arguments);
         assert_eq!(device.failure(), None);
+        if matches!(taken, Taken::Rows(_)) {
+            let rounded = |w: &f32| if w.is_nan() { 0x7FC0 } else { bf16::from_f32(*w).to_bits() };
+            let expected: Vec<u16> = device.download(&w, count).iter().map(rounded).collect();
+            assert_eq!(device.download(&half, count), expected, "the row in bf16");
+        }
         Held { w: device.download(&w, count), m: device.download(&m, count), v: device.download(&v, count) }
     }
 }

@@ -72,7 +72,7 @@ fn on_ranks<T: Send>(ranks: usize, work: impl Fn(&Copied<'_>) -> T + Sync) -> Ve
 fn conform(ranks: usize, every: usize, from: usize) {
     on_ranks(ranks, |collective| {
         let seeds = Cell::new(7 + collective.rank() as u64);
-        let options = Options { encoder: Encoder::Tf32, candidates: Some(12) };
+        let options = Options { encoder: Encoder::Tf32, candidates: Some(12), ..Options::default() };
         let make = |spec| {
             // Ranks have schedules of their own, and agree nevertheless.
             seeds.set(seeds.get() + 1001);

@@ -46,7 +46,7 @@ fn trained(activation: Activation, moments: Moments, encoder: Encoder, schedule:
     let init =
         Init { tied: false, encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
     // Screens have room for few candidates, so that some rows are scored in full.
-    let options = Options { encoder, candidates: Some(16) };
+    let options = Options { encoder, candidates: Some(16), ..Options::default() };
     let backend = Cuda::on(Shim::new(64, schedule), spec(activation, moments), options);
     let model = init.model(SHAPE, activation, 3);
     let mut params = backend.params(&model);
@@ -136,7 +136,7 @@ fn a_part_of_the_suite_holds_under_many_schedules_and_every_kernel_runs() {
         let seeds = Cell::new(schedule);
         let make = |spec: Spec| {
             seeds.set(seeds.get() + 1001);
-            Cuda::on(Shim::new(64, seeds.get()), spec, Options { encoder, candidates: Some(16) })
+            Cuda::on(Shim::new(64, seeds.get()), spec, Options { encoder, candidates: Some(16), ..Options::default() })
         };
         if schedule < 4 {
             conformance::every(step, schedule as usize, |_| true, make);

@@ -1,7 +1,7 @@
 //! A backend that is one rank of several: to a training loop it looks like one backend with the whole batch.
 
 use super::{CollectiveError, DataParallel, Reaches, from_bytes, to_bytes};
-use crate::backend::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec};
+use crate::backend::{Backend, Half, HostCodes, HostOptState, Mode, Observation, Rows, Spec};
 use crate::bench::dataset::Bench;
 use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Model, Parameter, Tensors};
@@ -100,6 +100,14 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
     fn agreed(&self, stop: bool) -> bool {
         // Without the others there is nothing to go on with.
         self.gather(&[stop.into()]).is_none_or(|all| all.iter().any(|given| given.as_slice() != [0]))
+    }
+
+    fn as_one(&self, half: Half, calls: &mut dyn FnMut()) {
+        match half {
+            // Ranks speak to each other in between.
+            Half::Look => calls(),
+            Half::Update => self.inner.as_one(half, calls),
+        }
     }
 
     fn params(&self, model: &Model) -> B::Params {

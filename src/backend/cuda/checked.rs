@@ -199,6 +199,43 @@ impl<D: Device> Checked<D> {
         self.note(self.device.upload(bytes(numbers), memory));
     }
 
+    /// Memory of the host for so many numbers; nothing if the device has failed.
+    pub fn staging<T: Number>(&self, len: usize) -> Option<D::Staging> {
+        let bytes = len.max(1).saturating_mul(size_of::<T>());
+        if self.has_failed() { None } else { self.note(self.device.staging(bytes)) }
+    }
+
+    /// Overwrites the beginning of arrays beside other work; see [`Device::stage`].
+    pub fn stage<T: Number>(&self, staging: Option<&D::Staging>, pieces: &[(&[T], &Array<D, T>)]) {
+        let Some(staging) = staging.filter(|_| !self.has_failed()) else { return };
+        if let Some((numbers, to)) = pieces.iter().find(|(numbers, to)| numbers.len() > to.len) {
+            self.wrong::<()>("staging", format!("{} numbers into an array of {}", numbers.len(), to.len));
+            return;
+        }
+        let filled = pieces.iter().filter(|(numbers, _)| !numbers.is_empty());
+        let pieces: Option<Vec<_>> = filled.map(|(numbers, to)| Some((bytes(numbers), to.memory.as_ref()?))).collect();
+        if let Some(pieces) = pieces {
+            self.note(self.device.stage(staging, &pieces));
+        }
+    }
+
+    /// Says that everything that uses what is staged here has been asked for; see [`Device::left`].
+    pub fn left(&self, staging: Option<&D::Staging>) {
+        if let Some(staging) = staging.filter(|_| !self.has_failed()) {
+            self.note(self.device.left(staging));
+        }
+    }
+
+    /// Does what `calls` asks for as one piece of work; see [`Device::as_one`].
+    pub fn as_one(&self, part: usize, calls: &mut dyn FnMut()) {
+        if self.has_failed() {
+            // The host's share of the work.
+            calls();
+            return;
+        }
+        self.note(self.device.as_one(part, calls));
+    }
+
     /// The first `len` numbers; NaN, or 0 for integers, if the device has failed.
     pub fn download<T: Number>(&self, from: &Array<D, T>, len: usize) -> Vec<T> {
         let mut numbers = vec![T::LOST; len.min(from.len)];

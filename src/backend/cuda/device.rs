@@ -139,10 +139,12 @@ impl<M> Product<'_, M> {
     }
 }
 
-/// A device. Calls are asynchronous and in order, except downloads, which wait.
+/// A device. Calls are asynchronous and in order, except downloads, which wait, and staged copies, which overtake.
 pub trait Device {
     /// A piece of its memory; released when dropped.
     type Memory;
+    /// Memory of the host from which copies are made beside other work.
+    type Staging;
 
     /// What it is, for provenance.
     fn describe(&self) -> String;
@@ -163,6 +165,22 @@ pub trait Device {
     /// # Errors
     /// A call failed, now or before.
     fn download(&self, from: &Self::Memory, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// Memory of the host for copies of so many bytes.
+    ///
+    /// # Errors
+    /// There is not so much left.
+    fn staging(&self, bytes: usize) -> Result<Self::Staging, DeviceError>;
+    /// Copies each piece from the host to the beginning of its memory, beside work that was asked for before. What is asked for afterwards sees
+    /// the copies; what was asked for before the last [`Device::left`] with this staging is done before they begin.
+    ///
+    /// # Errors
+    /// The pieces are longer than the staging, or a call failed.
+    fn stage(&self, staging: &Self::Staging, pieces: &[(&[u8], &Self::Memory)]) -> Result<(), DeviceError>;
+    /// Says that everything that reads or writes what is staged here has been asked for.
+    ///
+    /// # Errors
+    /// A call failed.
+    fn left(&self, staging: &Self::Staging) -> Result<(), DeviceError>;
     /// Fills the beginning of memory with a byte.
     ///
     /// # Errors
@@ -180,11 +198,21 @@ pub trait Device {
     /// # Errors
     /// A call failed.
     fn product(&self, product: &Product<'_, Self::Memory>) -> Result<(), DeviceError>;
+    /// Does what `calls` asks for, launches, products and fills and nothing else, as one piece of work, if that is quicker. `calls` is run once.
+    /// Pieces of work of one `part` are alike but for their numbers.
+    ///
+    /// # Errors
+    /// A call failed; the work may be left out.
+    fn as_one(&self, _part: usize, calls: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        calls();
+        Ok(())
+    }
 }
 
 /// One device may serve several backends.
 impl<D: Device> Device for &D {
     type Memory = D::Memory;
+    type Staging = D::Staging;
 
     fn describe(&self) -> String {
         D::describe(self)
@@ -206,6 +234,18 @@ impl<D: Device> Device for &D {
         D::download(self, from, bytes)
     }
 
+    fn staging(&self, bytes: usize) -> Result<D::Staging, DeviceError> {
+        D::staging(self, bytes)
+    }
+
+    fn stage(&self, staging: &D::Staging, pieces: &[(&[u8], &D::Memory)]) -> Result<(), DeviceError> {
+        D::stage(self, staging, pieces)
+    }
+
+    fn left(&self, staging: &D::Staging) -> Result<(), DeviceError> {
+        D::left(self, staging)
+    }
+
     fn fill(&self, memory: &D::Memory, byte: u8, bytes: usize) -> Result<(), DeviceError> {
         D::fill(self, memory, byte, bytes)
     }
@@ -216,5 +256,9 @@ impl<D: Device> Device for &D {
 
     fn product(&self, product: &Product<'_, D::Memory>) -> Result<(), DeviceError> {
         D::product(self, product)
+    }
+
+    fn as_one(&self, part: usize, calls: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        D::as_one(self, part, calls)
     }
 }

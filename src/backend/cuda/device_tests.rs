@@ -37,7 +37,7 @@ fn only_a_missing_driver_or_device_is_a_reason_to_leave_the_suite_out() {
 
 fn conforms(takes: impl Fn(Activation) -> bool, encoder: Encoder, candidates: Option<usize>) {
     let Some(driver) = device() else { return };
-    conformance::suite_of(takes, |spec| Cuda::on(&driver, spec, Options { encoder, candidates }));
+    conformance::suite_of(takes, |spec| Cuda::on(&driver, spec, Options { encoder, candidates, ..Options::default() }));
 }
 
 /// Only these are screened.
@@ -76,7 +76,7 @@ fn trained(driver: &Driver, encoder: Encoder) -> (Model, HostOptState) {
     let bench = Bench::generate(&BenchConfig { n: 300, n_p: 64, interference: 0.9, ..BenchConfig::default() })
         .expect("a small bench");
     let shape = Shape { n_p: 64, n_r: 64, n_q: 2000 };
-    let backend = Cuda::on(driver, Spec::plain(shape, 1500), Options { encoder, candidates: None });
+    let backend = Cuda::on(driver, Spec::plain(shape, 1500), Options { encoder, ..Options::default() });
     let mut params = backend.params(&Init::default().model(shape, Activation::TopK { k: 20 }, 1));
     let mut opt = backend.opt_state(&params);
     let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));

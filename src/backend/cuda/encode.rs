@@ -265,9 +265,9 @@ impl<D: Device> Selection<'_, D> {
         let (count, sizes, c) = (rows * n_p, [rows, n_q, n_p], &room.scores);
         let arguments = [x.of(count), room.x_norms.of(rows), (rows as u32).into(), (n_p as u32).into()];
         device.launch("norms_above", [device.warps(rows), 1, 1], arguments);
-        if let (Some(half), Some(w)) = (&room.half, &params.half) {
+        if let Some(half) = room.half.as_ref().filter(|_| params.has_half()) {
             device.launch("to_bf16", [device.some(count), 1, 1], [x.of(count), half.of(count), (count as u64).into()]);
-            let (a, b) = ((half, n_p), (w, n_p));
+            let (a, b) = ((half, n_p), (params.half(), n_p));
             device.product(&Matrices { precision: Precision::Bf16, transposed: false, sizes, a, b, c });
         } else {
             let precision = if options.encoder == Encoder::Tf32 { Precision::Tf32 } else { Precision::F32 };
@@ -363,8 +363,7 @@ impl<D: Device> Selection<'_, D> {
         let count = rows * n_q;
         let all = self.whole.map_or(rows, |whole| whole.rows);
         let wanted = k.min(n_q).saturating_mul(all);
-        device.clear(&room.search);
-        device.upload(&[0, clamped(wanted)], &room.search);
+        device.launch("batch_begin", [1, 1, 1], [room.search.all(), clamped(wanted).into()]);
         device.fill(&room.least, 0xFF);
         let bias = || params.encoder_bias().of(n_q);
         for shift in [24_u32, 16, 8, 0] {

@@ -416,7 +416,6 @@ impl<D: Device> Update<'_, D> {
             let (kernel, arguments) = rounded(["update_flat", "update_flat_bf16"], arguments, parameter, opt);
             device.launch_with(kernel, [device.some(count), 1, 1], arguments);
         }
-        params.cast(device);
         opt.step += 1;
         let arguments = [room.active.all(), opt.idle.all(), (rows as u32).into(), (n_q as u32).into()];
         device.launch("count_idle", [device.blocks(n_q), 1, 1], arguments);
@@ -463,6 +462,7 @@ impl<D: Device> Update<'_, D> {
         let Self { device, spec, .. } = *self;
         let (n_q, columns) = parameter.size(spec.shape);
         let is_encoder = parameter == Parameter::Encoder;
+        let halves = is_encoder && params.has_half();
         let [g, w, m, v] = blocks(parameter, params, opt, grads);
         let [rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon] = rates.numbers.map(Given::from);
         let arguments = vec![
@@ -484,6 +484,8 @@ impl<D: Device> Update<'_, D> {
             (spec.unit_decoder && !is_encoder).into(),
             params.norms.all(),
             is_encoder.into(),
+            params.half().of(if halves { n_q * columns } else { 0 }),
+            halves.into(),
             (columns as u32).into(),
         ];
         let (kernel, arguments) = rounded(["update_rows", "update_rows_bf16"], arguments, parameter, opt);

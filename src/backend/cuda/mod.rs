@@ -49,7 +49,7 @@ pub use gradients::rounding;
 pub use raw::Driver;
 pub use state::{Batch, Codes, Grads, OptState, Params};
 
-use super::{Backend, HostCodes, HostOptState, Mode, Moments, Observation, Rows, Spec};
+use super::{Backend, Half, HostCodes, HostOptState, Mode, Moments, Observation, Rows, Spec};
 use crate::bench::dataset::{Bench, Side};
 use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Model, Parameter, Tensors};
@@ -58,6 +58,7 @@ use encode::Selection;
 use gradients::{Anchored, Pass, Update};
 use metrics::Directions;
 use state::{Drawn, SQUARES};
+use std::cell::Cell;
 
 /// How a backend finds what a row may select. It changes no selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,12 +75,21 @@ pub enum Encoder {
 }
 
 /// What changes the speed of a backend, not its results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// How TopK and Top-k∘ReLU are screened.
     pub encoder: Encoder,
     /// Room for the candidates of a row; a row with more of them is scored in full. Absent: 4k + 512.
     pub candidates: Option<usize>,
+    /// Each half of a step is one graph of kernels, instead of many launches.
+    pub graphs: bool,
+}
+
+impl Default for Options {
+    /// A screen in tf32, the usual room, graphs.
+    fn default() -> Self {
+        Self { encoder: Encoder::default(), candidates: None, graphs: true }
+    }
 }
 
 /// The backend.
@@ -88,6 +98,8 @@ pub struct Cuda<D: Device = Driver> {
     spec: Spec,
     options: Options,
     anchors: Option<Anchored<D>>,
+    /// Which halves of a step have been done before.
+    is_known: [Cell<bool>; 2],
 }
 
 impl<D: Device> Cuda<D> {
@@ -95,7 +107,7 @@ impl<D: Device> Cuda<D> {
     pub fn on(device: D, spec: Spec, options: Options) -> Self {
         let device = Checked::new(device);
         let anchors = Anchored::new(&device, &spec);
-        Self { device, spec, options, anchors }
+        Self { device, spec, options, anchors, is_known: Default::default() }
     }
 
     fn pass<'a>(&'a self, params: &'a Params<D>, batch: &'a Batch<D>, codes: &'a Codes<D>) -> Option<Pass<'a, D>> {
@@ -144,12 +156,19 @@ impl<D: Device> Backend for Cuda<D> {
         Grads::new(&self.device, &self.spec, params)
     }
 
+    fn as_one(&self, half: Half, calls: &mut dyn FnMut()) {
+        let part = half as usize;
+        // The first time there is memory to be made.
+        if self.options.graphs && self.is_known[part].replace(true) {
+            self.device.as_one(part, calls);
+        } else {
+            calls();
+        }
+    }
+
     fn load(&self, rows: Rows<'_>, batch: &mut Batch<D>) {
         batch.rows = rows.inputs.len() / self.spec.shape.n_p.max(1);
-        self.device.upload(rows.inputs, &batch.inputs);
-        if let Some(targets) = &batch.targets {
-            self.device.upload(rows.targets, targets);
-        }
+        batch.load(&self.device, &self.spec, rows);
         batch.weigh(&self.device, rows.weights);
     }
 

@@ -1,10 +1,10 @@
-//! Ranks that are processes with one GPU each, connected by NCCL. Raw, like [`raw`](super::raw), and never run so far.
+//! Ranks that are processes with one GPU each, connected by NCCL. Raw, like [`raw`](super::raw), and never run on GPUs so far.
 //!
 //! NCCL is opened at the first call of [`Nccl::join`], not when the program starts; nothing else needs it. It adds up in an order of its own, which
 //! depends on the number of ranks and on how they are connected, not on their timing; every rank gets the same bits.
 //!
 //! A rank whose device still answers tells the others of its failure, and all of them end. A rank that is killed, or whose device answers no more,
-//! leaves the others waiting.
+//! keeps the others waiting; they end with an error when they have waited as long as they were told.
 #![allow(unsafe_code)]
 
 use super::checked::Array;
@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long a rank waits for the first one.
-const PATIENCE: Duration = Duration::from_secs(120);
+const MEETING: Duration = Duration::from_secs(120);
 /// What the library is called: where it is only used, it has no other name than the first one.
 const NAMES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
 /// Bytes of a rank for which memory is there from the beginning, so that a rank without any left can still say so.
@@ -166,11 +166,18 @@ fn find(at: &Path, len: usize, patience: Duration) -> Result<Vec<u8>, DeviceErro
 }
 
 impl Nccl {
-    /// Meets the other ranks of a training through a file that all of them see. Waits for all.
+    /// Meets the other ranks of a training through a file that all of them see. Waits for all. Later on, a rank that has to wait longer than `patience`
+    /// gives up.
     ///
     /// # Errors
     /// NCCL is missing or too old, the file cannot be used, or the ranks cannot be connected.
-    pub fn join(driver: &Driver, rank: usize, ranks: usize, meeting: &Path) -> Result<Self, DeviceError> {
+    pub fn join(
+        driver: &Driver,
+        rank: usize,
+        ranks: usize,
+        meeting: &Path,
+        patience: Duration,
+    ) -> Result<Self, DeviceError> {
         let functions = Functions::find(&NAMES)?;
         let shared = driver.shared();
         let small = [allocate(&shared, SMALL)?, allocate(&shared, SMALL * ranks)?];
@@ -180,7 +187,7 @@ impl Nccl {
             functions.succeeded(unsafe { (functions.unique_id)(&raw mut id) })?;
             leave(meeting, &id.internal.map(|c| c as u8))?;
         } else {
-            let found = find(meeting, id.internal.len(), PATIENCE)?;
+            let found = find(meeting, id.internal.len(), MEETING)?;
             id.internal.iter_mut().zip(found).for_each(|(c, byte)| *c = byte as c_char);
         }
         let count = |x: usize| i32::try_from(x).map_err(|error| wrong(error.to_string()));
@@ -192,6 +199,7 @@ impl Nccl {
             let _ = std::fs::remove_file(meeting);
         }
         functions.succeeded(status)?;
+        shared.expect_ranks(patience);
         Ok(Self { functions, shared, rank, ranks, connection, small, has_failed: Cell::new(false) })
     }
 

@@ -1,6 +1,9 @@
 //! The raw layer: the driver, the compiler of kernels and cuBLASLt, found when the program runs. All unsafe code of the backend is here.
 //!
-//! None of it has run on a GPU so far.
+//! None of it has run on a GPU so far. `kernels/check` runs it on stand-ins for the three libraries.
+//!
+//! Work is asked for on one stream; copies of staged samples are on another one, and events order the two. A half of a training step is recorded
+//! and launched as one graph, whose numbers are replaced the next time.
 #![allow(unsafe_code)]
 
 use super::device::{Argument, ByColumns, Device, DeviceError, Precision, Product};
@@ -9,13 +12,15 @@ use cudarc::cublaslt::{result as lt, sys as lt_sys};
 use cudarc::driver::{result as cu, sys as cu_sys};
 use cudarc::nvrtc::{result as nvrtc, sys as nvrtc_sys};
 use sha2::{Digest, Sha256};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
 /// Threads of a block.
 const WIDTH: u32 = 256;
@@ -23,6 +28,12 @@ const WIDTH: u32 = 256;
 const WORKSPACE: usize = 32 << 20;
 /// The least version of the driver: that of CUDA 12.0.
 const LEAST_DRIVER: i32 = 12_000;
+/// The least version of cuBLASLt, as it counts: that of CUDA 12.0.
+const LEAST_PRODUCTS: usize = 120_000;
+/// The least major version of the compiler.
+const LEAST_COMPILER: i32 = 12;
+/// A stream waits for an event as usual.
+const WAITS: cu_sys::CUevent_wait_flags = cu_sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
 /// Contraction would change bits.
 const OPTIONS: [&str; 2] = ["--std=c++17", "--fmad=false"];
 
@@ -60,6 +71,8 @@ pub struct Driver {
     shared: Rc<Shared>,
     kernels: BTreeMap<String, cu_sys::CUfunction>,
     products: lt_sys::cublasLtHandle_t,
+    /// What halves of a step were last, to be given new numbers.
+    graphs: RefCell<BTreeMap<usize, Graph>>,
     workspace: Memory,
     name: String,
 }
@@ -69,6 +82,98 @@ pub(super) struct Shared {
     device: cu_sys::CUdevice,
     context: cu_sys::CUcontext,
     stream: cu_sys::CUstream,
+    /// For copies beside other work.
+    copies: cu_sys::CUstream,
+    /// Calls are recorded, not done.
+    is_recording: Cell<bool>,
+    /// How long work may take that other ranks can keep from its end; absent without other ranks.
+    patience: Cell<Option<Duration>>,
+    /// It took longer: nothing more is waited for.
+    is_stuck: Cell<bool>,
+}
+
+/// A graph that can be launched.
+struct Graph(cu_sys::CUgraphExec);
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: it was made once, and the stream on which it was launched has come to its end.
+        let _ = unsafe { cu::graph::exec_destroy(self.0) };
+    }
+}
+
+/// Locked memory of the host, which the device reads while the program goes on.
+pub struct Staging {
+    at: *mut u8,
+    bytes: usize,
+    /// The last copy has read it.
+    copied: cu_sys::CUevent,
+    /// What uses its copies has been asked for before.
+    left: cu_sys::CUevent,
+    shared: Rc<Shared>,
+}
+
+impl Staging {
+    fn new(shared: &Rc<Shared>, bytes: usize) -> Result<Self, DeviceError> {
+        let flags = cu_sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
+        let event = || cu::event::create(flags).map_err(failed("an event"));
+        // SAFETY: any size may be asked for.
+        let at = unsafe { cu::malloc_host(bytes, 0) }.map_err(failed("locked memory of the host"))?;
+        let (copied, left) = match (event(), event()) {
+            (Ok(copied), Ok(left)) => (copied, left),
+            (one, other) => {
+                // SAFETY: each was just made, and nothing knows of it.
+                unsafe {
+                    let _ = cu::free_host(at);
+                    for event in [&one, &other].into_iter().flatten() {
+                        let _ = cu::event::destroy(*event);
+                    }
+                }
+                return Err(one.and(other).err().unwrap_or(DeviceError::OutOfMemory { bytes }));
+            }
+        };
+        Ok(Self { at: at.cast(), bytes, copied, left, shared: Rc::clone(shared) })
+    }
+
+    fn copy(&self, pieces: &[(&[u8], &Memory)]) -> Result<(), DeviceError> {
+        let Shared { stream, copies, .. } = *self.shared;
+        let wrong = |reason: &str| DeviceError::Failed { what: "staging".to_owned(), reason: reason.to_owned() };
+        let total: usize = pieces.iter().map(|(bytes, _)| bytes.len()).sum();
+        if total > self.bytes || pieces.iter().any(|(bytes, to)| bytes.len() > to.bytes) {
+            return Err(wrong("too long"));
+        }
+        self.shared.refuse_recording("staging")?;
+        self.shared.wait_for_ranks()?;
+        // SAFETY: the events and streams live as long as this. The memory is written only after the last copy has read it, and again only after this
+        // one has, for it waits for the same event. All pieces together fit it, and each its own memory.
+        unsafe {
+            cu::event::synchronize(self.copied).map_err(failed("staging"))?;
+            cu::stream::wait_event(copies, self.left, WAITS).map_err(failed("staging"))?;
+            let mut at = self.at;
+            for (bytes, to) in pieces {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len());
+                let locked = std::slice::from_raw_parts(at.cast_const(), bytes.len());
+                cu::memcpy_htod_async(to.at, locked, copies).map_err(failed("staging"))?;
+                at = at.add(bytes.len());
+            }
+            cu::event::record(self.copied, copies).map_err(failed("staging"))?;
+            cu::stream::wait_event(stream, self.copied, WAITS).map_err(failed("staging"))
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let ended = self.shared.wait_for_ranks();
+        // SAFETY: each was made once, and no copy reads the memory any more; where that cannot be known it is left to the end of the process.
+        unsafe {
+            if ended.is_ok() && cu::event::synchronize(self.copied).is_ok() {
+                let _ = cu::free_host(self.at.cast());
+            }
+            let _ = cu::event::destroy(self.copied);
+            let _ = cu::event::destroy(self.left);
+        }
+    }
 }
 
 /// Memory of the device.
@@ -90,8 +195,12 @@ impl Drop for Shared {
         // SAFETY: all memory has been released, for it holds on to this; the context was retained once.
         unsafe {
             let _ = cu::ctx::set_current(self.context);
-            let _ = cu::stream::synchronize(self.stream);
-            let _ = cu::stream::destroy(self.stream);
+            for stream in [self.copies, self.stream] {
+                if !self.is_stuck.get() {
+                    let _ = cu::stream::synchronize(stream);
+                }
+                let _ = cu::stream::destroy(stream);
+            }
             let _ = cu::primary_ctx::release(self.device);
         }
     }
@@ -103,7 +212,42 @@ impl Shared {
         self.stream
     }
 
+    /// From now on other ranks can keep work from its end; after so long they are taken for gone.
+    pub(super) fn expect_ranks(&self, patience: Duration) {
+        self.patience.set(Some(patience));
+    }
+
+    /// Where there are other ranks, waits for the end of everything that was asked for, but not for ever.
+    fn wait_for_ranks(&self) -> Result<(), DeviceError> {
+        let Some(patience) = self.patience.get() else { return Ok(()) };
+        let begun = Instant::now();
+        while !self.is_stuck.get() {
+            // SAFETY: the stream exists.
+            match unsafe { cu_sys::cuStreamQuery(self.stream) } {
+                cu_sys::CUresult::CUDA_SUCCESS => return Ok(()),
+                cu_sys::CUresult::CUDA_ERROR_NOT_READY if begun.elapsed() < patience => {
+                    // Short waits are not made longer, and long ones leave the processor to others.
+                    std::thread::sleep((begun.elapsed() / 16).min(Duration::from_millis(1)));
+                }
+                cu_sys::CUresult::CUDA_ERROR_NOT_READY => self.is_stuck.set(true),
+                other => return other.result().map_err(failed("waiting")),
+            }
+        }
+        let reason = format!("nothing has come for {} s: another rank may have ended", patience.as_secs_f64());
+        Err(DeviceError::Failed { what: "waiting for other ranks".to_owned(), reason })
+    }
+
+    /// What is recorded must not copy, wait or allocate.
+    fn refuse_recording(&self, what: &str) -> Result<(), DeviceError> {
+        if self.is_recording.get() {
+            let reason = "not within calls that are one piece of work".to_owned();
+            return Err(DeviceError::Failed { what: what.to_owned(), reason });
+        }
+        Ok(())
+    }
+
     pub(super) fn upload(&self, bytes: &[u8], to: &Memory) -> Result<(), DeviceError> {
+        self.refuse_recording("upload")?;
         if bytes.len() > to.bytes {
             return Err(DeviceError::Failed { what: "upload".to_owned(), reason: "too long".to_owned() });
         }
@@ -112,10 +256,12 @@ impl Shared {
     }
 
     pub(super) fn download(&self, from: &Memory, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.refuse_recording("download")?;
         if bytes.len() > from.bytes {
             return Err(DeviceError::Failed { what: "download".to_owned(), reason: "too long".to_owned() });
         }
         guarded("download", || {
+            self.wait_for_ranks()?;
             // SAFETY: it fits, and the bytes are not touched before the stream has come to its end.
             let begun = unsafe { cu::memcpy_dtoh_async(bytes, from.at, self.stream) };
             // SAFETY: the stream exists.
@@ -231,23 +377,42 @@ impl Driver {
         let context = unsafe { cu::primary_ctx::retain(device) }.map_err(none)?;
         // SAFETY: as above.
         unsafe { cu::ctx::set_current(context) }.map_err(none)?;
-        let stream = cu::stream::create(cu::stream::StreamKind::NonBlocking).map_err(none)?;
-        let shared = Rc::new(Shared { device, context, stream });
+        let stream = || cu::stream::create(cu::stream::StreamKind::NonBlocking).map_err(none);
+        let (stream, copies) = (stream()?, stream()?);
+        let (is_recording, patience, is_stuck) = (Cell::new(false), Cell::new(None), Cell::new(false));
+        let shared = Rc::new(Shared { device, context, stream, copies, is_recording, patience, is_stuck });
         let kernels = load(device)?;
+        recent_products()?;
         let products = lt::create_handle().map_err(|error| DeviceError::Failed {
             what: "cuBLASLt".to_owned(),
             reason: one_line(&format!("{error:?}")),
         })?;
         let workspace = allocate(&shared, WORKSPACE)?;
-        Ok(Self { shared, kernels, products, workspace, name })
+        Ok(Self { shared, kernels, products, graphs: RefCell::default(), workspace, name })
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        if self.shared.wait_for_ranks().is_ok() {
+            // SAFETY: the stream exists; graphs are dropped after it has come to its end.
+            let _ = unsafe { cu::stream::synchronize(self.shared.stream) };
+        }
         // SAFETY: the handle was created once and nothing uses it afterwards.
         let _ = unsafe { lt::destroy_handle(self.products) };
     }
+}
+
+/// Whether cuBLASLt is new enough.
+fn recent_products() -> Result<(), DeviceError> {
+    // SAFETY: it returns a number.
+    let version = unsafe { lt_sys::cublasLtGetVersion() };
+    if version >= LEAST_PRODUCTS {
+        return Ok(());
+    }
+    let (major, minor) = (version / 10_000, version % 10_000 / 100);
+    let reason = format!("it is version {major}.{minor}, 12.0 is needed: install a newer one");
+    Err(DeviceError::Failed { what: "cuBLASLt".to_owned(), reason })
 }
 
 /// Major and minor of the architecture.
@@ -282,7 +447,11 @@ fn load(device: cu_sys::CUdevice) -> Result<BTreeMap<String, cu_sys::CUfunction>
     let (major, minor) = architecture(device)?;
     let (mut newest, mut of_newest) = (0, 0);
     // SAFETY: the compiler writes two numbers.
-    unsafe { nvrtc_sys::nvrtcVersion(&mut newest, &mut of_newest) };
+    let status = unsafe { nvrtc_sys::nvrtcVersion(&mut newest, &mut of_newest) };
+    status.result().map_err(|error| DeviceError::Build { reason: format!("{error:?}") })?;
+    if newest < LEAST_COMPILER {
+        return Err(DeviceError::Build { reason: format!("the compiler (libnvrtc) is version {newest}.{of_newest}") });
+    }
     let options = options(&format!("sm_{major}{minor}"));
     let text = source();
     // Another compiler may build something else.
@@ -362,6 +531,7 @@ fn functions(image: &[u8]) -> Result<BTreeMap<String, cu_sys::CUfunction>, Devic
 }
 
 pub(super) fn allocate(shared: &Rc<Shared>, bytes: usize) -> Result<Memory, DeviceError> {
+    shared.refuse_recording("allocation")?;
     let explain = |error: cu::DriverError| {
         if error.0 == cu_sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return DeviceError::OutOfMemory { bytes };
@@ -378,6 +548,7 @@ pub(super) fn allocate(shared: &Rc<Shared>, bytes: usize) -> Result<Memory, Devi
 
 impl Device for Driver {
     type Memory = Memory;
+    type Staging = Staging;
 
     fn describe(&self) -> String {
         self.name.clone()
@@ -397,6 +568,19 @@ impl Device for Driver {
 
     fn download(&self, from: &Memory, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.shared.download(from, bytes)
+    }
+
+    fn staging(&self, bytes: usize) -> Result<Staging, DeviceError> {
+        guarded("staging", || Staging::new(&self.shared, bytes))
+    }
+
+    fn stage(&self, staging: &Staging, pieces: &[(&[u8], &Memory)]) -> Result<(), DeviceError> {
+        guarded("staging", || staging.copy(pieces))
+    }
+
+    fn left(&self, staging: &Staging) -> Result<(), DeviceError> {
+        // SAFETY: the event and the stream exist.
+        guarded("staging", || unsafe { cu::event::record(staging.left, self.shared.stream) }.map_err(failed("staging")))
     }
 
     fn fill(&self, memory: &Memory, byte: u8, bytes: usize) -> Result<(), DeviceError> {
@@ -425,12 +609,35 @@ impl Device for Driver {
     fn product(&self, product: &Product<'_, Memory>) -> Result<(), DeviceError> {
         guarded("cuBLASLt", || self.multiply(product))
     }
+
+    fn as_one(&self, part: usize, calls: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        let Shared { stream, is_recording, .. } = &*self.shared;
+        let mode = cu_sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream exists.
+        guarded(A_GRAPH, || unsafe { cu::stream::begin_capture(*stream, mode) }.map_err(unrecorded))?;
+        is_recording.set(true);
+        calls();
+        is_recording.set(false);
+        guarded(A_GRAPH, || {
+            // SAFETY: as above; the graph is destroyed once.
+            let graph = Owned(unsafe { cu::stream::end_capture(*stream) }.map_err(unrecorded)?, cu::graph::destroy);
+            self.launch_graph(part, graph.0)
+        })
+    }
 }
 
-/// A handle of cuBLASLt that is destroyed when dropped.
-struct Owned<T: Copy>(T, unsafe fn(T) -> Result<(), lt::CublasError>);
+/// What errors call a half of a step.
+const A_GRAPH: &str = "a graph of kernels";
 
-impl<T: Copy> Drop for Owned<T> {
+fn unrecorded(error: cu::DriverError) -> DeviceError {
+    let reason = one_line(&format!("{error:?}; --no-graphs trains without"));
+    DeviceError::Failed { what: A_GRAPH.to_owned(), reason }
+}
+
+/// A handle that is destroyed when dropped.
+struct Owned<T: Copy, E>(T, unsafe fn(T) -> Result<(), E>);
+
+impl<T: Copy, E> Drop for Owned<T, E> {
     fn drop(&mut self) {
         // SAFETY: it was created once and is destroyed once.
         let _ = unsafe { (self.1)(self.0) };
@@ -438,6 +645,30 @@ impl<T: Copy> Drop for Owned<T> {
 }
 
 impl Driver {
+    /// Gives the graph that was launched last the numbers of this one, or takes this one in its place, and launches it.
+    fn launch_graph(&self, part: usize, graph: cu_sys::CUgraph) -> Result<(), DeviceError> {
+        let stream = self.shared.stream;
+        let mut graphs = self.graphs.borrow_mut();
+        let is_like_the_last = graphs.get(&part).is_some_and(|last| {
+            let mut info = MaybeUninit::uninit();
+            // SAFETY: both graphs exist; the driver writes what did not fit.
+            unsafe { cu_sys::cuGraphExecUpdate_v2(last.0, graph, info.as_mut_ptr()) }.result().is_ok()
+        });
+        if !is_like_the_last {
+            if graphs.contains_key(&part) {
+                self.shared.wait_for_ranks()?;
+                // SAFETY: the stream exists; a graph is destroyed only after it has come to its end.
+                unsafe { cu::stream::synchronize(stream) }.map_err(failed(A_GRAPH))?;
+            }
+            let flags = cu_sys::CUgraphInstantiate_flags(0);
+            // SAFETY: the graph exists.
+            graphs.insert(part, Graph(unsafe { cu::graph::instantiate(graph, flags) }.map_err(unrecorded)?));
+        }
+        let Some(Graph(last)) = graphs.get(&part) else { return Ok(()) };
+        // SAFETY: the graph and the stream exist; the memory that its kernels use is freed on the same stream, that is afterwards.
+        unsafe { cu::graph::launch(*last, stream) }.map_err(unrecorded)
+    }
+
     /// cuBLASLt stores matrices by columns.
     fn multiply(&self, product: &Product<'_, Memory>) -> Result<(), DeviceError> {
         use lt_sys::{

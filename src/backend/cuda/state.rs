@@ -2,7 +2,7 @@
 
 use super::checked::{Array, Checked, Given, Number};
 use super::device::Device;
-use crate::backend::{HostOptState, Moments, Rule, Spec, WarmUp};
+use crate::backend::{HostOptState, Moments, Rows, Rule, Spec, WarmUp};
 use crate::bench::coefficients::Tables;
 use crate::bench::config::BenchConfig;
 use crate::bench::dataset::{Bench, Side};
@@ -107,8 +107,8 @@ pub struct Params<D: Device> {
     pub(super) threshold: Array<D, f32>,
     /// Upper bounds of ‖w_i‖.
     pub(super) norms: Array<D, f32>,
-    /// W_E in bf16, where a screen reads it.
-    pub(super) half: Option<Array<D, u16>>,
+    /// W_E in bf16, where a screen reads it; else empty. Updates write it together with W_E.
+    half: Array<D, u16>,
     /// b_E, or zeros.
     pub(super) no_bias: Option<Array<D, f32>>,
 }
@@ -122,7 +122,7 @@ impl<D: Device> Params<D> {
             activation: model.activation,
             threshold: device.array(&threshold),
             norms: device.zeros(n_q),
-            half: half.then(|| device.zeros(n_q * n_p)),
+            half: device.zeros(if half { n_q * n_p } else { 0 }),
             no_bias: blocks.get(Parameter::EncoderBias).is_none().then(|| device.zeros(n_q)),
             blocks,
         };
@@ -132,20 +132,20 @@ impl<D: Device> Params<D> {
             grid,
             [params.encoder().all(), params.norms.all(), (n_q as u32).into(), (n_p as u32).into()],
         );
-        params.cast(device);
+        let count = params.half.len();
+        let arguments = [params.encoder().of(count), params.half.all(), (count as u64).into()];
+        device.launch("to_bf16", [device.some(count), 1, 1], arguments);
         params
     }
 
-    /// Brings W_E in bf16 up to date.
-    pub(super) fn cast(&self, device: &Checked<D>) {
-        if let Some(half) = &self.half {
-            let count = half.len();
-            device.launch(
-                "to_bf16",
-                [device.some(count), 1, 1],
-                [self.encoder().all(), half.all(), (count as u64).into()],
-            );
-        }
+    /// Whether a screen reads W_E in bf16.
+    pub(super) fn has_half(&self) -> bool {
+        !self.half.is_empty()
+    }
+
+    /// W_E in bf16, or nothing.
+    pub(super) fn half(&self) -> &Array<D, u16> {
+        &self.half
     }
 
     pub(super) fn encoder(&self) -> &Array<D, f32> {
@@ -222,6 +222,32 @@ pub struct Batch<D: Device> {
     pub(super) indices: Array<D, u64>,
     /// The bench that was drawn from last.
     pub(super) drawn: Option<Drawn<D>>,
+    /// Where the next samples of the host go.
+    next: Option<Next<D>>,
+}
+
+/// Room for the samples of the host that come next: they are copied while a step still computes with those before. The two rooms take turns.
+struct Next<D: Device> {
+    inputs: Array<D, f32>,
+    targets: Option<Array<D, f32>>,
+    /// From which this room is filled, and the one that the step computes with.
+    stagings: [Option<D::Staging>; 2],
+}
+
+impl<D: Device> Next<D> {
+    fn new(device: &Checked<D>, spec: &Spec) -> Self {
+        let Shape { n_p, n_r, .. } = spec.shape;
+        let n_r = if spec.reconstructs_its_input { 0 } else { n_r };
+        let staging = || device.staging::<f32>(spec.batch * (n_p + n_r));
+        let next = Self {
+            inputs: device.zeros(spec.batch * n_p),
+            targets: (!spec.reconstructs_its_input).then(|| device.zeros(spec.batch * n_r)),
+            stagings: [staging(), staging()],
+        };
+        // The zeros come first.
+        device.left(next.stagings[0].as_ref());
+        next
+    }
 }
 
 /// A bench on the device.
@@ -258,13 +284,31 @@ impl<D: Device> Batch<D> {
             host_weights: Vec::new(),
             indices: device.zeros(spec.batch),
             drawn: None,
+            next: None,
         }
+    }
+
+    /// Samples of the host, beside the step that still computes with those before.
+    pub(super) fn load(&mut self, device: &Checked<D>, spec: &Spec, rows: Rows<'_>) {
+        let next = self.next.get_or_insert_with(|| Next::new(device, spec));
+        std::mem::swap(&mut self.inputs, &mut next.inputs);
+        std::mem::swap(&mut self.targets, &mut next.targets);
+        next.stagings.swap(0, 1);
+        let [left, now] = &next.stagings;
+        device.left(left.as_ref());
+        let inputs = Some((rows.inputs, &self.inputs));
+        let pieces: Vec<_> = inputs.into_iter().chain(self.targets.as_ref().map(|of| (rows.targets, of))).collect();
+        device.stage(now.as_ref(), &pieces);
     }
 
     /// w_b, or 1/B.
     pub(super) fn weigh(&mut self, device: &Checked<D>, weights: Option<&[f64]>) {
         let equal = 1.0 / self.rows.max(1) as f64;
-        self.host_weights = weights.map_or_else(|| vec![equal; self.rows], <[f64]>::to_vec);
+        let weights = weights.map_or_else(|| vec![equal; self.rows], <[f64]>::to_vec);
+        if weights == self.host_weights {
+            return;
+        }
+        self.host_weights = weights;
         let rounded: Vec<f32> = self.host_weights.iter().map(|w| *w as f32).collect();
         device.upload(&rounded, &self.weights);
     }

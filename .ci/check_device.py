@@ -44,15 +44,38 @@ class Checks:
     def __init__(self, program, libraries, folder):
         self.program, self.libraries, self.folder, self.wrong = program, libraries, folder, []
         (folder / "experiment.toml").write_text(EXPERIMENT, encoding="utf-8")
+        (folder / "ranks.toml").write_text(EXPERIMENT + "ranks = 2\n", encoding="utf-8")
+
+    def start(self, experiment, name, options, setting, device):
+        """A process that trains into a folder."""
+        environment = {
+            **os.environ,
+            "LD_LIBRARY_PATH": str(self.libraries),
+            "SDLAB_STAND_IN": setting,
+            "XDG_CACHE_HOME": str(self.folder),
+            "TMPDIR": str(self.folder),
+        }
+        command = [self.program, "train", experiment, "--device", device, "--out", name, *options]
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def end(self, process, name, expected):
+        """Waits for a process; its output."""
+        said, _ = process.communicate(timeout=300)
+        if process.returncode != expected:
+            self.wrong.append(f"{name}: exit code {process.returncode}, {expected} expected: {said.strip()}")
+        return said
 
     def train(self, name, *options, setting="seed=1", expected=0, device="cuda"):
         """One training into a folder; its output."""
-        environment = {**os.environ, "LD_LIBRARY_PATH": str(self.libraries), "SDLAB_STAND_IN": setting, "XDG_CACHE_HOME": str(self.folder)}
-        command = [self.program, "train", "experiment.toml", "--device", device, "--out", name, *options]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != expected:
-            self.wrong.append(f"{name}: exit code {done.returncode}, {expected} expected: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout + done.stderr
+        return self.end(self.start("experiment.toml", name, options, setting, device), name, expected)
+
+    def ranks(self, name, *options, settings, expected):
+        """Two ranks that train together; their outputs."""
+        meeting = ["--meeting", f"{name}.meeting", "--patience", "4", *options]
+        processes = [
+            self.start("ranks.toml", name, ["--rank", str(rank), *meeting], f"devices=2,{setting}", "cuda") for rank, setting in enumerate(settings)
+        ]
+        return [self.end(process, f"{name}, rank {rank}", code) for rank, (process, code) in enumerate(zip(processes, expected, strict=True))]
 
     def expect(self, condition, text):
         if not condition:
@@ -61,6 +84,13 @@ class Checks:
     def losses(self, name):
         records = (self.folder / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(record)["loss"] for record in records if "loss" in json.loads(record)]
+
+    def close(self, name, other):
+        """The losses of two trainings are the same up to the order of sums in f32."""
+        pairs = list(zip(self.losses(name), self.losses(other), strict=True))
+        self.expect(len(pairs) >= 6, f"{name}: {len(pairs)} records")
+        for step, (one, two) in enumerate(pairs):
+            self.expect(abs(one - two) <= 1e-5 * two, f"{name}: step {step} has the loss {one}, {other} has {two}")
 
     def weights(self, name):
         found = sorted((self.folder / name).rglob("sae_weights.safetensors"))
@@ -83,10 +113,7 @@ def main():
         weights = checks.weights("whole")
         for name in ("single", "exact", "half", "parts"):
             checks.expect(checks.weights(name) == weights, f"{name}: other weights than the whole training")
-        pairs = list(zip(checks.losses("whole"), checks.losses("processor"), strict=True))
-        checks.expect(len(pairs) >= 6, f"{len(pairs)} records")
-        for step, (device, processor) in enumerate(pairs):
-            checks.expect(abs(device - processor) <= 1e-5 * processor, f"step {step}: loss {device}, on the processor {processor}")
+        checks.close("whole", "processor")
         said = checks.train("none", setting="no-device", expected=2)
         checks.expect("finds no device" in said and said.count("\n") == 1, f"no device: {said}")
         said = checks.train("auto", setting="no-device", device="auto")
@@ -95,6 +122,15 @@ def main():
         checks.expect("cannot be allocated on the device" in said, f"no memory: {said}")
         said = checks.train("failing", setting="fail=cuGraphLaunch:3", expected=2)
         checks.expect("a graph of kernels" in said and "--no-graphs" in said, f"a failing graph: {said}")
+        checks.ranks("two", settings=["seed=3", "seed=4"], expected=[0, 0])
+        checks.close("two", "processor")
+        checks.ranks("two-parts", "--max-steps", "3", settings=["seed=1", "seed=2"], expected=[0, 0])
+        checks.ranks("two-parts", "--resume", settings=["seed=2", "seed=1"], expected=[0, 0])
+        checks.expect(checks.weights("two-parts") == checks.weights("two"), "two ranks in parts: other weights than as a whole")
+        said, _ = checks.ranks("killed", settings=["seed=2", "seed=2,die=cuLaunchKernel:60"], expected=[2, 9])
+        checks.expect("waiting for other ranks" in said, f"the other rank is killed: {said}")
+        said, _ = checks.ranks("broken", settings=["seed=2", "seed=2,fail=cuLaunchKernel:60"], expected=[2, 2])
+        checks.expect("rank 1 has failed" in said, f"the other rank fails: {said}")
     print("\n".join(checks.wrong) if checks.wrong else "trainings on the stand-in of a GPU: as on the processor, however work is ordered")
     sys.exit(1 if checks.wrong else 0)
 

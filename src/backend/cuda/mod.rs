@@ -20,13 +20,16 @@
 //! | step | `anchor`, `gradient_squares`, `clipping`, `update_rows`, `update_flat` (with moments in bf16 `update_rows_bf16`, `update_flat_bf16`), `count_idle` |
 //! | resampling by the exact decrease | `put_rows`, `row_products`, `row_sums` |
 //!
+//! A step waits for nothing. Its two halves are a graph of kernels each, and samples of the host for the next step are copied beside this one.
+//!
 //! Selection has the bits of [`score`](crate::backend::score): a screen only discards what provably cannot be selected. Sums have a fixed order and no
 //! kernel adds floating-point numbers atomically, so that the same step has the same bits on the same device.
 //!
 //! # Memory
 //!
 //! In bytes: 16 n_q (n_p + n_r) for parameters, moments and gradients (12 with [`Moments::Bf16`]; 2 n_q n_p more with [`Encoder::Bf16`]); 4 B n_q
-//! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals. Activations that select by a threshold, and
+//! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals, and 4 B (n_p + n_r) more, here and as locked
+//! memory of the host twice that, where samples come from the host. Activations that select by a threshold, and
 //! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k. While latents are moved by the exact decrease, 16 (n_p + n_r) for each
 //! of the samples that are looked at.
 

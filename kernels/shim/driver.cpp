@@ -136,7 +136,7 @@ struct Machine {
   std::set<std::string> kernels;
   // Memory of the device and locked memory of the host: begin and length.
   std::map<uint64_t, uint64_t> memory, locked;
-  uint64_t used = 0, random = 1, launches = 0;
+  uint64_t used = 0, random = 1, launches = 0, graphs = 0;
   int retained = 0, is_initialized = 0;
   // The first piece of work that failed: everything after it fails alike.
   int sticky = 0;
@@ -267,7 +267,7 @@ bool is_of_device(uint64_t address, uint64_t bytes) {
 #define ENTER(name) ENTER_OR(name, LAUNCH_FAILED)
 #define NEED_CONTEXT()                       \
   if (!m.is_initialized) return NOT_INITIALIZED; \
-  if (!has_context) return INVALID_CONTEXT;
+  if (!has_context || m.retained == 0) return INVALID_CONTEXT;
 #define NEED_STREAM(stream) \
   if (!m.is_stream(stream)) return INVALID_HANDLE;
 
@@ -326,11 +326,11 @@ uint64_t sdlab_stand_in_held() {
   return held;
 }
 
-// Streams, events and handles that were not destroyed.
+// Streams, events, graphs and handles that were not destroyed, contexts that were not released.
 uint64_t sdlab_stand_in_handles() {
   Machine& m = machine();
   std::lock_guard<std::recursive_mutex> guard(m.lock);
-  return m.streams.size() + m.events.size() + m.handles.size() + m.retained;
+  return m.streams.size() + m.events.size() + m.handles.size() + m.graphs + m.retained;
 }
 
 // ---- the driver
@@ -645,6 +645,7 @@ int cuStreamEndCapture(Stream* stream, Graph** graph) {
   if (!stream->captured) return INVALID_VALUE;
   std::unique_ptr<Graph> captured = std::move(stream->captured);
   *graph = stream->is_spoilt ? nullptr : captured.release();
+  m.graphs += !stream->is_spoilt;
   return stream->is_spoilt ? CAPTURE_INVALIDATED : SUCCESS;
 }
 
@@ -652,6 +653,7 @@ int cuGraphInstantiateWithFlags(Graph** exec, Graph* graph, unsigned long long) 
   ENTER(cuGraphInstantiateWithFlags)
   NEED_CONTEXT()
   *exec = new Graph(*graph);
+  ++m.graphs;
   return SUCCESS;
 }
 
@@ -681,12 +683,16 @@ int cuGraphLaunch(Graph* exec, Stream* stream) {
 
 int cuGraphDestroy(Graph* graph) {
   ENTER(cuGraphDestroy)
+  NEED_CONTEXT()
+  --m.graphs;
   delete graph;
   return SUCCESS;
 }
 
 int cuGraphExecDestroy(Graph* exec) {
   ENTER(cuGraphExecDestroy)
+  NEED_CONTEXT()
+  --m.graphs;
   delete exec;
   return SUCCESS;
 }

@@ -9,7 +9,8 @@
 
 use super::checked::Array;
 use super::device::DeviceError;
-use super::raw::{Driver, Memory, Shared, allocate, bytes, bytes_mut};
+use super::raw::memory::{Shared, allocate};
+use super::raw::{Driver, Memory, bytes, bytes_mut};
 use crate::backend::collective::{Collective, CollectiveError, Reaches};
 use cudarc::nccl::sys;
 use libloading::Library;

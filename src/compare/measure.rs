@@ -160,6 +160,12 @@ impl Folder {
             let name = format!("{}-{}.json", instance.id, certificate.body.kind());
             written(self.path.join("certificates").join(name), certificate.to_json() + "\n")?;
         }
+        for start in 0..self.comparison.starts {
+            if let Some(certificate) = instance.witness(start, self.comparison.seed)? {
+                let name = format!("{}-start{start}-{}.json", instance.id, certificate.body.kind());
+                written(self.path.join("certificates").join(name), certificate.to_json() + "\n")?;
+            }
+        }
         append(&self.path.join("timings.jsonl"), &lines(&timings)?)?;
         append(&self.path.join("results.jsonl"), &lines(std::slice::from_ref(&record))?)?;
         self.records.push(record);

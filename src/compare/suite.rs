@@ -5,6 +5,8 @@
 //! The smallest instances are solved by branch-and-bound over all patterns ([`patterns::solve`]), whose tree is their certificate. Elsewhere the best point
 //! that the runs found is certified in the end, if its exact loss attains the bound ([`Instance::attain`]).
 //!
+//! The cell in which a start begins is certified by the start's own encoder ([`Instance::witness`]), where exact products take no time.
+//!
 //! The family `adversarial` is no family of seeds but of counterexamples: instance k is the first that refutes Thm 3.7 among the proposals of seed k
 //! ([`refuting`]), and its first start lies in the cell that holds no partial optimum.
 
@@ -21,8 +23,10 @@ use crate::theory::pattern::{Pattern, dot};
 use crate::theory::point::Point;
 use crate::theory::problem::Problem;
 use crate::theory::region::{self, Realizability, Row, decide_row};
+use crate::theory::{self};
 use faer::{Mat, Par};
 use sdlab_verify::Certificate;
+use sdlab_verify::format::PatternWitness;
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -30,6 +34,8 @@ use std::collections::BTreeSet;
 pub const ADVERSARIAL: &str = "adversarial";
 /// Largest n·n_q that branch-and-bound is asked for.
 const SMALLEST: usize = 12;
+/// Largest n·n_q·n_p for which the cells of starts are certified.
+const WITNESSED: usize = 10_000;
 
 /// One instance.
 #[derive(Debug, Clone)]
@@ -101,6 +107,23 @@ impl Instance {
             Some(W) if number == 0 => Weights { V: W.transpose().to_owned(), W: W.clone() },
             _ => start::random(&self.loss, self.latents, seed.wrapping_add(number)),
         }
+    }
+}
+
+impl Instance {
+    /// Proof that the cell in which start `number` begins is one: a `pattern-witness` with the start's own encoder. Absent for large instances.
+    ///
+    /// # Errors
+    /// A certificate that the checker refuses.
+    pub fn witness(&self, number: u64, seed: u64) -> Result<Option<Certificate>, String> {
+        if self.problem.n() * self.latents * self.problem.n_p() > WITNESSED {
+            return Ok(None);
+        }
+        let Some(point) = self.start(number, seed).to_point() else { return Ok(None) };
+        let pattern = Pattern::of_encoder(&self.problem, &point.w_e).lists();
+        let body = PatternWitness { pattern, w_e: theory::certificate::rows(&point.w_e) };
+        let instance = theory::certificate::instance(&self.problem);
+        accepted(Certificate::new(instance, body)).map(Some)
     }
 }
 
@@ -236,6 +259,29 @@ mod tests {
         let upper = instance.optimum.upper.unwrap();
         assert!(upper >= masses[least] - 1e-14 && upper <= masses[least] + 1e-12, "{upper} for {}", masses[least]);
         assert_eq!(instance.optimum.certificates[1].body.kind(), "loss-value");
+    }
+
+    #[test]
+    fn the_cells_of_starts_are_certified_and_differ() {
+        let instance = Instance::make(&config("random-unit", 6, 4, 3), 0, 7).unwrap();
+        let texts: Vec<String> = (0..3).map(|k| instance.witness(k, 5).unwrap().unwrap().to_json()).collect();
+        assert!(texts[0] != texts[1] && texts[1] != texts[2]);
+        for text in texts {
+            let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(changed["kind"], "pattern-witness");
+            sdlab_verify::check(&Certificate::parse(&text).unwrap()).unwrap();
+            // The same encoder is no witness of another pattern.
+            let set = changed["body"]["pattern"][0].as_array_mut().unwrap();
+            if set.is_empty() {
+                set.push(0.into());
+            } else {
+                set.remove(0);
+            }
+            sdlab_verify::check(&Certificate::parse(&changed.to_string()).unwrap()).unwrap_err();
+        }
+        // Exact products of large instances would take long.
+        let large = Instance::make(&config("random-unit", 40, 40, 30), 0, 7).unwrap();
+        assert!(large.witness(0, 5).unwrap().is_none());
     }
 
     #[test]

@@ -59,6 +59,10 @@ pub fn instruction_set() -> Vec<&'static str> {
     if is_x86_feature_detected!("avx512f") {
         sets.push("avx512f");
     }
+    // The screen in 16-bit integers.
+    if is_x86_feature_detected!("avx512vnni") {
+        sets.push("avx512vnni");
+    }
     sets
 }
 

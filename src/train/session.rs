@@ -163,6 +163,9 @@ pub struct SessionTime {
     pub training_seconds: f64,
     /// Samples a second in this time.
     pub samples_per_second: f64,
+    /// [`Backend::describe`]; absent in runs of before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
 }
 
 /// A line of `timings.jsonl`.
@@ -275,8 +278,14 @@ pub fn train<B: Backend>(
             scores,
         });
     }
-    let session =
-        SessionTime { started: utc(started), from_step: from, to_step: step, training_seconds, samples_per_second };
+    let session = SessionTime {
+        started: utc(started),
+        from_step: from,
+        to_step: step,
+        training_seconds,
+        samples_per_second,
+        backend: Some(backend.describe()),
+    };
     let provenance = provenance(prepared, backend, directory, session, export_notes);
     directory.file(PROVENANCE, &pretty(&provenance))?;
     if let Some(outcome) = &outcome {

@@ -35,7 +35,8 @@ pub struct Graphs(RefCell<BTreeMap<usize, Graph>>);
 impl Graphs {
     /// Records what `calls` asks for and launches it.
     pub fn run(&self, shared: &Shared, part: usize, calls: &mut dyn FnMut()) -> Result<(), DeviceError> {
-        let mode = cu_sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // A library may load a kernel of its own meanwhile, which a stricter mode would refuse.
+        let mode = cu_sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         let stream = shared.stream();
         // SAFETY: the stream exists.
         guarded(A_GRAPH, || unsafe { cu::stream::begin_capture(stream, mode) }.map_err(unrecorded))?;

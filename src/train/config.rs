@@ -77,7 +77,7 @@ pub struct Files {
     /// Rows of x_r; the inputs if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<String>,
-    /// The class of each row, for anchors: `FILE.npy`, `FILE.csv` or `FILE.csv:COLUMN`.
+    /// The class of each row, for anchors: `FILE.npy`, `FILE.csv` or `FILE.csv:COLUMN`. Words below a heading need the COLUMN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
 }

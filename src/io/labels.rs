@@ -1,7 +1,8 @@
 //! Labels of the user's samples: one class per row, from a `.npy` file or from CSV.
 
 use super::error::excerpt;
-use super::{FileError, npy};
+use super::{FileError, hexadecimal, npy};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -78,6 +79,19 @@ impl Labels {
         let classes = labels.iter().map(|label| label.as_ref().map(|label| order[label])).collect();
         Ok(Self { classes, names: order.keys().map(|label| label.name()).collect() })
     }
+
+    /// SHA-256 of the names and of the class of every sample.
+    pub fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        for name in &self.names {
+            digest.update((name.len() as u64).to_le_bytes());
+            digest.update(name);
+        }
+        for class in &self.classes {
+            digest.update(class.unwrap_or(u32::MAX).to_le_bytes());
+        }
+        hexadecimal(&digest.finalize())
+    }
 }
 
 /// There must be one label for each row.
@@ -141,20 +155,20 @@ fn from_csv(path: &Path, column: Option<&str>, samples: usize) -> Result<Vec<Opt
     if labels.len() == samples {
         return Ok(labels);
     }
-    let mut found = format!("{}{}", if cut { "at least " } else { "" }, labels.len());
-    match labels.iter().filter(|label| label.is_none()).count() {
-        0 => {}
-        empty => found.push_str(&format!(", {empty} of them empty")),
-    }
-    if let Some(heading) = heading {
-        found.push_str(&format!(", below the heading {}", excerpt(heading.name().as_bytes())));
-    } else if let Some(Some(first @ Label::Text(_))) = labels.first()
-        && column.is_none()
-        && labels.len() == samples + 1
-    {
-        let first = excerpt(first.name().as_bytes());
-        found.push_str(&format!("; if {first} is a heading, name the column as FILE.csv:COLUMN"));
-    }
+    let least = if cut { "at least " } else { "" };
+    let empty = match labels.iter().filter(|label| label.is_none()).count() {
+        0 => String::new(),
+        empty => format!(", {empty} of them empty"),
+    };
+    let hint = match (heading, labels.first()) {
+        (Some(heading), _) => format!(", below the heading {}", excerpt(heading.name().as_bytes())),
+        (None, Some(Some(first @ Label::Text(_)))) if column.is_none() && labels.len() == samples + 1 => {
+            let first = excerpt(first.name().as_bytes());
+            format!("; if {first} is a heading, name the column as FILE.csv:COLUMN")
+        }
+        _ => String::new(),
+    };
+    let found = format!("{least}{}{empty}{hint}", labels.len());
     Err(miscounted(path, samples, found))
 }
 

@@ -140,7 +140,7 @@ fn class_means_stand_for_features_of_labelled_files() {
     let output = sdlab(&["diagnose", &run]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("data.labels: expected labels"));
-    let output = sdlab(&["diagnose", &run, "--labels", labels.to_str().unwrap(), "--json"]);
+    let output = sdlab(&["diagnose", &run, "--labels", &format!("{}:class", labels.display()), "--json"]);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     checked(&found);
     assert_eq!((&found["known"], &found["diagnosis"]["features"]), (&"labels".into(), &2.into()));

@@ -5,6 +5,7 @@ use super::{CliError, Session};
 use crate::io::{import, saelens};
 use crate::sdl::{Anchors, Model, Objective, Shape};
 use crate::train::check::{Checked, Plan};
+use crate::train::checkpoint;
 use crate::train::config::Experiment;
 use crate::train::data::Data;
 use crate::train::directory::CONFIG;
@@ -27,7 +28,7 @@ pub struct Trained {
 
 impl Trained {
     /// Reads a run, and the model of another folder where one is named, in any layout of [`import`]. `change` may change the experiment before
-    /// its data are opened.
+    /// its data are opened. Files of the run that hold something else than in training are said, not refused: they may be held out.
     pub fn read(
         session: &mut Session,
         run: &Path,
@@ -37,6 +38,7 @@ impl Trained {
         let (name, text) = session.inputs.configuration(&run.join(CONFIG).to_string_lossy())?;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
         let mut experiment = Experiment::from_toml(&text).map_err(request)?;
+        let trained_on = experiment.data.clone();
         change(&mut experiment)?;
         let checked = experiment.check().map_err(|error| request(error.to_string()))?;
         let folder = model.unwrap_or(run);
@@ -46,6 +48,14 @@ impl Trained {
         }
         let read = import::open(folder).map_err(|error| CliError::Request(error.to_string()))?.model;
         let Prepared { data, mut plan, .. } = prepare(checked).map_err(|error| request(error.to_string()))?;
+        let saved = run.join(checkpoint::FILE);
+        if let Some(files) = trained_on.filter(|_| saved.exists()) {
+            let own = [Some(&files.inputs), files.targets.as_ref(), files.labels.as_ref()];
+            plan.contents.retain(|content| own.contains(&Some(&content.file)));
+            if let Err(error) = checkpoint::check_contents(&saved, &plan.contents) {
+                session.output.text(&format!("mind: {error}"))?;
+            }
+        }
         let folder = folder.display().to_string();
         let Shape { n_p, n_r, n_q } = read.shape();
         let expected = plan.spec.shape;

@@ -1,17 +1,22 @@
 //! Embeddings of the user: one row of numbers per sample, in a `.npy` file or a tensor of a safetensors file, mapped into memory.
 
-use super::FileError;
 use super::array::Array;
-use super::npy;
 use super::tensors::TensorFile;
+use super::{FileError, hexadecimal, npy};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::path::Path;
+
+/// Numbers that are hashed together.
+const BLOCK: usize = 1 << 16;
 
 /// Rows of a file, converted to f32 when they are asked for.
 #[derive(Debug, Clone)]
 pub struct Embeddings {
     array: Array,
     rows: usize,
+    sources: usize,
     dimension: usize,
 }
 
@@ -28,11 +33,12 @@ impl Embeddings {
         }
         let (&rows, axes) = array.shape().split_first().unwrap_or((&0, &[]));
         let dimension = axes.iter().product();
+        let sources = if let [sources, _] = axes { *sources } else { 1 };
         if !matches!(axes.len(), 1 | 2) || rows == 0 || dimension == 0 {
             let expected = "the axes (samples, dimension) or (samples, sources, dimension), none of them empty";
             return Err(array.wrong(expected, format!("the shape {:?}", array.shape())));
         }
-        Ok(Self { rows, dimension, array })
+        Ok(Self { rows, sources, dimension, array })
     }
 
     /// Number of samples.
@@ -40,30 +46,56 @@ impl Embeddings {
         self.rows
     }
 
-    /// Length of a row.
+    /// Sources of a crosscoder that are stacked in a row; 1 without a third axis.
+    pub fn sources(&self) -> usize {
+        self.sources
+    }
+
+    /// Length of a row, all sources together.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// Reads the whole file once.
+    /// Reads the whole file once, and says what it holds: SHA-256 of its axes and of its numbers in f32, the same in every kind of file. On all
+    /// cores at once; one that has instructions for SHA-256 does more than a gigabyte a second.
     ///
     /// # Errors
     /// A number is NaN or infinite (in f32); the first such row is named.
-    pub fn check_finite(&self) -> Result<(), FileError> {
-        let wrong = (0..self.rows).into_par_iter().map_init(
-            || vec![0.0; self.dimension],
-            |row, i| {
-                self.array.row(i, row);
-                row.iter().position(|x| !x.is_finite()).map(|at| (i, at, row[at]))
-            },
-        );
-        match wrong.find_map_first(|found| found) {
-            None => Ok(()),
-            Some((i, at, x)) => {
-                let field = format!("{}, row {i}, column {at}", self.array.name());
-                Err(FileError::content(self.array.path(), &field, "a finite number in f32", x.to_string()))
-            }
+    pub fn digest(&self) -> Result<String, FileError> {
+        // Blocks of rows depend on the axes alone, so that the number of threads changes nothing.
+        let rows = (BLOCK / self.dimension).max(1);
+        let blocks = (0..self.rows.div_ceil(rows)).into_par_iter();
+        let blocks: Vec<_> = blocks.map(|b| self.block(b * rows..self.rows.min((b + 1) * rows))).collect();
+        let mut whole = Sha256::new();
+        for length in [self.rows, self.sources, self.dimension] {
+            whole.update((length as u64).to_le_bytes());
         }
+        for block in blocks {
+            whole.update(block?);
+        }
+        Ok(hexadecimal(&whole.finalize()))
+    }
+
+    /// SHA-256 of some rows.
+    fn block(&self, rows: Range<usize>) -> Result<[u8; 32], FileError> {
+        let mut digest = Sha256::new();
+        let mut row = vec![0.0; self.dimension];
+        let mut bytes = vec![0_u8; 4 * self.dimension];
+        for i in rows {
+            self.array.row(i, &mut row);
+            if let Some(at) = row.iter().position(|x| !x.is_finite()) {
+                let field = format!("{}, row {i}, column {at}", self.array.name());
+                return Err(FileError::content(
+                    self.array.path(),
+                    &field,
+                    "a finite number in f32",
+                    row[at].to_string(),
+                ));
+            }
+            bytes.as_chunks_mut::<4>().0.iter_mut().zip(&row).for_each(|(bytes, x)| *bytes = x.to_le_bytes());
+            digest.update(&bytes);
+        }
+        Ok(digest.finalize().into())
     }
 
     /// Rows by their numbers, one after the other.
@@ -128,19 +160,58 @@ mod tests {
         let tensors = folder.path().join("x.safetensors");
         std::fs::write(&tensors, serialize(&[("model.acts", vec![3, 2], &numbers)])).unwrap();
         let tensors = tensors.display().to_string();
-        for source in [
-            npy_file(folder.path(), "x.npy", &[3, 2], &numbers),
-            npy_file(folder.path(), "sources.npy", &[3, 2, 1], &numbers),
-            tensors.clone(),
-            format!("{tensors}:model.acts"),
-        ] {
+        for source in
+            [npy_file(folder.path(), "x.npy", &[3, 2], &numbers), tensors.clone(), format!("{tensors}:model.acts")]
+        {
             let embeddings = Embeddings::open(&source).unwrap();
             assert_eq!((embeddings.rows(), embeddings.dimension()), (3, 2));
             let mut out = [0.0; 6];
             embeddings.read(&[2, 0, 2], &mut out);
             assert_eq!(out, [5.0, 6.0, 1.0, 2.0, 5.0, 6.0]);
-            embeddings.check_finite().unwrap();
+            assert_eq!(embeddings.digest().unwrap(), Embeddings::open(&tensors).unwrap().digest().unwrap());
         }
+    }
+
+    #[test]
+    fn a_digest_tells_any_number_and_any_axes_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = |shape: &[u64], numbers: &[f32]| {
+            Embeddings::open(&npy_file(folder.path(), "x.npy", shape, numbers)).unwrap().digest().unwrap()
+        };
+        // More than one block, the last one short.
+        let count = 2 * BLOCK as u64 + 6;
+        let numbers: Vec<f32> = (0..count).map(|k| k as f32).collect();
+        let mut digests = vec![
+            digest(&[count, 1], &numbers),
+            digest(&[count / 2, 2], &numbers),
+            digest(&[count / 2, 2, 1], &numbers),
+            digest(&[2, count / 2], &numbers),
+        ];
+        for at in [0, BLOCK, numbers.len() - 1] {
+            let mut other = numbers.clone();
+            other[at] += 0.5;
+            digests.push(digest(&[count, 1], &other));
+        }
+        let mut swapped = numbers.clone();
+        swapped.rotate_left(BLOCK);
+        digests.push(digest(&[count, 1], &swapped));
+        assert_eq!(digest(&[count, 1], &numbers), digests[0]);
+        for (k, one) in digests.iter().enumerate() {
+            assert!(one.len() == 64 && digests[..k].iter().all(|other| other != one), "{k}");
+        }
+    }
+
+    #[test]
+    fn sources_are_stacked_in_a_row_and_their_number_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let embeddings =
+            Embeddings::open(&npy_file(folder.path(), "x.npy", &[1, 3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])).unwrap();
+        assert_eq!((embeddings.rows(), embeddings.sources(), embeddings.dimension()), (1, 3, 6));
+        let mut out = [0.0; 6];
+        embeddings.read(&[0], &mut out);
+        assert_eq!(out, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let flat = Embeddings::open(&npy_file(folder.path(), "x.npy", &[1, 2], &[1.0, 2.0])).unwrap();
+        assert_eq!(flat.sources(), 1);
     }
 
     #[test]
@@ -151,7 +222,7 @@ mod tests {
             numbers[1234] = bad;
             numbers[1500] = bad;
             let source = npy_file(folder.path(), "x.npy", &[1000, 2], &numbers);
-            let error = Embeddings::open(&source).unwrap().check_finite().unwrap_err().to_string();
+            let error = Embeddings::open(&source).unwrap().digest().unwrap_err().to_string();
             assert!(error.contains("row 617, column 0: expected a finite number"), "{error}");
         }
     }

@@ -1,7 +1,7 @@
 //! What can be trained: an experiment is checked once, and only a [`Checked`] one becomes a [`Plan`].
 
 use super::config::{AnchorSource, Experiment, Span};
-use super::data::Data;
+use super::data::{Content, Data};
 use super::order::Order;
 use crate::backend::{Optimizer, Rule, Schedule, Spec};
 use crate::bench::config::{BenchConfig, Task};
@@ -79,6 +79,8 @@ pub struct Plan {
     pub fold_decoder_norms: bool,
     /// [`Experiment::hash`].
     pub hash: String,
+    /// What the files of the data hold: training goes on only from a checkpoint that has seen the same.
+    pub contents: Vec<Content>,
 }
 
 /// Most latents; an index has 32 bits.
@@ -323,7 +325,7 @@ impl Checked {
         self
     }
 
-    /// The plan for data like these, without anchors yet.
+    /// The plan for data like these, without anchors and contents yet.
     ///
     /// # Errors
     /// Fields that do not fit the data: no samples, a model too large, a schedule longer than the training, a skip path from an input to itself.
@@ -381,6 +383,7 @@ impl Checked {
             divergence: train.divergence,
             fold_decoder_norms: train.fold_decoder_norms,
             hash: self.0.hash(),
+            contents: Vec::new(),
         })
     }
 }

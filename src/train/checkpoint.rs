@@ -8,10 +8,12 @@
 //!
 //! Its metadata hold the format, the [hash](super::config::Experiment::hash) of the experiment, the step, the rise of the learning rate, the
 //! threshold of BatchTopK and the first loss (both as bits), the losses of epochs where a plateau ends training (sum, samples, the last two means,
-//! as bits), and SHA-256 of all tensors. There is no state of a random generator: what is random
+//! as bits), SHA-256 of all tensors, and of what each file of `[data]` [holds](super::data::Content), which must be the same when training goes on;
+//! a checkpoint of a version that did not keep it goes on with what there is. There is no state of a random generator: what is random
 //! is a function of the seed and the step.
 
 use super::check::Plan;
+use super::data::Content;
 use super::plateau::Epochs;
 use super::run::State;
 use crate::backend::{HostOptState, Rule, WarmUp};
@@ -49,7 +51,7 @@ enum Numbers<'a> {
 ///
 /// # Errors
 /// The operating system's; then the last checkpoint is as it was.
-pub fn write(path: &Path, state: &State, experiment: &str) -> Result<(), FileError> {
+pub fn write(path: &Path, state: &State, plan: &Plan) -> Result<(), FileError> {
     let bits = |x: Option<u64>| x.map_or("none".to_owned(), |x| format!("{x:016x}"));
     let tensors = entries(state);
     let mut digest = Sha256::new();
@@ -72,7 +74,7 @@ pub fn write(path: &Path, state: &State, experiment: &str) -> Result<(), FileErr
     let HostOptState { step, warm_up, .. } = state.opt;
     let mut metadata = json!({
         "format": FORMAT,
-        "experiment": experiment,
+        "experiment": plan.hash,
         "step": step.to_string(),
         "warm_up_from": warm_up.from.to_string(),
         "warm_up_steps": warm_up.steps.to_string(),
@@ -82,6 +84,9 @@ pub fn write(path: &Path, state: &State, experiment: &str) -> Result<(), FileErr
     });
     if state.epochs != Epochs::default() {
         metadata["epochs"] = Value::String(state.epochs.to_text());
+    }
+    for content in &plan.contents {
+        metadata[content.field.as_str()] = Value::String(content.sha256.clone());
     }
     header.insert("__metadata__".to_owned(), metadata);
     let mut text = Value::Object(header).to_string();
@@ -199,6 +204,14 @@ pub fn read(path: &Path, plan: &Plan) -> Result<State, FileError> {
     Ok(State { model: Model { activation: plan.activation, tensors, threshold }, opt, first_loss, epochs })
 }
 
+/// Looks at the head of a checkpoint alone: have files changed since its training began?
+///
+/// # Errors
+/// The file cannot be read, or the first file of the data that holds something else.
+pub fn check_contents(path: &Path, contents: &[Content]) -> Result<(), FileError> {
+    Reader::open(path)?.has_seen(contents)
+}
+
 /// A checkpoint that is being read from front to back.
 struct Reader<'a> {
     path: &'a Path,
@@ -258,6 +271,18 @@ impl<'a> Reader<'a> {
             let found = self.text(name)?;
             if found != expected {
                 return Err(self.wrong(name, format!("{expected:?}"), format!("{found:.80?}")));
+            }
+        }
+        self.has_seen(&plan.contents)
+    }
+
+    /// The files of the data hold what they held when training began, where that is known.
+    fn has_seen(&self, contents: &[Content]) -> Result<(), FileError> {
+        for Content { field, file, sha256 } in contents {
+            if let Some(before) = self.metadata.get(field).filter(|before| *before != sha256) {
+                let expected = format!("what the file held when this run began, with the SHA-256 {before:.64}");
+                let found = format!("{sha256}; put the old file back, or begin anew with --force");
+                return Err(FileError::content(Path::new(file), field, expected, found));
             }
         }
         Ok(())
@@ -362,7 +387,7 @@ mod tests {
         ] {
             let plan = plan(text);
             let state = state(&plan);
-            write(&path, &state, &plan.hash).unwrap();
+            write(&path, &state, &plan).unwrap();
             let back = read(&path, &plan).unwrap();
             assert_eq!(back, state);
             let zero = |state: &State| state.opt.first.get(Parameter::Decoder).unwrap()[1].to_bits();
@@ -375,7 +400,7 @@ mod tests {
         let plan = plan("activation = { kind = \"relu\" }");
         let model = Model { threshold: None, ..state(&plan).model };
         let bare = State { model, first_loss: None, epochs: Epochs::default(), ..state(&plan) };
-        write(&path, &bare, &plan.hash).unwrap();
+        write(&path, &bare, &plan).unwrap();
         assert_eq!(read(&path, &plan).unwrap(), bare);
     }
 
@@ -383,7 +408,7 @@ mod tests {
     fn a_file_that_is_cut_off_or_damaged_anywhere_is_refused_in_one_line() {
         let (_folder, path) = place();
         let plan = plan("activation = { kind = \"relu\" }");
-        write(&path, &state(&plan), &plan.hash).unwrap();
+        write(&path, &state(&plan), &plan).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let refused = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
@@ -411,7 +436,7 @@ mod tests {
     fn a_checkpoint_of_another_experiment_is_refused_by_name() {
         let (_folder, path) = place();
         let own = plan("activation = { kind = \"relu\" }");
-        write(&path, &state(&own), &own.hash).unwrap();
+        write(&path, &state(&own), &own).unwrap();
         let error = read(&path, &plan("activation = { kind = \"gated\" }")).unwrap_err().to_string();
         assert!(error.contains("experiment: expected"), "{error}");
         let gated = Plan { hash: own.hash.clone(), ..plan("activation = { kind = \"gated\" }") };
@@ -426,13 +451,13 @@ mod tests {
     fn a_failed_write_keeps_the_last_checkpoint() {
         let (folder, path) = place();
         let plan = plan("activation = { kind = \"relu\" }");
-        write(&path, &state(&plan), &plan.hash).unwrap();
+        write(&path, &state(&plan), &plan).unwrap();
         let before = std::fs::read(&path).unwrap();
         // The temporary name is taken by a folder, so that the file cannot be begun.
         std::fs::create_dir(folder.path().join(format!(".{FILE}.{}.tmp", std::process::id()))).unwrap();
         let mut later = state(&plan);
         later.opt.step = 8;
-        let error = write(&path, &later, &plan.hash).unwrap_err().to_string();
+        let error = write(&path, &later, &plan).unwrap_err().to_string();
         assert!(error.contains("cannot be written"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }

@@ -77,7 +77,7 @@ pub struct Files {
     /// Rows of x_r; the inputs if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<String>,
-    /// The class of each row, for anchors: `FILE.npy`, `FILE.csv` or `FILE.csv:COLUMN`.
+    /// The class of each row, for anchors: `FILE.npy`, `FILE.csv` or `FILE.csv:COLUMN`. Words below a heading need the COLUMN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
 }
@@ -323,7 +323,8 @@ impl Experiment {
     }
 
     /// SHA-256 of the complete experiment without what changes no result (threads): two runs with the same hash, program and instruction set
-    /// have the same bits.
+    /// have the same bits, if the files of `[data]` hold the same. Only the names of files count here; a checkpoint and `provenance.json` keep
+    /// what was in them ([`Content`](super::data::Content)).
     pub fn hash(&self) -> String {
         let mut complete = self.completed();
         complete.train.threads = 0;

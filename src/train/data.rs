@@ -2,10 +2,12 @@
 
 use super::config::Files;
 use crate::backend::{Backend, Rows};
+use crate::bench::config::Task;
 use crate::bench::dataset::{Bench, Side};
 use crate::io::FileError;
 use crate::io::embeddings::Embeddings;
 use crate::io::labels::Labels;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Samples to train on, by their number.
@@ -28,6 +30,26 @@ pub trait Samples: Send + Sync {
     fn read(&self, indices: &[u64], side: Side, out: &mut [f32]);
     /// The classes of the samples, where known.
     fn labels(&self) -> Option<&Labels>;
+    /// Sources of a crosscoder, equally long and stacked in one row of either side; else 1.
+    fn sources(&self) -> usize {
+        1
+    }
+    /// What the files hold that the rows are from, if they are from files.
+    fn contents(&self) -> &[Content] {
+        &[]
+    }
+}
+
+/// What a file of `[data]` holds, as far as training can see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// The field that names the file, such as `data.inputs`.
+    pub field: String,
+    /// The file, as the field names it.
+    pub file: String,
+    /// [`Embeddings::digest`] or [`Labels::digest`].
+    pub sha256: String,
 }
 
 impl Data {
@@ -63,6 +85,25 @@ impl Data {
             Self::Rows(rows) => rows.read(indices, side, &mut out),
         }
         out
+    }
+
+    /// Sources of a crosscoder, stacked in one row; else 1.
+    pub fn sources(&self) -> usize {
+        match self {
+            Self::Bench(bench) => match bench.config().task {
+                Task::Crosscoder { sources } => sources,
+                _ => 1,
+            },
+            Self::Rows(rows) => rows.sources(),
+        }
+    }
+
+    /// What the files of the data hold; nothing on the bench.
+    pub fn contents(&self) -> &[Content] {
+        match self {
+            Self::Bench(_) => &[],
+            Self::Rows(rows) => rows.contents(),
+        }
     }
 
     /// The bench, where the samples are one.
@@ -150,10 +191,11 @@ pub struct Mapped {
     inputs: Embeddings,
     targets: Option<Embeddings>,
     labels: Option<Labels>,
+    contents: Vec<Content>,
 }
 
 impl Mapped {
-    /// Opens the files and reads the numbers once, to refuse NaN and infinities before training begins.
+    /// Opens the files and reads the numbers once, to refuse NaN and infinities before training begins, and to know what the files hold.
     ///
     /// # Errors
     /// A file that cannot be used, a number that is not finite, targets or labels of another number of rows.
@@ -166,10 +208,16 @@ impl Mapped {
             let expected = format!("{}, as many as there are inputs", inputs.rows());
             return Err(FileError::content(Path::new(path), "rows", expected, rows.to_string()));
         }
-        inputs.check_finite()?;
-        targets.as_ref().map_or(Ok(()), Embeddings::check_finite)?;
+        let mut known = vec![("data.inputs", Some(&files.inputs), Some(inputs.digest()?))];
+        let digest = targets.as_ref().map(Embeddings::digest).transpose()?;
+        known.push(("data.targets", files.targets.as_ref(), digest));
         let labels = files.labels.as_deref().map(|labels| Labels::open(labels, inputs.rows())).transpose()?;
-        Ok(Self { inputs, targets, labels })
+        known.push(("data.labels", files.labels.as_ref(), labels.as_ref().map(Labels::digest)));
+        let contents = known.into_iter().filter_map(|(field, file, sha256)| {
+            Some(Content { field: field.to_owned(), file: file?.clone(), sha256: sha256? })
+        });
+        let contents = contents.collect();
+        Ok(Self { inputs, targets, labels, contents })
     }
 
     fn side(&self, side: Side) -> &Embeddings {
@@ -200,6 +248,15 @@ impl Samples for Mapped {
     fn labels(&self) -> Option<&Labels> {
         self.labels.as_ref()
     }
+
+    fn sources(&self) -> usize {
+        let sources = self.inputs.sources();
+        if self.side(Side::Target).sources() == sources { sources } else { 1 }
+    }
+
+    fn contents(&self) -> &[Content] {
+        &self.contents
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +270,25 @@ mod tests {
         rows.iter().copied().flatten().for_each(|x| bytes.extend(x.to_le_bytes()));
         std::fs::write(&path, bytes).unwrap();
         path.display().to_string()
+    }
+
+    #[test]
+    fn a_crosscoder_has_as_many_sources_as_both_sides() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, shape: &[u64]| {
+            let path = folder.path().join(name);
+            let numbers = vec![0; 4 * shape.iter().product::<u64>() as usize];
+            std::fs::write(&path, [npy::header(shape), numbers].concat()).unwrap();
+            path.display().to_string()
+        };
+        let (inputs, same, other) = (file("x.npy", &[2, 3, 4]), file("y.npy", &[2, 3, 1]), file("z.npy", &[2, 12]));
+        for (targets, sources) in [(None, 3), (Some(same), 3), (Some(other), 1)] {
+            let files = Files { inputs: inputs.clone(), targets, labels: None };
+            let data = Data::Rows(Box::new(Mapped::open(&files).unwrap()));
+            assert_eq!(data.sources(), sources);
+            let named: Vec<&String> = data.contents().iter().map(|content| &content.file).collect();
+            assert_eq!(named, std::iter::once(&inputs).chain(&files.targets).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl RunDirectory {
     /// It cannot be written; then the last one is as it was.
     pub fn checkpoint(&self, state: &State, plan: &Plan) -> std::result::Result<(), FileError> {
         self.metrics.sync_data().map_err(|error| FileError::write(&self.path.join(METRICS), error))?;
-        checkpoint::write(&self.path.join(checkpoint::FILE), state, &plan.hash)
+        checkpoint::write(&self.path.join(checkpoint::FILE), state, plan)
     }
 
     /// Writes a file whole or not at all.

@@ -55,7 +55,7 @@ pub fn score<B: Backend>(
     let known = directions.as_ref().map(|[inputs, targets]| Known {
         inputs: Vectors::rows("class means", inputs, rows.dimension(Side::Input)),
         targets: Vectors::rows("class means", targets, rows.dimension(Side::Target)),
-        sources: 1,
+        sources: rows.sources(),
         groups: Vec::new(),
     });
     let scores = Scores::of(model, known.as_ref(), anchors, samples.chunks(plan.spec.batch), encode)?;

@@ -2,7 +2,7 @@
 
 use super::anchors::anchors;
 use super::check::{Checked, ConfigError, Facts, Plan};
-use super::data::{Data, Mapped};
+use super::data::{Content, Data, Mapped};
 use super::directory::{DirectoryError, PROVENANCE, RESULT, RunDirectory};
 use super::divergence::Diverged;
 use super::run::{End, Record, RunError, State, Trainer, Watch};
@@ -10,7 +10,6 @@ use super::scoring::{SCORED, score};
 use super::trace::Trace;
 use crate::backend::collective::{DataParallel, Ranked, Threads};
 use crate::backend::{Backend, Spec};
-use crate::bench::config::Task;
 use crate::bench::dataset::{Bench, BenchError};
 use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, utc};
 use crate::io::{FileError, saelens};
@@ -70,6 +69,7 @@ impl Prepared {
         if let Some(known) = &checked.experiment().anchors {
             plan.spec.anchors = anchors(known, &data, plan.spec.shape, plan.seed)?;
         }
+        plan.contents = data.contents().to_vec();
         Ok(Self { checked, data, plan })
     }
 }
@@ -95,7 +95,7 @@ impl Display for () {
     }
 }
 
-/// `result.json`. The same for the same experiment, program and instruction set.
+/// `result.json`. The same for the same experiment, contents of its files, program and instruction set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
@@ -129,6 +129,9 @@ pub struct Provenance {
     pub seed: u64,
     /// Seed of the bench.
     pub bench_seed: Option<u64>,
+    /// What the files of the data held, if there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<Content>,
     /// Version of the program.
     pub version: String,
     /// Its source, if known.
@@ -354,8 +357,7 @@ fn pretty(value: &impl Serialize) -> Vec<u8> {
 }
 
 fn export(prepared: &Prepared) -> saelens::Export {
-    let task = prepared.data.bench().map(|bench| bench.config().task);
-    let sources = if let Some(Task::Crosscoder { sources }) = task { sources } else { 1 };
+    let sources = prepared.data.sources();
     let reconstructs_its_input = prepared.plan.spec.reconstructs_its_input;
     saelens::Export { reconstructs_its_input, sources, ..saelens::Export::default() }
 }
@@ -377,6 +379,7 @@ fn provenance<B: Backend>(
         experiment: prepared.plan.hash.clone(),
         seed: prepared.plan.seed,
         bench_seed: prepared.data.bench().map(|bench| bench.config().seed),
+        data: prepared.plan.contents.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         source: checkout(),
         target: target(),

@@ -7,10 +7,10 @@ use super::directory::{
 };
 use super::mock::Mock;
 use super::run::{End, Record};
-use super::session::{Display, Finish, Outcome, Prepared, TrainError, train, train_on_ranks};
+use super::session::{Display, Finish, Outcome, Prepared, Provenance, TrainError, train, train_on_ranks};
 use super::trace::Point;
 use crate::backend::cpu::Cpu;
-use crate::io::saelens;
+use crate::io::{npy, saelens};
 use crate::sdl::folding::fold_decoder_norms;
 use std::collections::BTreeMap;
 use std::fs;
@@ -351,6 +351,92 @@ fn ran_on_ranks(text: &str, folder: &Path, opening: Opening, until: Option<u64>)
     let (mut directory, found) = opened(&prepared, folder, opening)?;
     let state = if let Found::Checkpoint(state) = found { Some(state) } else { None };
     train_on_ranks(&prepared, Cpu::new, &mut directory, state.as_deref(), until, &mut ())
+}
+
+/// Six rows of two sources of two numbers, with classes, and an experiment on them.
+struct Own {
+    folder: tempfile::TempDir,
+    text: String,
+}
+
+impl Own {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (inputs, labels) = (folder.path().join("x.npy"), folder.path().join("y.csv"));
+        let text = format!(
+            "[data]\ninputs = {inputs:?}\nlabels = {labels:?}\n[model]\nlatents = 5\nactivation = {{ kind = \"relu\" }}
+[train]\nbatch = 3\nsteps = 8\n"
+        );
+        let own = Self { folder, text };
+        own.numbers(0.0);
+        own.classes("0\n1\n0\n1\n\n1\n");
+        own
+    }
+
+    fn numbers(&self, last: f32) {
+        let numbers = (0..23).map(|k| (k as f32).sin()).chain([last]);
+        let bytes: Vec<u8> = npy::header(&[6, 2, 2]).into_iter().chain(numbers.flat_map(f32::to_le_bytes)).collect();
+        fs::write(self.folder.path().join("x.npy"), bytes).unwrap();
+    }
+
+    fn classes(&self, lines: &str) {
+        fs::write(self.folder.path().join("y.csv"), lines).unwrap();
+    }
+
+    fn run(&self) -> std::path::PathBuf {
+        self.folder.path().join("run")
+    }
+
+    fn ran(&self, opening: Opening, until: Option<u64>) -> Result<Finish, TrainError> {
+        ran_on_ranks(&self.text, &self.run(), opening, until)
+    }
+}
+
+#[test]
+fn a_run_goes_on_only_with_files_that_hold_what_they_held() {
+    let own = Own::new();
+    own.ran(Opening::New, Some(2)).unwrap();
+    assert_eq!(own.ran(Opening::Resume, Some(4)).unwrap().step, 4);
+    let saved = own.run().join(checkpoint::FILE);
+    let before = fs::read(&saved).unwrap();
+    let refused = |field: &str| {
+        let error = own.ran(Opening::Resume, None).unwrap_err().to_string();
+        let (file, rest) = error.split_once(": ").unwrap();
+        assert!(
+            Path::new(file).is_file() && rest.starts_with(&format!("{field}: expected what the file held")),
+            "{error}"
+        );
+        assert!(error.contains("--force") && !error.contains('\n'), "{error}");
+        assert_eq!(fs::read(&saved).unwrap(), before);
+    };
+    own.numbers(0.5);
+    refused("data.inputs");
+    own.numbers(0.0);
+    own.classes("0\n1\n0\n1\n1\n1\n");
+    refused("data.labels");
+    own.classes("0\n1\n0\n1\n\n1\n");
+    assert_eq!(own.ran(Opening::Resume, Some(6)).unwrap().step, 6);
+    // A checkpoint that does not say what the files held.
+    let prepared = prepared(&own.text);
+    let state = checkpoint::read(&saved, &prepared.plan).unwrap();
+    checkpoint::write(&saved, &state, &super::check::Plan { contents: Vec::new(), ..prepared.plan }).unwrap();
+    own.numbers(0.5);
+    assert_eq!(own.ran(Opening::Resume, None).unwrap().end, End::Completed);
+    let provenance: Provenance = serde_json::from_slice(&fs::read(own.run().join(PROVENANCE)).unwrap()).unwrap();
+    let fields: Vec<&str> = provenance.data.iter().map(|content| content.field.as_str()).collect();
+    assert_eq!(fields, ["data.inputs", "data.labels"]);
+}
+
+#[test]
+fn a_crosscoder_on_files_is_written_and_scored_with_its_sources() {
+    let own = Own::new();
+    let scores = own.ran(Opening::New, None).unwrap().outcome.unwrap().scores;
+    let loaded = saelens::read(&own.run()).unwrap();
+    assert_eq!(loaded.sources, 2);
+    for side in [scores.encoder.unwrap(), scores.decoder.unwrap()] {
+        assert_eq!(side.sources.len(), 2);
+        assert_ne!(side.sources[0], side.sources[1]);
+    }
 }
 
 const SHARED: &str = "

@@ -115,7 +115,7 @@ impl Backward<'_> {
     /// Writes the rows of the latents that have entries, and marks them; adds to rows that are marked already if `add`.
     ///
     /// An entry reads a row of residuals and a row of x', as far apart as they come: from main memory, that is what the step waits for. Hence
-    /// [`panels`] of columns at a time: the rows of a panel stay in the cache of a core, and what a latent sums up stays in registers.
+    /// [`panels`] of columns at a time: the rows of a panel stay in the cache that cores share, and what a latent sums up stays in registers.
     pub fn run(self, source: &Source<'_>, codes: &ByLatent, add: bool, grads: &mut Grads) {
         let Shape { n_p, n_r, .. } = self.params.shape();
         let Grads { encoder, decoder, live, sums, scratch, .. } = grads;
@@ -148,21 +148,21 @@ impl Backward<'_> {
         let rows = self.weights.len();
         let lines = rows * source.parts;
         for columns in panels(n_r, lines) {
-            pack(source.residuals, n_r, &columns, lines, panel);
-            let panel = Panel { of: self, source, codes, rows: panel, columns };
+            let rows = pack(source.residuals, n_r, &columns, lines, panel);
+            let panel = Panel { of: self, source, codes, rows, columns };
             chunks.par_iter_mut().for_each(|chunk| self.isa.run(Decoder { panel: &panel, chunk }));
         }
         if let Some(gate) = &source.gate {
             for columns in panels(n_r, rows) {
-                pack(gate.residuals, n_r, &columns, rows, panel);
-                let panel = Panel { of: self, source, codes, rows: panel, columns };
+                let rows = pack(gate.residuals, n_r, &columns, rows, panel);
+                let panel = Panel { of: self, source, codes, rows, columns };
                 chunks.par_iter_mut().for_each(|chunk| self.isa.run(Gates { panel: &panel, chunk }));
             }
         }
         chunks.par_iter_mut().for_each(|chunk| self.isa.run(Latents { of: self, source, codes, chunk }));
         for columns in panels(n_p, rows) {
-            pack(self.x, n_p, &columns, rows, panel);
-            let panel = Panel { of: self, source, codes, rows: panel, columns };
+            let rows = pack(self.x, n_p, &columns, rows, panel);
+            let panel = Panel { of: self, source, codes, rows, columns };
             chunks.par_iter_mut().for_each(|chunk| self.isa.run(Encoder { panel: &panel, chunk }));
         }
         for (i, live) in live.iter_mut().enumerate() {
@@ -184,10 +184,11 @@ pub struct Scratch {
 /// Columns of a strip: eight vectors, as many sums as 16 registers hold beside what else is needed.
 const STRIP: usize = 8 * WIDTH;
 
-/// Bytes of a panel, if one strip is not more already: what a core has for itself.
-const CACHE: usize = 1 << 20;
+/// Bytes of a panel, if one strip is not more already. Panels as small as what a core has for itself (1 MiB) take half as long again: each goes through
+/// all entries once more.
+const CACHE: usize = 4 << 20;
 
-/// Columns of d, in strips as many at a time as the cache of a core holds of so many rows.
+/// Columns of d, in strips as many at a time as the cache holds of so many rows.
 fn panels(d: usize, rows: usize) -> impl Iterator<Item = Range<usize>> {
     let strips = CACHE / (size_of::<f32>() * STRIP * rows.max(1));
     let width = STRIP * strips.max(1);
@@ -201,15 +202,19 @@ fn take<'a>(rest: &mut &'a mut [f32], count: usize) -> &'a mut [f32] {
     first
 }
 
-/// Copies columns of a table with rows of d numbers, with zeros up to whole strips.
-fn pack(table: &[f32], d: usize, columns: &Range<usize>, rows: usize, panel: &mut Vec<f32>) {
+/// Columns of a table with rows of d numbers, with zeros up to whole strips: the table itself where that is all of them, else a copy.
+fn pack<'a>(table: &'a [f32], d: usize, columns: &Range<usize>, rows: usize, panel: &'a mut Vec<f32>) -> &'a [f32] {
     let stride = columns.len().next_multiple_of(STRIP);
+    if stride == d {
+        return &table[..rows * d];
+    }
     panel.resize(rows * stride, 0.0);
     panel.par_chunks_exact_mut(stride).zip(table.par_chunks_exact(d)).with_min_len(64).for_each(|(line, row)| {
         let (line, rest) = line.split_at_mut(columns.len());
         line.copy_from_slice(&row[columns.clone()]);
         rest.fill(0.0);
     });
+    panel
 }
 
 /// A few latents, with what is theirs.

@@ -107,7 +107,7 @@ fn a_data_set_takes_the_place_of_another_only_if_asked_and_then_nothing_of_the_o
     };
     refused(&sae, &["--seed", "7"], "holds a data set: expected a new folder, or --force");
     // Parameters that cannot be are refused before anything is removed.
-    refused("n = 20\nn_p = 4\ninterference = 0.3\n", &["--force"], "maximum");
+    refused("n = 20\nn_p = 4\ninterference = 0.3\n", &["--force"], "interference: still");
     assert_eq!(names(&data), before);
     assert_eq!(std::fs::read(data.join("directions.safetensors")).unwrap(), directions);
     assert!(generated_as(&sae, folder.path(), &["--force", "--seed", "7"]).status.success());
@@ -178,7 +178,7 @@ fn the_same_seed_writes_the_same_bytes_and_the_command_line_overrides_it() {
 fn memory_of_a_step_does_not_grow_with_the_pairs_of_features() {
     let folder = tempfile::tempdir().unwrap();
     let (config, out) = (folder.path().join("large.toml"), folder.path().join("data"));
-    std::fs::write(&config, "n = 10000\nn_p = 2\ninterference = 0.9\ndescent = { budget = 1 }\n").unwrap();
+    std::fs::write(&config, "n = 10000\nn_p = 8\ninterference = 0.9\ndescent = { budget = 1 }\n").unwrap();
     // Address space in KiB. Every thread and every arena reserves some, so that there are to be few of them.
     let limited = "ulimit -v 524288 && exec \"$@\"";
     let output = std::process::Command::new("sh")
@@ -190,7 +190,7 @@ fn memory_of_a_step_does_not_grow_with_the_pairs_of_features() {
         .env("MALLOC_ARENA_MAX", "2")
         .output()
         .unwrap();
-    // So many directions in a plane cannot be far from one another, which is found after the step.
+    // There is room for so many directions in 8 dimensions, but one step does not find it.
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains("instead of 0.9 after 1 steps"), "{message}");
@@ -205,7 +205,8 @@ fn wrong_parameters_and_places_give_one_line_and_status_2() {
     for (text, out, names) in [
         ("n = 0", "o", "n: expected"),
         ("n = 3\nn_p = 2\ninterference = -0.9", "o", "interference: expected"),
-        ("n = 20\nn_p = 4\ninterference = 0.3\nsamples = 1", "o", "maximum"),
+        ("n = 20\nn_p = 4\ninterference = 0.3\nsamples = 1", "o", "interference: still 0."),
+        ("n = 300\nn_p = 2\ninterference = 0.5", "o", "interference: expected a number in [0.9998, 1)"),
         ("nn = 3", "o", "nn"),
         ("descent = { step = 0.0 }", "o", "descent.step: expected a number > 0, found 0"),
         ("n = 40\nn_p = 8\ninterference = 0.25\ndescent = { budget = 2 }", "o", "after 2 steps"),

@@ -1,7 +1,7 @@
 //! The parameters of a bench: a TOML table, checked once.
 
 use super::coefficients::Coefficients;
-use super::features::{InterferenceBound, hierarchy_groups, interference_limit};
+use super::features::{InterferenceBound, apart, hierarchy_groups, interference_limit};
 use serde::{Deserialize, Serialize};
 
 /// What the bench is to be, with the defaults of Table 3. What the paper does not publish (`c_min`, `beta`, and everything below them) is
@@ -202,8 +202,13 @@ impl BenchConfig {
         }
         let limit = interference_limit(self.n_p, self.n);
         if !(self.interference < 1.0 && self.interference >= limit) {
+            if limit >= 1.0 {
+                let expected = format!("an integer >= 2, as two of {} unit vectors on a line are equal", self.n);
+                return fail("n_p", &expected, self.n_p.to_string());
+            }
+            let least = apart(limit, &[1.0, self.interference]);
             let expected = format!(
-                "a number in [{limit:.4}, 1), as {} unit vectors in {} dimensions always have a pair with a product of at least {limit:.4}",
+                "a number in [{least}, 1), as {} unit vectors in {} dimensions always have a pair with a product of at least {least}",
                 self.n, self.n_p
             );
             return fail("interference", &expected, self.interference.to_string());
@@ -221,7 +226,8 @@ impl BenchConfig {
             Task::Transcoder { n_r } if self.interference < interference_limit(n_r, self.n) => {
                 let limit = interference_limit(n_r, self.n);
                 let expected = format!("room for {} directions with products up to {}", self.n, self.interference);
-                return fail("task.n_r", &expected, format!("{n_r}, where the least is {limit:.4}"));
+                let found = format!("{n_r}, where the least is {}", apart(limit, &[self.interference]));
+                return fail("task.n_r", &expected, found);
             }
             Task::Crosscoder { sources } if !(1..=64).contains(&sources) => {
                 return fail("task.sources", "an integer from 1 to 64", sources.to_string());
@@ -367,6 +373,10 @@ mod tests {
             ("sparsity = 1.5", "sparsity"),
             ("interference = 1.0", "interference"),
             ("n = 2000\ninterference = 0.0005", "interference"),
+            ("n = 300\nn_p = 2\ninterference = 0.5", "interference: expected a number in [0.9998, 1)"),
+            ("n = 100000\nn_p = 2", "interference: expected a number in [0.999999998, 1)"),
+            ("n = 3\nn_p = 1\ninterference = 0.5", "n_p: expected an integer >= 2"),
+            ("task = { kind = \"transcoder\", n_r = 1 }", "task.n_r"),
             ("beta = 0.0", "beta"),
             ("c_min = -1.0", "c_min"),
             ("task = { kind = \"transcoder\", n_r = 0 }", "task.n_r"),

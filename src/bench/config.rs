@@ -1,6 +1,7 @@
 //! The parameters of a bench: a TOML table, checked once.
 
 use super::coefficients::Coefficients;
+use super::configuration;
 use super::features::{InterferenceBound, apart, hierarchy_groups, interference_limit};
 use serde::{Deserialize, Serialize};
 
@@ -178,9 +179,12 @@ const MOST_FEATURES: usize = 1 << 20;
 const MOST_DIMENSIONS: usize = 1 << 20;
 
 impl BenchConfig {
-    /// Reads a TOML table. Errors name the field.
+    /// Reads a TOML table.
+    ///
+    /// # Errors
+    /// What is wrong and where, on one line.
     pub fn from_toml(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+        configuration::from_toml(text)
     }
 
     /// Checks every parameter; only then can matrices and samples be made.
@@ -400,16 +404,17 @@ mod tests {
             let error = BenchConfig::from_toml(text).unwrap().check().unwrap_err().to_string();
             assert!(error.starts_with(names), "{text}: {error}");
         }
-        for text in [
-            "descent = { length = 3 }",
-            "descent = { budget = -1 }",
-            "nn = 3",
-            "n = -3",
-            "n = \"x\"",
-            "task = { kind = \"x\" }",
-            "n = 3\nn = 4",
+        for (text, begins) in [
+            ("n = 3\ndescent = { length = 3 }", "line 2: descent.length: unknown field `length`, expected one of"),
+            ("descent = { budget = -1 }", "line 1: descent.budget: "),
+            ("nn = 3", "line 1: nn: unknown field `nn`, expected one of `n`, `n_p`"),
+            ("n = -3", "line 1: n: "),
+            ("n = \"x\"", "line 1: n: "),
+            ("task = { kind = \"x\" }", "line 1: task"),
+            ("n = 3\nn = 4", "line 2: "),
         ] {
-            assert!(BenchConfig::from_toml(text).is_err(), "{text}");
+            let error = BenchConfig::from_toml(text).unwrap_err();
+            assert!(error.starts_with(begins) && !error.contains('\n'), "{text}: {error}");
         }
     }
 

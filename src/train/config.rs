@@ -5,6 +5,7 @@
 
 use crate::backend::{Curve, Moments, Optimizer};
 use crate::bench::config::BenchConfig;
+use crate::bench::configuration;
 use crate::io::hexadecimal;
 use crate::sdl::resampling::Resampling;
 use crate::sdl::{Activation, Init, Objective};
@@ -290,17 +291,7 @@ impl Experiment {
     /// # Errors
     /// What is wrong and where, on one line.
     pub fn from_toml(text: &str) -> Result<Self, String> {
-        let place = |error: &toml::de::Error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1))
-        };
-        let message = |error: &toml::de::Error| error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        let document =
-            toml::Deserializer::parse(text).map_err(|error| format!("{}{}", place(&error), message(&error)))?;
-        serde_path_to_error::deserialize(document).map_err(|error| {
-            let (field, error) = (error.path().to_string(), error.into_inner());
-            format!("{}{field}: {}", place(&error), message(&error))
-        })
+        configuration::from_toml(text)
     }
 
     /// With every default written out, except those that depend on the data.

@@ -107,6 +107,7 @@ const LARGE: f64 = 1e12;
 const NON_NEGATIVE: &str = "a number in [0, 1e12]";
 const POSITIVE: &str = "a number in (0, 1e12]";
 const FOLD: &str = "train.fold_decoder_norms";
+const LATENTS: &str = "anchors.latents";
 
 impl Experiment {
     /// Completes the experiment and checks it.
@@ -272,17 +273,22 @@ fn anchors(experiment: &Experiment) -> Result {
             return Err(ConfigError::new("anchors.source", "labels in data.labels", "none"));
         }
     };
-    let count = anchors.count.unwrap_or(if most == usize::MAX { 0 } else { most });
-    let expected = format!("an integer of at most {what} and at most the {latents} latents");
-    ensure(count <= most.min(latents), "anchors.count", &expected, count)?;
+    // How many classes there are is known once the labels are read.
+    let all = if most == usize::MAX { 0 } else { most };
+    let count = anchors.known().unwrap_or(all);
+    let expected = match anchors.count_field() {
+        LATENTS => format!("at most as many as {what} and as the {latents} latents"),
+        _ => format!("an integer of at most {what} and at most the {latents} latents"),
+    };
+    ensure(count <= most.min(latents), anchors.count_field(), &expected, count)?;
     if let Some(own) = &anchors.latents {
         let mut sorted = own.clone();
         sorted.sort_unstable();
         sorted.dedup();
         let distinct = sorted.len() == own.len() && sorted.last().is_none_or(|i| (*i as usize) < latents);
-        ensure(distinct, "anchors.latents", &format!("distinct integers below {latents}"), format!("{own:?}"))?;
+        ensure(distinct, LATENTS, &format!("distinct integers below {latents}"), format!("{own:?}"))?;
         let fits = anchors.count.is_none_or(|count| count == own.len());
-        ensure(fits, "anchors.latents", "as many latents as anchors.count", own.len())?;
+        ensure(fits, LATENTS, "as many latents as anchors.count", own.len())?;
     }
     Ok(())
 }
@@ -454,10 +460,24 @@ mod tests {
             ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\n[data]\ninputs = \"x.npy\"", "anchors.source"),
             ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\ncount = 2\nlatents = [1, 1]", "anchors.latents"),
             ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\ncount = 2\nlatents = [1]", "anchors.latents"),
+            ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\n[model]\nlatents = 999", "anchors.count"),
+            (
+                "[anchors]\nsource = \"ground-truth\"\nweight = 1.0\nlatents = [0, 1, 2]\n[bench]\nn = 2",
+                "anchors.latents",
+            ),
         ] {
             let error = checked(text).unwrap_err();
             assert_eq!(error.field, field, "{text}: {error}");
             assert!(!error.to_string().contains('\n'));
+        }
+    }
+
+    #[test]
+    fn anchored_latents_say_how_many_anchors_there_are_also_where_there_are_more_features_than_latents() {
+        let anchors = "[anchors]\nsource = \"ground-truth\"\nweight = 1.0\nlatents = [3, 4]";
+        let model = "[model]\nlatents = 80";
+        for text in [format!("{anchors}\n{model}"), format!("{anchors}\ncount = 2\n{model}")] {
+            assert_eq!(checked(&text).unwrap().experiment().anchors.as_ref().unwrap().known(), Some(2), "{text}");
         }
     }
 

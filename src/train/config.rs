@@ -193,6 +193,18 @@ pub struct AnchorConfig {
     pub latents: Option<Vec<u32>>,
 }
 
+impl AnchorConfig {
+    /// How many known features are anchored; all of them if None.
+    pub fn known(&self) -> Option<usize> {
+        self.count.or(self.latents.as_ref().map(Vec::len))
+    }
+
+    /// The field that says how many.
+    pub(super) fn count_field(&self) -> &'static str {
+        if self.count.is_none() && self.latents.is_some() { "anchors.latents" } else { "anchors.count" }
+    }
+}
+
 /// Where known features come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -121,8 +121,39 @@ fn a_data_set_takes_the_place_of_another_only_if_asked_and_then_nothing_of_the_o
     std::fs::remove_file(data.join("config.toml")).unwrap();
     refused(&sae, &["--force"], "found directions.safetensors without config.toml");
     std::fs::write(data.join("config.toml"), "[bench]\nn = 20\n").unwrap();
-    refused(&sae, &["--force"], "found a config.toml of something else");
+    refused(&sae, &["--force"], "found config.toml of something else");
     assert_eq!(std::fs::read_to_string(data.join("config.toml")).unwrap(), "[bench]\nn = 20\n");
+}
+
+/// Where no file may have more than 20 or 40 kB, as on a disk that is full.
+#[cfg(unix)]
+#[test]
+fn a_data_set_that_was_cut_off_does_not_pass_for_a_whole_one_and_is_written_anew_if_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = (folder.path().join("c.toml"), folder.path().join("data"));
+    std::fs::write(&config, SMALL).unwrap();
+    let generate = |limits: &str, more: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("trap '' XFSZ; {limits} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_sdlab")]);
+        command.args(["bench", "generate"]).arg(&config).arg("--out").arg(&data).args(more);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // In a new folder, and in the place of a whole data set.
+    for (more, samples) in [(&["--samples", "5000"][..], 60), (&["--samples", "5000", "--force"][..], 70)] {
+        let (status, message) = generate("ulimit -f 40;", more);
+        assert_eq!((status, message.lines().count()), (Some(2), 1), "{message}");
+        assert!(message.contains("samples-00000.safetensors: cannot be written"), "{message}");
+        assert_eq!(names(&data), ["directions.safetensors", "unfinished.toml"]);
+        let (status, message) = generate("", &["--samples", "50"]);
+        assert_eq!(status, Some(2), "{message}");
+        assert!(message.contains("data: holds a part of a data set, whose writing was cut off: expected"), "{message}");
+        let (status, message) = generate("", &["--samples", &samples.to_string(), "--force"]);
+        assert_eq!(status, Some(0), "{message}");
+        assert_eq!(names(&data), ["config.toml", "directions.safetensors", "samples-00000.safetensors"]);
+        let written = std::fs::read_to_string(data.join("config.toml")).unwrap();
+        assert_eq!(BenchConfig::from_toml(&written).unwrap().samples, samples);
+    }
 }
 
 #[test]
@@ -211,7 +242,7 @@ fn wrong_parameters_and_places_give_one_line_and_status_2() {
         ("n = 9\ndescent = { budget = -1 }", "o", "c.toml: line 2: descent.budget: "),
         ("descent = { step = 0.0 }", "o", "descent.step: expected a number > 0, found 0"),
         ("n = 40\nn_p = 8\ninterference = 0.25\ndescent = { budget = 2 }", "o", "after 2 steps"),
-        ("n = 3\nn_p = 3", "file", "file/config.toml: cannot be written"),
+        ("n = 3\nn_p = 3", "file", "file/unfinished.toml: cannot be written"),
     ] {
         std::fs::write(path("c.toml"), text).unwrap();
         let output = sdlab(&["bench", "generate", &path("c.toml"), "--out", &path(out), "--samples", "10"]);

@@ -213,6 +213,10 @@ fn what_cannot_be_trained_is_answered_by_one_line_and_status_2() {
     let file = fine.run("file");
     fs::write(&file, b"x").unwrap();
     assert!(error(&fine.train(&file.join("run"), &[])).contains("file/run: cannot be"));
+    for more in [&["--threads", "100000"][..], &["--threads", "100000", "--dry-run"]] {
+        let text = error(&fine.train(&fine.run("run"), more));
+        assert!(text.contains("--threads: expected an integer from 0 to ") && text.contains("found 100000"), "{text}");
+    }
     for (experiment, expected) in [
         ("[model]\nlatents = 0", "model.latents: expected an integer from 1 to 2^24, found 0"),
         ("[model]\nlatents = 8\nactivation = { kind = \"top-k\", k = 9 }", "model.activation.k: expected"),

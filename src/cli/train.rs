@@ -11,7 +11,7 @@ use crate::backend::cuda::{Cuda, Driver, Encoder, Options};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, Moments};
 use crate::stats::{Cell, Kind, Table};
-use crate::train::check::{Checked, Facts, Plan};
+use crate::train::check::{Checked, Facts, Plan, most_threads};
 use crate::train::checkpoint;
 use crate::train::config::Experiment;
 use crate::train::data::{Data, Mapped};
@@ -130,6 +130,10 @@ bench and of the training. Paths in [data] are relative to the current folder.";
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
+    let most = most_threads();
+    if let Some(threads) = arguments.threads.filter(|threads| *threads > most) {
+        return Err(CliError::Request(format!("--threads: expected an integer from 0 to {most}, found {threads}")));
+    }
     let (name, text) = session.inputs.configuration(&arguments.config)?;
     let request = |error: String| CliError::Request(format!("{name}: {error}"));
     let mut experiment = Experiment::from_toml(&text).map_err(request)?;

@@ -236,7 +236,13 @@ fn length(experiment: &Experiment) -> Result {
     let expected = "false with a top-k, which compares latents and would keep others";
     ensure(!(train.fold_decoder_norms && compares), FOLD, expected, train.fold_decoder_norms)?;
     ensure((1..=MOST_RANKS).contains(&train.ranks), "train.ranks", "an integer from 1 to 64", train.ranks)?;
-    ensure(train.threads <= 4096, "train.threads", "an integer from 0 to 4096", train.threads)
+    let most = most_threads();
+    ensure(train.threads <= most, "train.threads", &format!("an integer from 0 to {most}"), train.threads)
+}
+
+/// Most threads: 256, or four for each core of this machine where that is more.
+pub fn most_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).saturating_mul(4).max(256)
 }
 
 fn resampling(resampling: &Resampling) -> Result {
@@ -442,6 +448,7 @@ mod tests {
             ("[train]\nplateau = 1.0", "train.plateau"),
             ("[train]\nplateau = nan", "train.plateau"),
             ("[train]\ndivergence = 0.5", "train.divergence"),
+            ("[train]\nthreads = 100000", "train.threads"),
             ("[train]\nranks = 0", "train.ranks"),
             ("[train]\nranks = 65", "train.ranks"),
             ("[train]\nfold_decoder_norms = true", "train.fold_decoder_norms"),
@@ -479,6 +486,15 @@ mod tests {
         for text in [format!("{anchors}\n{model}"), format!("{anchors}\ncount = 2\n{model}")] {
             assert_eq!(checked(&text).unwrap().experiment().anchors.as_ref().unwrap().known(), Some(2), "{text}");
         }
+    }
+
+    #[test]
+    fn as_many_threads_are_allowed_as_are_said_to_be_and_256_on_every_machine() {
+        let most = most_threads();
+        assert!(most >= 256);
+        assert!(checked(&format!("[train]\nthreads = {most}")).is_ok());
+        let error = checked(&format!("[train]\nthreads = {}", most + 1)).unwrap_err();
+        assert_eq!(error.expected, format!("an integer from 0 to {most}"));
     }
 
     fn planned(text: &str, facts: Facts) -> Result<Plan> {

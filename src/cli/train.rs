@@ -16,6 +16,7 @@ use crate::train::checkpoint;
 use crate::train::config::Experiment;
 use crate::train::data::{Data, Mapped};
 use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
+use crate::train::room::{ensure_room, memory, physical};
 use crate::train::run::{End, Record, State};
 use crate::train::session::{Display, Finish, Outcome, follow, train, train_on_ranks};
 use clap::{Args, ValueEnum};
@@ -146,7 +147,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let checked = experiment.check().map_err(|error| request(error.to_string()))?;
     let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&arguments.config));
     if arguments.dry_run {
-        return describe(&checked, &folder, session).map_err(|error| request(error.to_string()));
+        return describe(&checked, &folder, arguments.device, session).map_err(|error| request(error.to_string()));
     }
     let threads = arguments.threads.unwrap_or(checked.experiment().train.threads);
     // Refused only where this process has computed before, and then its threads stay.
@@ -261,11 +262,18 @@ impl Run<'_> {
         if checked.experiment().train.moments == Moments::Bf16 && !matches!(device, Computes::Cuda(_)) {
             return Err(request("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\"".to_owned()));
         }
+        // A finished run is only shown, and a GPU has memory of its own.
+        let is_begun_here = !matches!(device, Computes::Cuda(_)) && !folder.join(RESULT).exists();
+        let room = |plan: &Plan| {
+            let physical = physical().filter(|_| is_begun_here);
+            ensure_room(plan, physical).map_err(|error| request(error.to_string()))
+        };
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
         let prepared;
         let (mut directory, found);
         if let Some(bench) = &checked.experiment().bench {
             let plan = checked.plan(Facts::of_bench(bench)).map_err(|error| request(error.to_string()))?;
+            room(&plan)?;
             (directory, found) = open(folder, &checked, &plan, opening)?;
             if let Found::Finished(text) = &found {
                 return Ok(Trained::Before(finished(text, folder)?));
@@ -273,6 +281,7 @@ impl Run<'_> {
             prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
         } else {
             prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
+            room(&prepared.plan)?;
             (directory, found) = open(folder, &prepared.checked, &prepared.plan, opening)?;
         }
         let state = match found {
@@ -358,13 +367,20 @@ fn default_folder(config: &str) -> PathBuf {
 }
 
 /// What an experiment would do.
-fn describe(checked: &Checked, folder: &Path, session: &Session) -> Result<Answer, Box<dyn std::error::Error>> {
+fn describe(
+    checked: &Checked,
+    folder: &Path,
+    device: Where,
+    session: &Session,
+) -> Result<Answer, Box<dyn std::error::Error>> {
     let experiment = checked.experiment();
     let facts = match (&experiment.bench, &experiment.data) {
         (_, Some(files)) => Facts::of(&Data::Rows(Box::new(Mapped::open(files)?))),
         (bench, None) => Facts::of_bench(&bench.clone().unwrap_or_default()),
     };
     let plan = checked.plan(facts)?;
+    ensure_room(&plan, physical().filter(|_| matches!(device, Where::Cpu | Where::Reference)))?;
+    let bytes = memory(&plan);
     let parameters: usize = plan
         .init
         .parameters(&plan.activation)
@@ -386,6 +402,8 @@ fn describe(checked: &Checked, folder: &Path, session: &Session) -> Result<Answe
         ("steps in an epoch", plan.order.steps_per_epoch()),
         ("steps of rising learning rate", plan.spec.schedule.warm_up),
         ("steps of falling learning rate", plan.spec.schedule.decay),
+        ("bytes of memory on the processor, at least", bytes.training()),
+        ("the same while a checkpoint is written", bytes.most()),
     ] {
         table.push([Cell::from(what), Cell::from(value.to_string())]);
     }
@@ -398,6 +416,7 @@ fn describe(checked: &Checked, folder: &Path, session: &Session) -> Result<Answe
         "step": 0,
         "steps": plan.steps,
         "parameters": parameters,
+        "memory": {"training": bytes.training(), "most": bytes.most()},
         "experiment": experiment,
         "result": Value::Null,
     }))?;

@@ -57,6 +57,7 @@ pub struct BenchConfig {
 /// The pair (x_p, x_r), made from one x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"sae\" } or { kind = \"transcoder\", n_r = 768 }")]
 pub enum Task {
     /// W_r = W_p: a sparse autoencoder reconstructs its input.
     Sae,
@@ -75,6 +76,7 @@ pub enum Task {
 /// Firing probabilities p_d, whose mean is 1 − S.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"zipf\", exponent = 0.5 }")]
 pub enum Rates {
     /// p_d = 1 − S.
     Same,
@@ -88,6 +90,7 @@ pub enum Rates {
 /// Factors on the magnitude of every feature.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"spread\", decades = 1.0 }")]
 pub enum MagnitudeSpread {
     /// All 1.
     Same,

@@ -403,6 +403,30 @@ mod tests {
     }
 
     #[test]
+    fn what_should_be_a_table_with_a_kind_is_answered_by_an_example_that_may_stand_there() {
+        for (before, field) in [
+            ("[model]\n", "model.activation"),
+            ("[objective]\n", "objective.scales"),
+            ("", "resampling"),
+            ("[bench]\n", "bench.task"),
+            ("[bench]\n", "bench.rates"),
+            ("[bench]\n", "bench.magnitudes"),
+        ] {
+            let key = field.rsplit('.').next().unwrap();
+            let error = Experiment::from_toml(&format!("{before}{key} = \"relu\"")).unwrap_err();
+            let contains = format!("{field}: invalid type: string \"relu\", expected a table such as {{ kind = ");
+            assert!(error.contains(&contains) && !error.contains('\n'), "{error}");
+            let examples: Vec<_> = error.split('{').skip(1).map(|rest| rest.split_once('}').unwrap().0).collect();
+            assert!(!examples.is_empty(), "{error}");
+            for example in examples {
+                let read = Experiment::from_toml(&format!("{before}{key} = {{{example}}}"));
+                let checked = read.unwrap_or_else(|error| panic!("{field}: {example}: {error}")).check();
+                assert!(checked.is_ok(), "{field}: {example}: {checked:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_hash_is_that_of_everything_but_threads() {
         let hash = |text: &str| Experiment::from_toml(text).unwrap().hash();
         assert_eq!(hash(""), hash("[train]\nthreads = 7\nepochs = 20\n[bench]\nn = 1000"));

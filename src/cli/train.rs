@@ -125,6 +125,22 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau, ranks,
                                              moments, fold_decoder_norms
 
+Further keys, each line a configuration of its own:
+  model.init = { weights = \"kaiming\", tied = false, encoder_bias = true, decoder_bias = true } # and: scale, input_bias, skip
+  model.unit_decoder = true                                                                  # columns of W_D keep norm 1
+  model.activation = { kind = \"gated\" }                                                      # objective.l1 is a penalty of its gates
+  model.activation = { kind = \"jump-relu\", theta = 0.1, bandwidth = 0.01 }                   # with objective.l0
+  objective.aux = { k = 512, weight = 0.03125, dead_after = 100000, target = \"residual\" }    # AuxK; or \"target\"
+  objective.scales = { kind = \"prefixes\", sizes = [2000, 16000], weights = [1.0, 1.0] }      # Matryoshka
+  objective.scales = { kind = \"top-k\", ks = [16, 64], weights = [0.5, 1.0] }                 # Multi-TopK
+  optimizer = { rule = \"adam-w\", learning_rate = 1e-3, weight_decay = 0.01, clip = 1.0 }     # and: beta_1, beta_2, epsilon
+  optimizer = { rule = \"sgd\", learning_rate = 0.01, beta_1 = 0.9 }                           # beta_1 is its momentum; or \"adam\"
+  schedule = { warm_up = 0.05, decay = 0.2, curve = \"cosine\" }                               # or \"linear\"
+  resampling = { kind = \"decrease\", steps = [2000, 4000], dead_after = 100000, samples = 4096, warm_up = 100 } # and: most
+  resampling = { kind = \"bricken\", steps = [2000] }                                          # the recipe of Bricken et al.
+  anchors = { source = \"ground-truth\", weight = 0.1, latents = [3, 4] }                      # or \"labels\", those of [data]
+  train = { dead_after = 100000, divergence = 1e4, threads = 2 }
+
 The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
 with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the
 bench and of the training. Paths in [data] are relative to the current folder.";
@@ -557,6 +573,35 @@ mod tests {
         {
             let expected = format!("loss 0.1235, L0 6.0, dead 17, 15600 samples/s, {left} left");
             assert_eq!(message(Some(&last), done, seconds, to_come), expected);
+        }
+    }
+
+    #[test]
+    fn every_line_of_further_keys_in_the_help_is_an_experiment_that_can_be_trained() {
+        let keys = EXAMPLES.split_once("Further keys").unwrap().1;
+        let lines: Vec<&str> = keys.lines().skip(1).take_while(|line| !line.is_empty()).collect();
+        let facts = Facts { samples: 1000, n_p: 8, n_r: 8, reconstructs_its_input: true };
+        for line in &lines {
+            let experiment = Experiment::from_toml(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_ne!(experiment, Experiment::default(), "{line}");
+            let plan = experiment.check().and_then(|checked| checked.plan(facts));
+            assert!(plan.is_ok(), "{line}: {plan:?}");
+        }
+        for key in [
+            "init",
+            "unit_decoder",
+            "gated",
+            "aux",
+            "prefixes",
+            "ks = ",
+            "adam-w",
+            "sgd",
+            "curve",
+            "decrease",
+            "bricken",
+            "anchors",
+        ] {
+            assert!(lines.iter().any(|line| line.contains(key)), "{key}");
         }
     }
 

@@ -1,8 +1,9 @@
-//! What a step of training allocates, counted.
+//! What a step of training allocates, and what a training holds, counted.
 
 use sdlab::backend::cpu::{Batch, Codes, Cpu, Grads, Isa, OptState, Params, Screen};
-use sdlab::backend::{Backend, Mode, Optimizer, Rows, Spec};
-use sdlab::sdl::{Activation, Init, Shape};
+use sdlab::backend::{Backend, Mode, Optimizer, Rows, Rule, Spec};
+use sdlab::sdl::{Activation, AuxK, AuxTarget, Init, Objective, Scales, Shape};
+use std::sync::Mutex;
 
 /// Counts what is allocated.
 #[allow(unsafe_code)]
@@ -13,6 +14,7 @@ mod allocator {
     struct Counting;
 
     static TOTAL: AtomicUsize = AtomicUsize::new(0);
+    static FREED: AtomicUsize = AtomicUsize::new(0);
 
     #[global_allocator]
     static ALLOCATOR: Counting = Counting;
@@ -26,6 +28,7 @@ mod allocator {
         }
 
         unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+            FREED.fetch_add(layout.size(), Relaxed);
             // SAFETY: the pointer came from `alloc` above, which is that of the system.
             unsafe { System.dealloc(pointer, layout) }
         }
@@ -41,7 +44,23 @@ mod allocator {
             TOTAL.load(Relaxed) - allocated
         })
     }
+
+    /// Runs `make` on one thread of computation; the bytes that are held of what it has allocated while there is what it has made.
+    pub fn held<T: Send>(make: impl FnOnce() -> T + Send) -> usize {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        pool.install(|| {
+            let now = || TOTAL.load(Relaxed) - FREED.load(Relaxed);
+            let before = now();
+            let made = make();
+            let after = now();
+            drop(made);
+            after - before
+        })
+    }
 }
+
+/// Held by each test, since allocations are counted of all threads together.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What a step works on.
 type Parts = (Params, OptState, Batch, Codes, Grads);
@@ -74,6 +93,7 @@ fn bytes_of_a_step(activation: Activation, shape: Shape, rows: usize) -> usize {
 
 #[test]
 fn a_step_allocates_a_few_bytes_a_latent_and_a_sample_whatever_the_dimension_and_k() {
+    let _alone = ALONE.lock().unwrap();
     let shape = |n_q| Shape { n_p: 128, n_r: 128, n_q };
     for of in [|k| Activation::TopK { k }, |k| Activation::BatchTopK { k }] {
         let small = bytes_of_a_step(of(8), shape(512), 256);
@@ -88,5 +108,56 @@ fn a_step_allocates_a_few_bytes_a_latent_and_a_sample_whatever_the_dimension_and
         }
         let wide = bytes_of_a_step(of(8), Shape { n_p: 512, n_r: 512, n_q: 512 }, 256);
         assert!(wide < small + 4 * 512 && small < 16 * 512 + 1024, "{:?}: {small} and {wide} bytes", of(8));
+    }
+}
+
+#[test]
+fn a_training_holds_the_bytes_that_were_foretold() {
+    let _alone = ALONE.lock().unwrap();
+    let plain = |n_q, batch| Spec::plain(Shape { n_p: 256, n_r: 256, n_q }, batch);
+    // Everything that is beside.
+    let rich = |n_q: usize, batch| {
+        let spec = plain(n_q, batch);
+        let aux = AuxK { k: 4, weight: 0.1, dead_after: 1, target: AuxTarget::Residual };
+        let scales = Scales::Prefixes { sizes: vec![n_q / 2, n_q], weights: vec![1.0, 1.0] };
+        Spec {
+            shape: Shape { n_r: 128, ..spec.shape },
+            optimizer: Optimizer { rule: Rule::Sgd, ..Optimizer::default() },
+            objective: Objective { aux: Some(aux), scales, ..Objective::default() },
+            reconstructs_its_input: false,
+            ..spec
+        }
+    };
+    let all = Init { encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
+    for (spec, init, screen) in [
+        (plain(16_384, 64), Init::default(), Screen::Integer),
+        (plain(16_384, 64), Init::default(), Screen::Float),
+        (rich(16_384, 64), all, Screen::Float),
+        (plain(64, 16_384), Init::default(), Screen::Float),
+        (rich(64, 16_384), all, Screen::Float),
+    ] {
+        let (shape, rows, activation) = (spec.shape, spec.batch, Activation::TopK { k: 8 });
+        let cpu = Cpu::with(spec, Isa::detect(), screen);
+        let [x, y] = [shape.n_p, shape.n_r].map(|n| (0..rows * n).map(|j| (j as f32 * 0.37).sin()).collect::<Vec<_>>());
+        let model = init.model(shape, activation, 1);
+        let held = allocator::held(|| {
+            let mut params = cpu.params(&model);
+            let (mut opt, mut grads) = (cpu.opt_state(&params), cpu.grads(&params));
+            let (mut batch, mut codes) = (cpu.batch(), cpu.codes());
+            cpu.load(Rows { inputs: &x, targets: &y, weights: None }, &mut batch);
+            cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+            cpu.decode_residual(&params, &batch, &mut codes);
+            cpu.backward(&params, &batch, &mut codes, &mut grads);
+            cpu.step(&mut params, &mut opt, &codes, &mut grads);
+            (params, opt, grads, batch, codes)
+        });
+        let memory = cpu.memory(activation, &init.parameters(&activation));
+        // Each part that grows with the model has 8 MiB and more, blocks of one thread have half of it, and lists of a row have some bytes to spare.
+        let spare = (4 << 20) + 512 * rows as u64;
+        let foretold = memory.training() - (1 << 18)..memory.training() + spare;
+        assert!(foretold.contains(&(held as u64)), "{screen:?}: {held} bytes, foretold {memory:?}");
+        let numbers: usize = model.tensors.parameters().filter_map(|p| model.tensors.get(p)).map(<[f32]>::len).sum();
+        let tensors = if cpu.spec().optimizer.rule == Rule::Sgd { 2 } else { 3 };
+        assert_eq!(memory.copy, (tensors * 4 * numbers) as u64);
     }
 }

@@ -354,3 +354,17 @@ fn a_full_disk_is_told_in_one_line_and_leaves_no_half_written_file() {
         _ => {}
     }
 }
+
+#[test]
+fn a_folder_of_stored_results_that_does_not_exist_is_refused_in_one_line_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for option in ["--results", "--comparisons"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sdlab"));
+        command.args(["report", "ex-3.5", "--stored", "--out", "page", option, "absent"]).current_dir(folder.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), text.lines().count()), (Some(2), 1), "{text}");
+        assert!(text.contains(&format!("{option}: expected a folder that exists, found absent")), "{text}");
+        assert!(!folder.path().join("page").exists());
+    }
+}

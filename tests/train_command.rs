@@ -188,6 +188,9 @@ fn max_steps_stops_and_the_json_says_where() {
     };
     let dry = json(&["--json", "--dry-run"]);
     assert_eq!((dry["steps"].as_u64(), dry["parameters"].as_u64()), (Some(1500), Some(2 * 200 * 24)));
+    let bytes = |what: &str| dry["memory"][what].as_u64().unwrap();
+    // Parameters, two moments and a gradient, and a copy of all but the gradient.
+    assert!(bytes("training") > 16 * 2 * 200 * 24 && bytes("most") - bytes("training") == 12 * 2 * 200 * 24, "{dry}");
     assert!(!run.exists());
     let part = json(&["--json", "--max-steps", "30", "--seed", "5"]);
     assert_eq!(
@@ -213,6 +216,10 @@ fn what_cannot_be_trained_is_answered_by_one_line_and_status_2() {
     let file = fine.run("file");
     fs::write(&file, b"x").unwrap();
     assert!(error(&fine.train(&file.join("run"), &[])).contains("file/run: cannot be"));
+    for more in [&["--threads", "100000"][..], &["--threads", "100000", "--dry-run"]] {
+        let text = error(&fine.train(&fine.run("run"), more));
+        assert!(text.contains("--threads: expected an integer from 0 to ") && text.contains("found 100000"), "{text}");
+    }
     for (experiment, expected) in [
         ("[model]\nlatents = 0", "model.latents: expected an integer from 1 to 2^24, found 0"),
         ("[model]\nlatents = 8\nactivation = { kind = \"top-k\", k = 9 }", "model.activation.k: expected"),
@@ -226,6 +233,19 @@ fn what_cannot_be_trained_is_answered_by_one_line_and_status_2() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(status(&output) == 2 && text.contains(expected) && text.contains("own.toml"), "{text}");
         assert!(!run.exists(), "{experiment}");
+    }
+}
+
+/// 64 ranks with 2^24 latents each would take 28 TB.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_no_machine_can_hold_is_refused_in_one_line_before_anything_is_begun() {
+    let place = Place::new("[bench]\nn = 6\nn_p = 512\n[model]\nlatents = 16777216\n[train]\nranks = 64");
+    let run = place.run("run");
+    for more in [&["--dry-run"][..], &[]] {
+        let text = error(&place.train(&run, more));
+        assert!(text.contains("own.toml: model.latents: expected a training that fits the memory"), "{text}");
+        assert!(!run.exists(), "something was begun");
     }
 }
 

@@ -1,7 +1,8 @@
 //! The parameters of a bench: a TOML table, checked once.
 
 use super::coefficients::Coefficients;
-use super::features::{InterferenceBound, hierarchy_groups, interference_limit};
+use super::configuration;
+use super::features::{InterferenceBound, apart, hierarchy_groups, interference_limit};
 use serde::{Deserialize, Serialize};
 
 /// What the bench is to be, with the defaults of Table 3. What the paper does not publish (`c_min`, `beta`, and everything below them) is
@@ -56,6 +57,7 @@ pub struct BenchConfig {
 /// The pair (x_p, x_r), made from one x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"sae\" } or { kind = \"transcoder\", n_r = 768 }")]
 pub enum Task {
     /// W_r = W_p: a sparse autoencoder reconstructs its input.
     Sae,
@@ -74,6 +76,7 @@ pub enum Task {
 /// Firing probabilities p_d, whose mean is 1 − S.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"zipf\", exponent = 0.5 }")]
 pub enum Rates {
     /// p_d = 1 − S.
     Same,
@@ -87,6 +90,7 @@ pub enum Rates {
 /// Factors on the magnitude of every feature.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"spread\", decades = 1.0 }")]
 pub enum MagnitudeSpread {
     /// All 1.
     Same,
@@ -178,9 +182,12 @@ const MOST_FEATURES: usize = 1 << 20;
 const MOST_DIMENSIONS: usize = 1 << 20;
 
 impl BenchConfig {
-    /// Reads a TOML table. Errors name the field.
+    /// Reads a TOML table.
+    ///
+    /// # Errors
+    /// What is wrong and where, on one line.
     pub fn from_toml(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+        configuration::from_toml(text)
     }
 
     /// Checks every parameter; only then can matrices and samples be made.
@@ -202,8 +209,13 @@ impl BenchConfig {
         }
         let limit = interference_limit(self.n_p, self.n);
         if !(self.interference < 1.0 && self.interference >= limit) {
+            if limit >= 1.0 {
+                let expected = format!("an integer >= 2, as two of {} unit vectors on a line are equal", self.n);
+                return fail("n_p", &expected, self.n_p.to_string());
+            }
+            let least = apart(limit, &[1.0, self.interference]);
             let expected = format!(
-                "a number in [{limit:.4}, 1), as {} unit vectors in {} dimensions always have a pair with a product of at least {limit:.4}",
+                "a number in [{least}, 1), as {} unit vectors in {} dimensions always have a pair with a product of at least {least}",
                 self.n, self.n_p
             );
             return fail("interference", &expected, self.interference.to_string());
@@ -221,7 +233,8 @@ impl BenchConfig {
             Task::Transcoder { n_r } if self.interference < interference_limit(n_r, self.n) => {
                 let limit = interference_limit(n_r, self.n);
                 let expected = format!("room for {} directions with products up to {}", self.n, self.interference);
-                return fail("task.n_r", &expected, format!("{n_r}, where the least is {limit:.4}"));
+                let found = format!("{n_r}, where the least is {}", apart(limit, &[self.interference]));
+                return fail("task.n_r", &expected, found);
             }
             Task::Crosscoder { sources } if !(1..=64).contains(&sources) => {
                 return fail("task.sources", "an integer from 1 to 64", sources.to_string());
@@ -367,6 +380,10 @@ mod tests {
             ("sparsity = 1.5", "sparsity"),
             ("interference = 1.0", "interference"),
             ("n = 2000\ninterference = 0.0005", "interference"),
+            ("n = 300\nn_p = 2\ninterference = 0.5", "interference: expected a number in [0.9998, 1)"),
+            ("n = 100000\nn_p = 2", "interference: expected a number in [0.999999998, 1)"),
+            ("n = 3\nn_p = 1\ninterference = 0.5", "n_p: expected an integer >= 2"),
+            ("task = { kind = \"transcoder\", n_r = 1 }", "task.n_r"),
             ("beta = 0.0", "beta"),
             ("c_min = -1.0", "c_min"),
             ("task = { kind = \"transcoder\", n_r = 0 }", "task.n_r"),
@@ -390,16 +407,17 @@ mod tests {
             let error = BenchConfig::from_toml(text).unwrap().check().unwrap_err().to_string();
             assert!(error.starts_with(names), "{text}: {error}");
         }
-        for text in [
-            "descent = { length = 3 }",
-            "descent = { budget = -1 }",
-            "nn = 3",
-            "n = -3",
-            "n = \"x\"",
-            "task = { kind = \"x\" }",
-            "n = 3\nn = 4",
+        for (text, begins) in [
+            ("n = 3\ndescent = { length = 3 }", "line 2: descent.length: unknown field `length`, expected one of"),
+            ("descent = { budget = -1 }", "line 1: descent.budget: "),
+            ("nn = 3", "line 1: nn: unknown field `nn`, expected one of `n`, `n_p`"),
+            ("n = -3", "line 1: n: "),
+            ("n = \"x\"", "line 1: n: "),
+            ("task = { kind = \"x\" }", "line 1: task"),
+            ("n = 3\nn = 4", "line 2: "),
         ] {
-            assert!(BenchConfig::from_toml(text).is_err(), "{text}");
+            let error = BenchConfig::from_toml(text).unwrap_err();
+            assert!(error.starts_with(begins) && !error.contains('\n'), "{text}: {error}");
         }
     }
 

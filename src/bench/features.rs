@@ -82,7 +82,8 @@ pub enum FeatureError {
     },
     /// No n unit vectors in R^{n_p} have products this small.
     #[error(
-        "maximum: {maximum} is below {limit}, the least maximum product that {n} unit vectors in {n_p} dimensions can have"
+        "interference: {maximum} is below {}, the least maximum product that {n} unit vectors in {n_p} dimensions can have",
+        apart(*limit, &[*maximum])
     )]
     BelowLimit {
         /// The bound asked for.
@@ -96,7 +97,8 @@ pub enum FeatureError {
     },
     /// The budget ended first.
     #[error(
-        "maximum: still {reached} instead of {maximum} after {budget} steps; ask for more room (interference, n_p), or for a larger budget (descent.budget)"
+        "interference: still {} instead of {maximum} after {budget} steps; ask for more room (a larger interference or n_p), or for a larger budget (descent.budget)",
+        apart(*reached, &[*maximum])
     )]
     Budget {
         /// The bound asked for.
@@ -106,12 +108,35 @@ pub enum FeatureError {
         /// Steps taken.
         budget: usize,
     },
+    /// The descent moves no column any more, as where more columns than have room have fallen together.
+    #[error(
+        "interference: still {} instead of {maximum} after {steps} steps, where the descent came to rest; ask for more room (a larger interference or n_p), or for another seed",
+        apart(*reached, &[*maximum])
+    )]
+    AtRest {
+        /// The bound asked for.
+        maximum: f64,
+        /// The maximum product reached.
+        reached: f64,
+        /// Steps taken.
+        steps: usize,
+    },
+}
+
+/// A product with four digits, or with as many more as tell it from these others.
+pub(super) fn apart(product: f64, others: &[f64]) -> String {
+    let tells = |digits: usize| {
+        let text = |x: f64| format!("{x:.digits$}");
+        others.iter().all(|other| *other == product || text(*other) != text(product)).then(|| text(product))
+    };
+    (4..17).find_map(tells).unwrap_or_else(|| product.to_string())
 }
 
 /// A lower bound on max_{i≠j} ⟨p_i, p_j⟩ over n unit vectors in R^{n_p}, the one-sided counterpart of the Welch bound:
 /// −1/(n−1) for n ≤ n_p + 1 (the simplex), 0 up to n = 2n_p (the orthoplex; both Rankin 1955), and beyond the s at which
 /// Levenshtein's third bound n ≤ n_p (1−s)(2 + (n_p+1)s)/(1 − n_p s²) is met, up to the end s = (√(n_p+3) − 1)/(n_p+2) of the range in
-/// which that bound is valid (Levenshtein 1979).
+/// which that bound is valid (Levenshtein 1979). On a line and in a plane it is the least maximum itself: 1 for n ≥ 3, as two of the vectors are
+/// equal, and cos(2π/n), that of the regular polygon.
 pub fn interference_limit(n_p: usize, n: usize) -> f64 {
     if n < 2 {
         return -1.0;
@@ -119,8 +144,14 @@ pub fn interference_limit(n_p: usize, n: usize) -> f64 {
     if n <= n_p + 1 {
         return -1.0 / (n as f64 - 1.0);
     }
+    if n_p == 1 {
+        return 1.0;
+    }
     if n <= 2 * n_p {
         return 0.0;
+    }
+    if n_p == 2 {
+        return (std::f64::consts::TAU / n as f64).cos();
     }
     let (n_p, n) = (n_p as f64, n as f64);
     // a s² + b s = n − 2n_p.
@@ -157,12 +188,15 @@ pub fn bounded_interference(
     bounded_interference_watched(n_p, n, bound, rng, &mut |_| {})
 }
 
+/// Where no entry moves farther in a step, its columns of norm 1 stay what they are but for roundings, 1e-16.
+const REST: f64 = 1e-20;
+
 /// n unit columns in R^{n_p} with ⟨p_i, p_j⟩ ≤ M for i ≠ j: projected gradient descent from random columns on
 /// Σ_{i≠j} max(0, ⟨p_i,p_j⟩ − (M−ε))² + λ max(0, ⟨p_i,p_j⟩)² (eqs. 26–28). A step costs 4·n²·n_p operations, in panels of columns that are
 /// spread over the threads; the result does not depend on their number. `watch` is told the largest product before each step.
 ///
 /// # Errors
-/// A parameter out of range, an M that is impossible, or one that is not reached within the budget.
+/// A parameter out of range, an M that is impossible, or one that is not reached within the budget or before the descent comes to rest.
 pub fn bounded_interference_watched(
     n_p: usize,
     n: usize,
@@ -173,7 +207,7 @@ pub fn bounded_interference_watched(
     let InterferenceBound { maximum, margin, regularisation, step, budget } = *bound;
     for (name, expected, found, fits) in [
         ("n_p", "an integer >= 1", n_p as f64, n_p >= 1),
-        ("maximum", "a number in [-1, 1)", maximum, (-1.0..1.0).contains(&maximum)),
+        ("interference", "a number in [-1, 1)", maximum, (-1.0..1.0).contains(&maximum)),
         ("margin", "a number > 0", margin, margin > 0.0 && margin.is_finite()),
         ("regularisation", "a number >= 0", regularisation, regularisation >= 0.0 && regularisation.is_finite()),
         ("step", "a number > 0", step, step > 0.0 && step.is_finite()),
@@ -190,7 +224,7 @@ pub fn bounded_interference_watched(
     let mut P = random_unit(n_p, n, rng);
     let mut here = descent(P.as_ref(), target, regularisation);
     let mut length = step;
-    for _ in 0..budget {
+    for step in 0..budget {
         if here.maximum <= maximum {
             return Ok(P);
         }
@@ -208,6 +242,9 @@ pub fn bounded_interference_watched(
             length *= 1.1;
         } else {
             length /= 2.0;
+            if length * here.gradient.norm_max() < REST {
+                return Err(FeatureError::AtRest { maximum, reached: here.maximum, steps: step + 1 });
+            }
         }
     }
     if here.maximum <= maximum {
@@ -318,6 +355,41 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_have_fallen_together_end_the_descent_long_before_the_budget() {
+        // Levenshtein's bound allows 0.28 and more here, but 60 points of a sphere are closer than that.
+        let bound = InterferenceBound::new(0.4);
+        match bounded_interference(3, 60, &bound, &mut stream(1, "features test")) {
+            Err(error @ FeatureError::AtRest { reached, steps, .. }) => {
+                assert!((reached - 1.0).abs() < 1e-6 && steps < bound.budget / 2, "{reached} after {steps}");
+                let text = error.to_string();
+                assert!(text.starts_with("interference: still 1.0000 instead of 0.4 after "), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn on_a_line_and_in_a_plane_what_is_impossible_is_refused_without_a_step() {
+        let ask = |n_p, n, maximum| {
+            let bound = InterferenceBound { budget: 0, ..InterferenceBound::new(maximum) };
+            bounded_interference(n_p, n, &bound, &mut stream(1, "features test")).unwrap_err()
+        };
+        for (n_p, n, maximum, limit) in [(1, 3, 0.999, "1.0000"), (2, 300, 0.5, "0.9998"), (2, 5, 0.309, "0.3090")] {
+            let error = ask(n_p, n, maximum);
+            assert!(matches!(error, FeatureError::BelowLimit { .. }), "{error}");
+            assert!(error.to_string().contains(&format!("interference: {maximum} is below {limit}")), "{error}");
+        }
+        assert!(matches!(ask(2, 5, 0.3091), FeatureError::Budget { .. }));
+    }
+
+    #[test]
+    fn a_product_is_shown_with_the_digits_that_tell_it_from_others() {
+        assert_eq!(apart(1.000_000_000_000_000_4, &[0.5]), "1.0000");
+        assert_eq!(apart(0.100_000_12, &[0.1]), "0.1000001");
+        assert_eq!((apart(0.5, &[0.5]), apart(0.123_456, &[])), ("0.5000".to_owned(), "0.1235".to_owned()));
+    }
+
+    #[test]
     fn every_parameter_of_the_descent_changes_the_matrix() {
         let plain = InterferenceBound::new(0.3);
         let made = |bound: InterferenceBound| {
@@ -339,14 +411,19 @@ mod tests {
     #[test]
     fn the_limit_is_met_by_the_simplex_the_orthoplex_and_the_27_lines() {
         assert_eq!(interference_limit(2, 3), -0.5);
-        assert_eq!(interference_limit(3, 6), 0.0);
+        assert_eq!((interference_limit(3, 6), interference_limit(2, 4)), (0.0, 0.0));
+        // Two directions of a line, and a regular polygon.
+        assert_eq!([2, 3, 1000].map(|n| interference_limit(1, n)), [-1.0, 1.0, 1.0]);
+        let golden = (5f64.sqrt() - 1.0) / 4.0;
+        assert!((interference_limit(2, 5) - golden).abs() < 1e-15 && (interference_limit(2, 6) - 0.5).abs() < 1e-15);
         // 27 points in R^6 with products 1/4 and −1/2 (Schläfli), a sharp code.
         assert_eq!(interference_limit(6, 27), 0.25);
         // The 12 vertices of the icosahedron have products 1/√5 at most, the 240 roots of E_8 have 1/2.
         assert!(interference_limit(3, 12) <= 1.0 / 5f64.sqrt());
         assert!(interference_limit(8, 240) <= 0.5);
         // More vectors never get more room.
-        assert!((2..300).all(|n| interference_limit(5, n) >= interference_limit(5, n - 1)));
+        let rises = |n_p: usize| (2..300).all(|n| interference_limit(n_p, n) >= interference_limit(n_p, n - 1));
+        assert!([1, 2, 5].into_iter().all(rises));
     }
 
     #[test]

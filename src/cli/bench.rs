@@ -73,15 +73,17 @@ A configuration holds what differs from Table 3 of the paper:
 
 The folder then holds config.toml (complete), directions.safetensors (w_p, and w_r of a transcoder, one row per feature), and
 samples-00000.safetensors, .. with 100,000 samples each: row i of x has the entries offsets[i] .. offsets[i+1] of indices and
-values. Any sample is a function of the seed and its number. A folder that holds a data set is refused; --force removes the files of that
-data set, and no others.";
+values. Any sample is a function of the seed and its number. config.toml is written last: until then the folder holds unfinished.toml in its
+place. A folder that holds a data set, or a part of one, is refused; --force removes the files of that data set, and no others.";
 
 /// Samples in one file, so that memory does not grow with their number.
 const SHARD: u64 = 100_000;
 /// Samples that are made dense at a time.
 const DENSE: u64 = 1024;
-/// The parameters of a data set, complete.
+/// The parameters of a data set, complete. They are there only if all the rest is.
 const CONFIG: &str = "config.toml";
+/// The same while the rest is being written or removed.
+const UNFINISHED: &str = "unfinished.toml";
 /// Its feature matrices.
 const DIRECTIONS: &str = "directions.safetensors";
 /// Its representations.
@@ -123,15 +125,20 @@ fn generate(arguments: &Generate, session: &mut Session) -> Result<Answer, CliEr
     let earlier = earlier(folder, arguments.force)?;
     let bench = made(&config, &name)?;
     let output = &session.output;
+    let (parameters, unfinished) = (folder.join(CONFIG), folder.join(UNFINISHED));
+    if parameters.exists() {
+        // From now on the folder holds a part only, if this is interrupted.
+        std::fs::rename(&parameters, &unfinished).map_err(failed(&parameters))?;
+    }
     for path in earlier {
-        std::fs::remove_file(&path).map_err(|error| OutputError::File { path, error })?;
+        std::fs::remove_file(&path).map_err(failed(&path))?;
     }
     let shards = config.samples.div_ceil(SHARD);
     let sides = if bench.reconstructs_its_input() { &REPRESENTATIONS[..1] } else { &REPRESENTATIONS[..] };
     let dense = if arguments.dense { sides.len() as u64 * config.samples.div_ceil(DENSE) } else { 0 };
     let mut progress = Progress::new(usize::try_from(shards + dense).unwrap_or(usize::MAX));
     let text = toml::to_string(&config.completed()).expect("plain parameters always serialise");
-    output.file(&folder.join(CONFIG), text.as_bytes())?;
+    output.file(&unfinished, text.as_bytes())?;
     output.file(&folder.join(DIRECTIONS), &directions(&bench))?;
     let mut done = 0;
     for shard in 0..shards {
@@ -151,6 +158,7 @@ fn generate(arguments: &Generate, session: &mut Session) -> Result<Answer, CliEr
             .map_err(|e| CliError::Request(format!("{}: cannot be written: {e}", path.display())))?;
         }
     }
+    std::fs::rename(&unfinished, &parameters).map_err(failed(&parameters))?;
     progress.finish();
     output.text(&format!("{} samples of {} features written to {}", config.samples, config.n, folder.display()))?;
     output.json(&json!({"folder": folder.display().to_string(), "samples": config.samples, "shards": shards}))?;
@@ -167,7 +175,13 @@ fn is_shard(name: &str) -> bool {
     number.and_then(|number| number.parse().ok()).is_some_and(|shard| shard_name(shard) == name)
 }
 
-/// The files of a data set that the folder holds, the parameters last: as long as they are there the folder counts as taken.
+/// What to say of a file that could not be written, renamed or removed.
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> OutputError {
+    let path = path.to_owned();
+    move |error| OutputError::File { path, error }
+}
+
+/// The files of a data set that the folder holds, or of a part of one, without its parameters.
 fn earlier(folder: &Path, force: bool) -> Result<Vec<PathBuf>, CliError> {
     let request = |what: &str| Err(CliError::Request(format!("{}: {what}", folder.display())));
     let unreadable = |error: io::Error| CliError::Request(format!("{}: cannot be read: {error}", folder.display()));
@@ -184,20 +198,24 @@ fn earlier(folder: &Path, force: bool) -> Result<Vec<PathBuf>, CliError> {
     }
     let own =
         |name: &String| name == DIRECTIONS || is_shard(name) || REPRESENTATIONS.iter().any(|(_, dense)| name == dense);
-    let has_config = held.iter().any(|name| name == CONFIG);
+    let parameters = [CONFIG, UNFINISHED].into_iter().find(|parameters| held.iter().any(|name| name == parameters));
     held.retain(own);
     held.sort_unstable();
-    if has_config {
-        let text = std::fs::read_to_string(folder.join(CONFIG)).unwrap_or_default();
-        if text.trim().is_empty() || BenchConfig::from_toml(&text).is_err() {
-            return request("expected a new folder, or one of a data set, found a config.toml of something else");
-        }
-        held.push(CONFIG.to_owned());
-    } else if let Some(name) = held.first() {
-        return request(&format!("expected a new folder, or one of a data set, found {name} without {CONFIG}"));
+    let Some(parameters) = parameters else {
+        return match held.first() {
+            None => Ok(Vec::new()),
+            Some(name) => {
+                request(&format!("expected a new folder, or one of a data set, found {name} without {CONFIG}"))
+            }
+        };
+    };
+    let text = std::fs::read_to_string(folder.join(parameters)).unwrap_or_default();
+    if text.trim().is_empty() || BenchConfig::from_toml(&text).is_err() {
+        return request(&format!("expected a new folder, or one of a data set, found {parameters} of something else"));
     }
-    if has_config && !force {
-        return request("holds a data set: expected a new folder, or --force to remove it and write anew");
+    if !force {
+        let what = if parameters == CONFIG { "a data set" } else { "a part of a data set, whose writing was cut off" };
+        return request(&format!("holds {what}: expected a new folder, or --force to remove it and write anew"));
     }
     Ok(held.iter().map(|name| folder.join(name)).collect())
 }

@@ -27,12 +27,13 @@ pub struct Arguments {
     /// The folder to write into
     #[arg(long, value_name = "DIR", default_value = "reports/out")]
     out: PathBuf,
-    /// The folder of stored results of trainings, files of JSON lines
-    #[arg(long, value_name = "DIR", default_value = "reports/results")]
-    results: PathBuf,
-    /// The folder of stored comparisons: one of optimizers, and in folders of their own those at the bench's scale
-    #[arg(long, value_name = "DIR", default_value = "reports/compare")]
-    comparisons: PathBuf,
+    /// The folder of stored results of trainings, files of JSON lines [default: reports/results, if there is one]
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
+    /// The folder of stored comparisons: one of optimizers, and in folders of their own those at the bench's scale [default: reports/compare,
+    /// if there is one]
+    #[arg(long, value_name = "DIR")]
+    comparisons: Option<PathBuf>,
     /// First train the small experiments in configs/small again, and store their results as small.jsonl
     #[arg(long, group = "training")]
     refresh: bool,
@@ -67,20 +68,43 @@ The folder then holds index.html, figures (SVG, PDF, PNG, and their data as CSV 
 certificates, macros.tex, references.bib, an example article in paper, and verdicts.json. The same version and seed write the
 same bytes, except for provenance.json, which says when, where and how the report was made.";
 
+impl Arguments {
+    fn results(&self) -> &Path {
+        self.results.as_deref().unwrap_or(Path::new("reports/results"))
+    }
+
+    fn comparisons(&self) -> &Path {
+        self.comparisons.as_deref().unwrap_or(Path::new("reports/compare"))
+    }
+
+    /// A folder that is named is one to be read, unless results are stored there now.
+    fn ensure_readable(&self) -> Result<(), CliError> {
+        let results = self.results.as_ref().filter(|_| !self.refresh && !self.full);
+        for (option, folder) in [("--results", results), ("--comparisons", self.comparisons.as_ref())] {
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                let message = format!("{option}: expected a folder that exists, found {}", folder.display());
+                return Err(CliError::Request(message));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
     let (started, clock) = (SystemTime::now(), Instant::now());
     let chosen = choose(&arguments.claims)?;
+    arguments.ensure_readable()?;
     ensure_writable(&arguments.out)?;
     let source = checkout();
     let revision = source.as_ref().map(Checkout::revision);
     if arguments.refresh {
-        let file = arguments.results.join("small.jsonl");
+        let file = arguments.results().join("small.jsonl");
         refresh(&arguments.tables, &file, arguments.seeds.unwrap_or(5), revision.as_deref(), &session.output)?;
     }
     if arguments.full {
-        let Arguments { tables, results, runs, .. } = arguments;
-        if !full(tables, results, runs, arguments.seeds.unwrap_or(1), session)? {
+        let Arguments { tables, runs, .. } = arguments;
+        if !full(tables, arguments.results(), runs, arguments.seeds.unwrap_or(1), session)? {
             return Ok(Answer::Interrupted);
         }
     }
@@ -107,7 +131,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
 
 /// Trainings, those of the small Table 1 and of resampling made now unless only stored ones are wanted or they have just been made.
 fn exhibits(arguments: &Arguments, commit: Option<&str>, session: &Session) -> Result<Vec<Exhibit>, CliError> {
-    let mut results = stored(&arguments.results)?;
+    let mut results = stored(arguments.results())?;
     let failed = |error: &dyn std::fmt::Display| CliError::Request(format!("a training of the report: {error}"));
     let mut all = vec![trainings::low_dimension(&low_dimension::view(session.seed).map_err(|e| failed(&e))?)];
     if !arguments.stored {
@@ -128,9 +152,9 @@ fn exhibits(arguments: &Arguments, commit: Option<&str>, session: &Session) -> R
         progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     }
     all.extend(results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size, false)));
-    let (records, timings) = compared(&arguments.comparisons)?;
+    let (records, timings) = compared(arguments.comparisons())?;
     all.extend(comparison::exhibit(&records, &timings));
-    for (name, compared, records, timings) in compared_at_scale(&arguments.comparisons)? {
+    for (name, compared, records, timings) in compared_at_scale(arguments.comparisons())? {
         all.extend(comparison::at_scale(&name, &compared, &records, &timings));
     }
     Ok(all)

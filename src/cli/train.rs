@@ -11,11 +11,12 @@ use crate::backend::cuda::{Cuda, Driver, Encoder, Options};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, Moments};
 use crate::stats::{Cell, Kind, Table};
-use crate::train::check::{Checked, Facts, Plan};
+use crate::train::check::{Checked, Facts, Plan, most_threads};
 use crate::train::checkpoint;
 use crate::train::config::Experiment;
 use crate::train::data::{Data, Mapped};
 use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
+use crate::train::room::{ensure_room, memory, physical};
 use crate::train::run::{End, Record, State};
 use crate::train::session::{Display, Finish, Outcome, follow, train, train_on_ranks};
 use clap::{Args, ValueEnum};
@@ -133,12 +134,32 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau, ranks,
                                              moments, fold_decoder_norms
 
+Further keys, each line a configuration of its own:
+  model.init = { weights = \"kaiming\", tied = false, encoder_bias = true, decoder_bias = true } # and: scale, input_bias, skip
+  model.unit_decoder = true                                                                  # columns of W_D keep norm 1
+  model.activation = { kind = \"gated\" }                                                      # objective.l1 is a penalty of its gates
+  model.activation = { kind = \"jump-relu\", theta = 0.1, bandwidth = 0.01 }                   # with objective.l0
+  objective.aux = { k = 512, weight = 0.03125, dead_after = 100000, target = \"residual\" }    # AuxK; or \"target\"
+  objective.scales = { kind = \"prefixes\", sizes = [2000, 16000], weights = [1.0, 1.0] }      # Matryoshka
+  objective.scales = { kind = \"top-k\", ks = [16, 64], weights = [0.5, 1.0] }                 # Multi-TopK
+  optimizer = { rule = \"adam-w\", learning_rate = 1e-3, weight_decay = 0.01, clip = 1.0 }     # and: beta_1, beta_2, epsilon
+  optimizer = { rule = \"sgd\", learning_rate = 0.01, beta_1 = 0.9 }                           # beta_1 is its momentum; or \"adam\"
+  schedule = { warm_up = 0.05, decay = 0.2, curve = \"cosine\" }                               # or \"linear\"
+  resampling = { kind = \"decrease\", steps = [2000, 4000], dead_after = 100000, samples = 4096, warm_up = 100 } # and: most
+  resampling = { kind = \"bricken\", steps = [2000] }                                          # the recipe of Bricken et al.
+  anchors = { source = \"ground-truth\", weight = 0.1, latents = [3, 4] }                      # or \"labels\", those of [data]
+  train = { dead_after = 100000, divergence = 1e4, threads = 2 }
+
 The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
 with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the
 bench and of the training. Paths in [data] are relative to the current folder.";
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
+    let most = most_threads();
+    if let Some(threads) = arguments.threads.filter(|threads| *threads > most) {
+        return Err(CliError::Request(format!("--threads: expected an integer from 0 to {most}, found {threads}")));
+    }
     let (name, text) = session.inputs.configuration(&arguments.config)?;
     let request = |error: String| CliError::Request(format!("{name}: {error}"));
     let mut experiment = Experiment::from_toml(&text).map_err(request)?;
@@ -151,7 +172,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let checked = experiment.check().map_err(|error| request(error.to_string()))?;
     let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&arguments.config));
     if arguments.dry_run {
-        return describe(&checked, &folder, session).map_err(|error| request(error.to_string()));
+        return describe(&checked, &folder, arguments.device, session).map_err(|error| request(error.to_string()));
     }
     let threads = arguments.threads.unwrap_or(checked.experiment().train.threads);
     // Refused only where this process has computed before, and then its threads stay.
@@ -270,11 +291,18 @@ impl Run<'_> {
         if checked.experiment().train.moments == Moments::Bf16 && !matches!(device, Computes::Cuda(_)) {
             return Err(request("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\"".to_owned()));
         }
+        // A finished run is only shown, and a GPU has memory of its own.
+        let is_begun_here = !matches!(device, Computes::Cuda(_)) && !folder.join(RESULT).exists();
+        let room = |plan: &Plan| {
+            let physical = physical().filter(|_| is_begun_here);
+            ensure_room(plan, physical).map_err(|error| request(error.to_string()))
+        };
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
         let prepared;
         let (mut directory, found);
         if let Some(bench) = &checked.experiment().bench {
             let plan = checked.plan(Facts::of_bench(bench)).map_err(|error| request(error.to_string()))?;
+            room(&plan)?;
             (directory, found) = open(folder, &checked, &plan, opening)?;
             if let Found::Finished(text) = &found {
                 return Ok(Trained::Before(finished(text, folder)?));
@@ -282,6 +310,7 @@ impl Run<'_> {
             prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
         } else {
             prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
+            room(&prepared.plan)?;
             (directory, found) = open(folder, &prepared.checked, &prepared.plan, opening)?;
         }
         let state = match found {
@@ -368,13 +397,20 @@ fn default_folder(config: &str) -> PathBuf {
 }
 
 /// What an experiment would do.
-fn describe(checked: &Checked, folder: &Path, session: &Session) -> Result<Answer, Box<dyn std::error::Error>> {
+fn describe(
+    checked: &Checked,
+    folder: &Path,
+    device: Where,
+    session: &Session,
+) -> Result<Answer, Box<dyn std::error::Error>> {
     let experiment = checked.experiment();
     let facts = match (&experiment.bench, &experiment.data) {
         (_, Some(files)) => Facts::of(&Data::Rows(Box::new(Mapped::open(files)?))),
         (bench, None) => Facts::of_bench(&bench.clone().unwrap_or_default()),
     };
     let plan = checked.plan(facts)?;
+    ensure_room(&plan, physical().filter(|_| matches!(device, Where::Cpu | Where::Reference)))?;
+    let bytes = memory(&plan);
     let parameters: usize = plan
         .init
         .parameters(&plan.activation)
@@ -396,6 +432,8 @@ fn describe(checked: &Checked, folder: &Path, session: &Session) -> Result<Answe
         ("steps in an epoch", plan.order.steps_per_epoch()),
         ("steps of rising learning rate", plan.spec.schedule.warm_up),
         ("steps of falling learning rate", plan.spec.schedule.decay),
+        ("bytes of memory on the processor, at least", bytes.training()),
+        ("the same while a checkpoint is written", bytes.most()),
     ] {
         table.push([Cell::from(what), Cell::from(value.to_string())]);
     }
@@ -408,6 +446,7 @@ fn describe(checked: &Checked, folder: &Path, session: &Session) -> Result<Answe
         "step": 0,
         "steps": plan.steps,
         "parameters": parameters,
+        "memory": {"training": bytes.training(), "most": bytes.most()},
         "experiment": experiment,
         "result": Value::Null,
     }))?;
@@ -548,6 +587,35 @@ mod tests {
         {
             let expected = format!("loss 0.1235, L0 6.0, dead 17, 15600 samples/s, {left} left");
             assert_eq!(message(Some(&last), done, seconds, to_come), expected);
+        }
+    }
+
+    #[test]
+    fn every_line_of_further_keys_in_the_help_is_an_experiment_that_can_be_trained() {
+        let keys = EXAMPLES.split_once("Further keys").unwrap().1;
+        let lines: Vec<&str> = keys.lines().skip(1).take_while(|line| !line.is_empty()).collect();
+        let facts = Facts { samples: 1000, n_p: 8, n_r: 8, reconstructs_its_input: true };
+        for line in &lines {
+            let experiment = Experiment::from_toml(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_ne!(experiment, Experiment::default(), "{line}");
+            let plan = experiment.check().and_then(|checked| checked.plan(facts));
+            assert!(plan.is_ok(), "{line}: {plan:?}");
+        }
+        for key in [
+            "init",
+            "unit_decoder",
+            "gated",
+            "aux",
+            "prefixes",
+            "ks = ",
+            "adam-w",
+            "sgd",
+            "curve",
+            "decrease",
+            "bricken",
+            "anchors",
+        ] {
+            assert!(lines.iter().any(|line| line.contains(key)), "{key}");
         }
     }
 

@@ -132,8 +132,11 @@ impl Array {
     ) -> Result<Self, FileError> {
         let needed = shape.iter().try_fold(element.size(), |size, &n| size.checked_mul(n));
         let held = bytes.end.saturating_sub(bytes.start);
-        if needed != Some(held) || bytes.end > file.len() {
-            let needed = needed.map_or_else(|| "more than memory can".to_owned(), |n| n.to_string());
+        let Some(needed) = needed else {
+            let expected = format!("a shape of less than 2^{} bytes", usize::BITS);
+            return Err(FileError::content(file.path(), name, expected, format!("{shape:?} of {element:?}")));
+        };
+        if needed != held || bytes.end > file.len() {
             let expected = format!("{needed} bytes for the shape {shape:?} of {element:?}");
             return Err(FileError::content(file.path(), name, expected, format!("{held} bytes")));
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// σ of a layer. With ties, the lower latent wins.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"relu\" } or { kind = \"top-k\", k = 64 }")]
 pub enum Activation {
     /// max(0, z).
     Relu,

@@ -52,6 +52,7 @@ pub enum AuxTarget {
 /// one is all of them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"prefixes\", sizes = [1000, 16000], weights = [1.0, 1.0] }")]
 pub enum Scales {
     /// One reconstruction by all active latents.
     #[default]

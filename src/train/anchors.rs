@@ -21,9 +21,10 @@ pub fn anchors(config: &AnchorConfig, data: &Data, shape: Shape, seed: u64) -> R
     let chosen = |known: usize| {
         let mut chosen: Vec<usize> = (0..known).collect();
         chosen.shuffle(&mut stream(seed, "anchors"));
-        let count = config.count.or(config.latents.as_ref().map(Vec::len)).unwrap_or(known);
+        let count = config.known().unwrap_or(known);
         if count > known {
-            return Err(ConfigError::new("anchors.count", format!("at most the {known} known features"), count));
+            let expected = format!("at most the {known} known features");
+            return Err(ConfigError::new(config.count_field(), expected, count));
         }
         chosen.truncate(count);
         Ok(chosen)
@@ -194,9 +195,11 @@ mod tests {
         let memory = |inputs: Vec<f32>, labels| Data::Rows(Box::new(Memory { n_p: 1, inputs, targets: None, labels }));
         let shape = Shape { n_p: 1, n_r: 1, n_q: 5 };
         let by_labels = config(AnchorSource::Labels, Some(2));
+        let by_latents = AnchorConfig { latents: Some(vec![4, 0]), ..config(AnchorSource::Labels, None) };
         for (data, config, field) in [
             (memory(vec![1.0, -1.0, 2.0], Some(labels(&[0, 0, 1]))), &by_labels, "anchors"),
             (memory(vec![1.0, 2.0], Some(labels(&[0, 0]))), &by_labels, "anchors.count"),
+            (memory(vec![1.0, 2.0], Some(labels(&[0, 0]))), &by_latents, "anchors.latents"),
             (memory(vec![1.0, 2.0], None), &by_labels, "anchors.source"),
             (bench(Task::Sae), &by_labels, "anchors.source"),
             (memory(vec![1.0], None), &config(AnchorSource::GroundTruth, None), "anchors.source"),

@@ -109,6 +109,7 @@ const LARGE: f64 = 1e12;
 const NON_NEGATIVE: &str = "a number in [0, 1e12]";
 const POSITIVE: &str = "a number in (0, 1e12]";
 const FOLD: &str = "train.fold_decoder_norms";
+const LATENTS: &str = "anchors.latents";
 
 impl Experiment {
     /// Completes the experiment and checks it.
@@ -237,7 +238,13 @@ fn length(experiment: &Experiment) -> Result {
     let expected = "false with a top-k, which compares latents and would keep others";
     ensure(!(train.fold_decoder_norms && compares), FOLD, expected, train.fold_decoder_norms)?;
     ensure((1..=MOST_RANKS).contains(&train.ranks), "train.ranks", "an integer from 1 to 64", train.ranks)?;
-    ensure(train.threads <= 4096, "train.threads", "an integer from 0 to 4096", train.threads)
+    let most = most_threads();
+    ensure(train.threads <= most, "train.threads", &format!("an integer from 0 to {most}"), train.threads)
+}
+
+/// Most threads: 256, or four for each core of this machine where that is more.
+pub fn most_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).saturating_mul(4).max(256)
 }
 
 fn resampling(resampling: &Resampling) -> Result {
@@ -274,17 +281,22 @@ fn anchors(experiment: &Experiment) -> Result {
             return Err(ConfigError::new("anchors.source", "labels in data.labels", "none"));
         }
     };
-    let count = anchors.count.unwrap_or(if most == usize::MAX { 0 } else { most });
-    let expected = format!("an integer of at most {what} and at most the {latents} latents");
-    ensure(count <= most.min(latents), "anchors.count", &expected, count)?;
+    // How many classes there are is known once the labels are read.
+    let all = if most == usize::MAX { 0 } else { most };
+    let count = anchors.known().unwrap_or(all);
+    let expected = match anchors.count_field() {
+        LATENTS => format!("at most as many as {what} and as the {latents} latents"),
+        _ => format!("an integer of at most {what} and at most the {latents} latents"),
+    };
+    ensure(count <= most.min(latents), anchors.count_field(), &expected, count)?;
     if let Some(own) = &anchors.latents {
         let mut sorted = own.clone();
         sorted.sort_unstable();
         sorted.dedup();
         let distinct = sorted.len() == own.len() && sorted.last().is_none_or(|i| (*i as usize) < latents);
-        ensure(distinct, "anchors.latents", &format!("distinct integers below {latents}"), format!("{own:?}"))?;
+        ensure(distinct, LATENTS, &format!("distinct integers below {latents}"), format!("{own:?}"))?;
         let fits = anchors.count.is_none_or(|count| count == own.len());
-        ensure(fits, "anchors.latents", "as many latents as anchors.count", own.len())?;
+        ensure(fits, LATENTS, "as many latents as anchors.count", own.len())?;
     }
     Ok(())
 }
@@ -439,6 +451,7 @@ mod tests {
             ("[train]\nplateau = 1.0", "train.plateau"),
             ("[train]\nplateau = nan", "train.plateau"),
             ("[train]\ndivergence = 0.5", "train.divergence"),
+            ("[train]\nthreads = 100000", "train.threads"),
             ("[train]\nranks = 0", "train.ranks"),
             ("[train]\nranks = 65", "train.ranks"),
             ("[train]\nfold_decoder_norms = true", "train.fold_decoder_norms"),
@@ -457,11 +470,34 @@ mod tests {
             ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\n[data]\ninputs = \"x.npy\"", "anchors.source"),
             ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\ncount = 2\nlatents = [1, 1]", "anchors.latents"),
             ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\ncount = 2\nlatents = [1]", "anchors.latents"),
+            ("[anchors]\nsource = \"ground-truth\"\nweight = 1.0\n[model]\nlatents = 999", "anchors.count"),
+            (
+                "[anchors]\nsource = \"ground-truth\"\nweight = 1.0\nlatents = [0, 1, 2]\n[bench]\nn = 2",
+                "anchors.latents",
+            ),
         ] {
             let error = checked(text).unwrap_err();
             assert_eq!(error.field, field, "{text}: {error}");
             assert!(!error.to_string().contains('\n'));
         }
+    }
+
+    #[test]
+    fn anchored_latents_say_how_many_anchors_there_are_also_where_there_are_more_features_than_latents() {
+        let anchors = "[anchors]\nsource = \"ground-truth\"\nweight = 1.0\nlatents = [3, 4]";
+        let model = "[model]\nlatents = 80";
+        for text in [format!("{anchors}\n{model}"), format!("{anchors}\ncount = 2\n{model}")] {
+            assert_eq!(checked(&text).unwrap().experiment().anchors.as_ref().unwrap().known(), Some(2), "{text}");
+        }
+    }
+
+    #[test]
+    fn as_many_threads_are_allowed_as_are_said_to_be_and_256_on_every_machine() {
+        let most = most_threads();
+        assert!(most >= 256);
+        assert!(checked(&format!("[train]\nthreads = {most}")).is_ok());
+        let error = checked(&format!("[train]\nthreads = {}", most + 1)).unwrap_err();
+        assert_eq!(error.expected, format!("an integer from 0 to {most}"));
     }
 
     fn planned(text: &str, facts: Facts) -> Result<Plan> {

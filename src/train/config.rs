@@ -5,6 +5,7 @@
 
 use crate::backend::{Curve, Moments, Optimizer};
 use crate::bench::config::BenchConfig;
+use crate::bench::configuration;
 use crate::io::hexadecimal;
 use crate::sdl::resampling::Resampling;
 use crate::sdl::{Activation, Init, Objective};
@@ -192,6 +193,18 @@ pub struct AnchorConfig {
     pub latents: Option<Vec<u32>>,
 }
 
+impl AnchorConfig {
+    /// How many known features are anchored; all of them if None.
+    pub fn known(&self) -> Option<usize> {
+        self.count.or(self.latents.as_ref().map(Vec::len))
+    }
+
+    /// The field that says how many.
+    pub(super) fn count_field(&self) -> &'static str {
+        if self.count.is_none() && self.latents.is_some() { "anchors.latents" } else { "anchors.count" }
+    }
+}
+
 /// Where known features come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -290,17 +303,7 @@ impl Experiment {
     /// # Errors
     /// What is wrong and where, on one line.
     pub fn from_toml(text: &str) -> Result<Self, String> {
-        let place = |error: &toml::de::Error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1))
-        };
-        let message = |error: &toml::de::Error| error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        let document =
-            toml::Deserializer::parse(text).map_err(|error| format!("{}{}", place(&error), message(&error)))?;
-        serde_path_to_error::deserialize(document).map_err(|error| {
-            let (field, error) = (error.path().to_string(), error.into_inner());
-            format!("{}{field}: {}", place(&error), message(&error))
-        })
+        configuration::from_toml(text)
     }
 
     /// With every default written out, except those that depend on the data.
@@ -398,6 +401,30 @@ mod tests {
         }
         let error = Experiment::from_toml("[model]\nlatents = 3\nlatent = 4").unwrap_err();
         assert!(error.starts_with("line 3: model.latent: unknown field `latent`"), "{error}");
+    }
+
+    #[test]
+    fn what_should_be_a_table_with_a_kind_is_answered_by_an_example_that_may_stand_there() {
+        for (before, field) in [
+            ("[model]\n", "model.activation"),
+            ("[objective]\n", "objective.scales"),
+            ("", "resampling"),
+            ("[bench]\n", "bench.task"),
+            ("[bench]\n", "bench.rates"),
+            ("[bench]\n", "bench.magnitudes"),
+        ] {
+            let key = field.rsplit('.').next().unwrap();
+            let error = Experiment::from_toml(&format!("{before}{key} = \"relu\"")).unwrap_err();
+            let contains = format!("{field}: invalid type: string \"relu\", expected a table such as {{ kind = ");
+            assert!(error.contains(&contains) && !error.contains('\n'), "{error}");
+            let examples: Vec<_> = error.split('{').skip(1).map(|rest| rest.split_once('}').unwrap().0).collect();
+            assert!(!examples.is_empty(), "{error}");
+            for example in examples {
+                let read = Experiment::from_toml(&format!("{before}{key} = {{{example}}}"));
+                let checked = read.unwrap_or_else(|error| panic!("{field}: {example}: {error}")).check();
+                assert!(checked.is_ok(), "{field}: {example}: {checked:?}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | part | module |
 //! |---|---|
 //! | one experiment as a TOML file, checked once | [`config`], [`check`] |
+//! | whether it fits the memory of this machine | [`room`] |
 //! | samples: the bench, or rows of one's own | [`data`] |
 //! | in which order they are seen | [`order`] |
 //! | known features for anchoring (eqs. 21–23) | [`anchors`] |
@@ -27,6 +28,7 @@ pub mod divergence;
 pub(crate) mod mock;
 pub mod order;
 pub mod plateau;
+pub mod room;
 pub mod run;
 pub mod scoring;
 pub mod session;

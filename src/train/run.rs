@@ -388,9 +388,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
             mse,
             fvu: self.fvu(mse),
             scales,
-            penalty,
-            aux,
-            anchor,
+            // A sum without terms is −0.
+            penalty: penalty + 0.0,
+            aux: aux + 0.0,
+            anchor: anchor + 0.0,
             l0,
             dead,
             gradient_norm: 0.0,
@@ -569,6 +570,18 @@ mod tests {
         assert_eq!(steps, [0, 7, 14, 21, 28, 35, 42, 49, 56, 59]);
         assert_eq!((log.records[1].epoch, log.records[1].samples), (2, 24));
         assert!(log.records[9].loss < 0.2 * log.records[0].loss);
+    }
+
+    #[test]
+    fn terms_that_a_loss_does_not_have_are_recorded_as_0_without_a_sign() {
+        let data = waves(10);
+        let plan = plan("[train]\nbatch = 4\nsteps = 3\nlog_every = 1", &data);
+        let mut log = Log::default();
+        assert_eq!(Trainer::new(&Cpu::new(plan.spec.clone()), &data, &plan).run(&mut log), Ok(End::Completed));
+        for record in &log.records {
+            let terms = [record.penalty, record.aux, record.anchor];
+            assert_eq!(terms.map(f64::to_bits), [0; 3], "{terms:?}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 /// Whether and how dead latents are moved.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"decrease\", steps = [1000, 2000] }")]
 pub enum Resampling {
     /// Never.
     #[default]

@@ -30,6 +30,7 @@ const BLOCK: usize = 64;
 /// How samples are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a table such as { kind = \"omp\", atoms = 8, error = 0.0 }")]
 pub enum Coder {
     /// Orthogonal matching pursuit.
     Omp {

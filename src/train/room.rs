@@ -1,0 +1,88 @@
+//! Whether a training fits the memory of this machine, before any is taken.
+
+use super::check::{ConfigError, Plan};
+use crate::backend::Spec;
+use crate::backend::cpu::{Cpu, Memory};
+
+/// Bytes that a training on the processor takes, all its ranks together.
+pub fn memory(plan: &Plan) -> Memory {
+    let batch = plan.spec.batch.div_ceil(plan.ranks.max(1));
+    let one = Cpu::new(Spec { batch, ..plan.spec.clone() });
+    one.memory(plan.activation, &plan.init.parameters(&plan.activation)).times(plan.ranks)
+}
+
+/// Refuses a training that needs more than these bytes, those of [`physical`]; where they are not known, none.
+///
+/// # Errors
+/// `model.latents` or `train.batch`, whichever needs more.
+pub fn ensure_room(plan: &Plan, physical: Option<u64>) -> Result<(), ConfigError> {
+    let memory = memory(plan);
+    let Some(physical) = physical.filter(|physical| memory.most() > *physical) else {
+        return Ok(());
+    };
+    let field = if memory.batch > memory.model { "train.batch" } else { "model.latents" };
+    let expected = format!("a training that fits the memory of this machine, {}", shown(physical));
+    let [training, most] = [memory.training(), memory.most()].map(shown);
+    Err(ConfigError::new(field, expected, format!("one of {training}, and of {most} while a checkpoint is written")))
+}
+
+/// The memory of this machine in bytes, where Linux says it.
+pub fn physical() -> Option<u64> {
+    total(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// MemTotal of `/proc/meminfo`, which counts in units of 1024 bytes.
+fn total(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+fn shown(bytes: u64) -> String {
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    if mebibytes < 1024.0 { format!("{mebibytes:.1} MiB") } else { format!("{:.1} GiB", mebibytes / 1024.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::check::Facts;
+    use crate::train::config::Experiment;
+
+    fn plan(text: &str) -> Plan {
+        let facts = Facts { samples: 1 << 20, n_p: 768, n_r: 768, reconstructs_its_input: true };
+        Experiment::from_toml(text).unwrap().check().unwrap().plan(facts).unwrap()
+    }
+
+    #[test]
+    fn a_training_that_does_not_fit_is_refused_by_the_field_that_asks_for_most() {
+        let large = plan("[model]\nlatents = 8000000");
+        // Four numbers of every weight, and three more in a copy.
+        let weights = 4 * 2 * 768 * 8_000_000_u64;
+        assert!((4 * weights..5 * weights).contains(&memory(&large).training()));
+        assert!((7 * weights..8 * weights).contains(&memory(&large).most()));
+        let error = ensure_room(&large, Some(1 << 30)).unwrap_err().to_string();
+        let begins = "model.latents: expected a training that fits the memory of this machine, 1.0 GiB, found one of ";
+        assert!(error.starts_with(begins) && !error.contains('\n'), "{error}");
+        let wide = plan("[model]\nlatents = 70\n[train]\nbatch = 1048576");
+        assert_eq!(ensure_room(&wide, Some(1 << 30)).unwrap_err().field, "train.batch");
+        assert_eq!(ensure_room(&large, None), Ok(()));
+        let most = memory(&large).most();
+        assert_eq!(ensure_room(&large, Some(most)), Ok(()));
+        assert!(ensure_room(&large, Some(most - 1)).is_err());
+    }
+
+    #[test]
+    fn every_rank_has_a_model_of_its_own_and_its_share_of_the_batch() {
+        let [one, four] = [1, 4].map(|ranks| memory(&plan(&format!("[train]\nranks = {ranks}"))));
+        assert_eq!((4 * one.model, 4 * one.copy, one.batch), (four.model, four.copy, four.batch));
+    }
+
+    #[test]
+    fn the_memory_of_linux_is_read_in_units_of_1024_bytes() {
+        assert_eq!(total("MemTotal:       24576000 kB\nMemFree:  1 kB\n"), Some(24_576_000 << 10));
+        for text in ["", "MemTotal: x kB", "MemTotal: 18446744073709551615 kB", "MemTotal: 3"] {
+            assert_eq!(total(text), None, "{text}");
+        }
+        assert_eq!([3 << 20, 5 << 29].map(shown), ["3.0 MiB", "2.5 GiB"]);
+    }
+}

@@ -594,8 +594,8 @@ mod tests {
         Family::RandomUnit.generate(&parameters, seed).unwrap()
     }
 
-    fn replayed(n_p: usize, seed: u64) -> GlobalOptimum {
-        let found = solve(&instance(n_p, seed), 3, Options::default()).unwrap();
+    fn replayed(problem: &Problem) -> GlobalOptimum {
+        let found = solve(problem, 3, Options::default()).unwrap();
         let upper = sdlab_verify::check(&found.upper_certificate).unwrap();
         let lower = sdlab_verify::check(&found.lower_certificate).unwrap();
         assert_eq!((upper.kind(), lower.kind()), ("loss-value", "lower-bound"));
@@ -608,7 +608,7 @@ mod tests {
         // Independent features, and three dimensions, where five in ten are closed at the root.
         let mut roots = 0;
         for (n_p, seed) in [(4, 2)].into_iter().chain((0..10).map(|seed| (3, seed))) {
-            let found = replayed(n_p, seed);
+            let found = replayed(&instance(n_p, seed));
             roots += usize::from(n_p == 3 && found.at_root());
             assert!(found.gap <= 1e-6 && (n_p == 3 || found.at_root()), "{n_p} {seed}: gap {}", found.gap);
         }
@@ -620,10 +620,19 @@ mod tests {
         // Closed cells leave gaps of 0.999 (parallel features, whose cells may be rays), 0.79 and 0.99 (best points are limits). The last is closed
         // by asking for a face.
         for (seed, face) in [(0, false), (2, false), (7, false), (18, true)] {
-            let found = replayed(2, seed);
+            let found = replayed(&instance(2, seed));
             assert!(found.gap <= 1e-6, "{seed}: gap {}", found.gap);
             assert_eq!(found.lower_certificate.to_json().contains("\"face\""), face, "{seed}");
         }
+    }
+
+    #[test]
+    fn a_threshold_makes_the_cells_open() {
+        let c = Rational::from(1) / Rational::from(10);
+        let parameters = Parameters { n: 4, n_p: 2, n_r: Some(4), c };
+        let found = replayed(&Family::RandomUnit.generate(&parameters, 2).unwrap());
+        // The cells of a threshold include the directions of those without one, and more: here the optimum is lower, 0.028 instead of 0.104.
+        assert!(found.gap <= 1e-6 && to_f64(&found.upper) < 0.03, "{} {}", found.gap, to_f64(&found.upper));
     }
 
     #[test]

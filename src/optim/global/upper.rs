@@ -107,7 +107,7 @@ pub fn in_cell(
 }
 
 /// Steps from a limit to points beside it. The loss there exceeds the limit by about the step, relative to the loss's own slope.
-const STEPS: [f64; 4] = [1e-9, 1e-8, 1e-7, 1e-6];
+const STEPS: [f64; 7] = [1e-9, 3e-9, 1e-8, 3e-8, 1e-7, 3e-7, 1e-6];
 /// Encoders for one x: those with independent codes have the same loss.
 const DRAWS: usize = 2;
 

@@ -95,11 +95,14 @@ struct Line {
     down: Weight,
 }
 
+/// Where a row fires, the features e with ⟨w, p_e⟩ < 0 that were asked for, and those of the group.
+type Cell = (BTreeSet<usize>, BTreeSet<usize>, Vec<usize>);
+
 /// The cones of decided rows, kept for the next question.
 #[derive(Debug, Default)]
 pub struct Cones {
     rows: BTreeMap<BTreeSet<usize>, Result<RowCone, GlobalError>>,
-    codes: BTreeMap<(BTreeSet<usize>, BTreeSet<usize>, Vec<usize>), Option<CodeCone>>,
+    codes: BTreeMap<Cell, Option<CodeCone>>,
 }
 
 impl Cones {

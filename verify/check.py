@@ -948,7 +948,7 @@ def lower_bound(problem, body):
     """`lower-bound` (§5)."""
     threshold_only(problem)
     latents, bound, tree, pattern = obj(body, "latents bound tree", "pattern")
-    latents, bound, decided, nodes = index(latents, MAX_SIZE + 1), rat(bound), {}, [0]
+    latents, bound, decided, faces, nodes = index(latents, MAX_SIZE + 1), rat(bound), {}, {}, [0]
     need(latents >= 1, "no latents")
     pattern = read_pattern(pattern, problem, latents) if pattern is not None else None
 
@@ -967,6 +967,15 @@ def lower_bound(problem, body):
             for decided[pair], child in zip((True, False), children):
                 visit(child)
             del decided[pair]
+        elif "face" in node:
+            pair, *children = obj(node, "face tight below")
+            pair = index(arr(pair, 2)[0], latents), index(pair[1], problem.n)
+            need(zero(problem.c), "the threshold is not 0")
+            need(fires(*pair) is False, "a face of a feature that is not decided off")
+            need(pair not in faces, "a decided face")
+            for faces[pair], child in zip((True, False), children):
+                visit(child)
+            del faces[pair]
         elif "empty" in node:
             neuron, on, off = obj(obj(node, "empty")[0], "neuron on off")
             neuron = index(neuron, latents)
@@ -979,13 +988,13 @@ def lower_bound(problem, body):
             need(all(type(group) is dict and "features" in group for group in groups), "the key features is missing")
             used = [d for group in groups for d in arr(group["features"])]
             need(len({index(d, problem.n) for d in used}) == len(used), "the groups repeat a feature")
-            reached = total(group_bound(problem, group, latents, fires, nodes) for group in groups)
+            reached = total(group_bound(problem, group, latents, fires, faces, nodes) for group in groups)
             need(sign(reached - bound) >= 0, "the groups do not reach the bound")
 
     visit(tree)
 
 
-def group_bound(problem, group, latents, fires, nodes):
+def group_bound(problem, group, latents, fires, faces, nodes):
     """The contribution of one group of a `lower-bound` leaf (§5)."""
     features = group["features"]
     need(features, "an empty group")
@@ -993,7 +1002,7 @@ def group_bound(problem, group, latents, fires, nodes):
     if "conic" in group:
         value = conic_bound(problem, features, obj(group, "features conic")[1], latents, fires)
     elif "kernel" in group:
-        value = kernel_bound(problem, features, obj(group, "features kernel")[1], latents, fires, nodes)
+        value = kernel_bound(problem, features, obj(group, "features kernel")[1], latents, fires, faces, nodes)
     else:
         value = rank_bound(problem, features, *obj(group, "features t y")[1:], latents, fires)
     return value if sign(value) > 0 else ZERO
@@ -1023,7 +1032,7 @@ def conic_bound(problem, features, conic, latents, fires):
     return total(problem.M[d] * norm2(problem.r[d]) for d in features) - t
 
 
-def kernel_bound(problem, features, kernel, latents, fires, nodes):
+def kernel_bound(problem, features, kernel, latents, fires, faces, nodes):
     """s, which every x = Tξ in the kernel of the group's codes pays."""
     s, basis, tree = obj(kernel, "s basis tree")
     s, size = rat(s), len(arr(arr(basis, len(features))[0]))
@@ -1035,8 +1044,12 @@ def kernel_bound(problem, features, kernel, latents, fires, nodes):
         if any(fires(i, d) is None for d in features):
             return False
         weights = [(t, problem.p[d]) for d, t in zip(features, basis) if fires(i, d)]
-        return all(zero(dot([t[l] for t, _ in weights], [p[j] for _, p in weights]))
-                   for l in range(size) for j in range(problem.n_p))
+        images = [[dot([t[l] for t, _ in weights], [p[j] for _, p in weights]) for j in range(problem.n_p)]
+                  for l in range(size)]
+        tight = [problem.p[e] for (k, e), touches in faces.items() if k == i and touches]
+        if not tight:
+            return all(is_zero(image) for image in images)
+        return rank(integral_rational(tight + images)) == rank(integral_rational(tight))
 
     unmet = [i for i in range(latents) if not annihilated(i)]
     need(len(unmet) < size, "too many neurons may meet every x")
@@ -1094,7 +1107,7 @@ def kernel_bound(problem, features, kernel, latents, fires, nodes):
             need(sign(problem.c * held) >= 0, "the threshold outweighs a form")
         strict = {d for (d, k) in [*on, *free] if forms[k][1]}
         if any(fires(i, d) for d in features):
-            proved = any(forms[k][1] for _, k in on)
+            proved = any(forms[k][1] for _, k in on) or any(forms[k][1] for e, k in off if faces.get((i, e)) is False)
         else:
             proved = all(d in strict for d in features if fires(i, d) is None)
         need(proved, "nothing is strictly positive")

@@ -242,6 +242,16 @@ def accepted():
                 "sign": q("1 0"), "other": {"n": [[0, 1, "1/10"]]}, "positive": {
                     "sign": q("3 4"), "other": {"n": [[0, 1, "3/40"]]},
                     "positive": {"above": {"neuron": 0, "on": [[1, 1, "1/4"]], "off": [[2, 0, "5/4"]], "free": []}}}}}}]})
+    # w = (w_1, w_2) with w_1 > 0 and w_2 ≥ 0 has the codes (w_1, w_1 + w_2): w_2 = 0 or w_2 > 0.
+    c["bound by a face"] = certificate(
+        "lower-bound", problem([q("1 0"), q("1 1"), q("0 -1")], [["1"], ["-1"], ["0"]], ["1"] * 3, threshold("0")),
+        latents=1, pattern=[[0, 1]], bound="1/2", tree={
+            "face": [0, 2],
+            "tight": {"groups": [{"features": [0, 1], "kernel": {"s": "1/2", "basis": [["1"], ["-1"]], "tree": {"n": []}}}]},
+            "below": {"groups": [{"features": [0, 1], "kernel": {"s": "1/2", "basis": I2, "tree": {
+                "sign": q("0 1"), "other": {"n": [[0, 1, "3/4"]]}, "positive": {
+                    "sign": q("-1 -1"), "positive": {"n": [[0, 1, "1"]]},
+                    "other": {"above": {"neuron": 0, "on": [[0, 1, "1"]], "off": [[2, 0, "1"]], "free": []}}}}}}]}})
     one = problem([["1"]], [["1"]], ["1"], {"k": 1, "kind": "top-k"})
     c["not convex"] = certificate(
         "not-convex", one, t="1/2", cell={"pattern": [[0], [0]], "threshold": "0"},
@@ -565,6 +575,15 @@ MUTATIONS = [
     ("bound by the kernel of a row", (B, "tree", "groups", 1, "kernel", "tree", "positive", "positive", "above", "on"),
      [[1, 1, "1/3"]], "a column is not balanced"),
     ("bound by the kernel of a row", ("instance", "activation", "c"), "1", "threshold outweighs a form"),
+    ("bound by a face", ("instance", "activation", "c"), "1", "the threshold is not 0"),
+    ("bound by a face", (B, "tree", "face"), [0, 1], "not decided off"),
+    ("bound by a face", (B, "tree", "face"), [1, 2], "out of range"),
+    ("bound by a face", (B, "tree", "below"), {"face": [0, 2], "tight": {"groups": []}, "below": {"groups": []}},
+     "a decided face"),
+    ("bound by a face", (B, "tree", "tight", "groups", 0, "kernel", "basis"), [["1"], ["1"]], "too many neurons"),
+    ("bound by a face", ("instance", "features", 2, "w_p"), q("1 -1"), "too many neurons"),
+    ("bound by a face", (B, "tree", "below", "groups", 0, "kernel", "tree", "positive", "other", "above"),
+     {"neuron": 0, "on": [], "off": [[2, 0, "1"]], "free": []}, "a column is not balanced"),
     ("not convex", (B, "t"), "0", "between 0 and 1"),
     ("not convex", (B, "t"), "1", "between 0 and 1"),
     ("not convex", (B, "t"), "1/9", "above the chord"),

@@ -111,7 +111,8 @@ pub(crate) fn lower_bound(instance: &Instance, body: &LowerBound) -> Result<Clai
         place = format!("for every encoder with the pattern {}", firing.shown());
     }
     let bound = Num::from(&body.bound);
-    let mut tree = Tree { instance, known, bound: &bound, nodes: 0 };
+    let faces = vec![vec![None; instance.features()]; body.latents];
+    let mut tree = Tree { instance, known, faces, bound: &bound, nodes: 0 };
     tree.node(&body.tree).map_err(|refusal| refusal.within("tree"))?;
     Ok(Claim::new(format!("the loss is at least {} {place}", Value::of(instance, &bound)?)))
 }
@@ -120,6 +121,8 @@ struct Tree<'a, 'w> {
     instance: &'a Instance<'w>,
     /// Whether neuron i fires on feature d, n_q rows of n entries.
     known: Matrix<Option<bool>>,
+    /// Whether ⟨w_i, p_e⟩ = 0 or < 0 for a neuron that does not fire on e.
+    faces: Matrix<Option<bool>>,
     bound: &'a Num,
     nodes: usize,
 }
@@ -140,6 +143,23 @@ impl Tree<'_, '_> {
                     self.node(child).map_err(|refusal| refusal.within(key))?;
                     let row = self.known.iter_mut().skip(*neuron).take(1);
                     row.for_each(|row| row.iter_mut().skip(*feature).take(1).for_each(|known| *known = None));
+                }
+                Ok(())
+            }
+            BoundNode::Face { neuron, feature, tight, below } => {
+                require(self.instance.is_zero(&self.instance.threshold()?)?, || "the threshold is not 0".to_owned())?;
+                let silent = self.known.get(*neuron).and_then(|row| row.get(*feature)) == Some(&Some(false));
+                require(silent, || format!("({neuron}, {feature}) is not decided off"))?;
+                for (touches, key, child) in [(true, "tight", tight), (false, "below", below)] {
+                    match self.faces.get_mut(*neuron).and_then(|row| row.get_mut(*feature)) {
+                        Some(face) if face.is_none() => *face = Some(touches),
+                        _ => {
+                            return Err(Refusal::condition(format!("the face ({neuron}, {feature}) is not undecided")));
+                        }
+                    }
+                    self.node(child).map_err(|refusal| refusal.within(key))?;
+                    let row = self.faces.iter_mut().skip(*neuron).take(1);
+                    row.for_each(|row| row.iter_mut().skip(*feature).take(1).for_each(|face| *face = None));
                 }
                 Ok(())
             }
@@ -175,7 +195,8 @@ impl Tree<'_, '_> {
             GroupBound::Rank(rank) => self.rank_bound(&group.features, rank),
             GroupBound::Conic(conic) => self.conic_bound(&group.features, conic).map_err(|r| r.within("conic")),
             GroupBound::Kernel(kernel) => {
-                let bound = kernel_bound(self.instance, &group.features, &self.known, kernel, &mut self.nodes);
+                let bound =
+                    kernel_bound(self.instance, &group.features, (&self.known, &self.faces), kernel, &mut self.nodes);
                 bound.map_err(|refusal| refusal.within("kernel"))
             }
         }

@@ -14,7 +14,7 @@ const MAX_FORMS: usize = 60;
 pub(crate) fn kernel_bound(
     instance: &Instance,
     features: &[usize],
-    known: &Matrix<Option<bool>>,
+    (known, faces): (&Matrix<Option<bool>>, &Matrix<Option<bool>>),
     kernel: &Kernel,
     nodes: &mut usize,
 ) -> Result<Num, Refusal> {
@@ -23,24 +23,26 @@ pub(crate) fn kernel_bound(
     require(columns > 0 && basis.len() == features.len(), || "basis: expected a row for each feature".to_owned())?;
     require(rational_rank(instance, &basis)? == columns, || "basis: the columns are dependent".to_owned())?;
     let mut unmet = Vec::new();
-    for (i, row) in known.iter().enumerate() {
-        if !annihilated(instance, features, row, &basis, columns)? {
+    for (i, (row, faces)) in known.iter().zip(faces).enumerate() {
+        if !annihilated(instance, features, row, faces, &basis, columns)? {
             unmet.push(i);
         }
     }
     require(unmet.len() < columns, || format!("{} neurons may meet every x of {columns} dimensions", unmet.len()))?;
     let s = Num::from(&kernel.s);
     let form = quotient(instance, features, &basis, columns, &s)?;
-    let mut tree = Signs { instance, features, known, basis, columns, unmet, form, forms: Vec::new(), nodes };
+    let mut tree = Signs { instance, features, known, faces, basis, columns, unmet, form, forms: Vec::new(), nodes };
     tree.node(&kernel.tree, true).map_err(|refusal| refusal.within("tree"))?;
     Ok(s)
 }
 
-/// Whether the neuron's codes vanish on every x = Tξ: it fires on nothing of the group, or Σ_{on} p_d T_d = 0.
+/// Whether the neuron's codes vanish on every x = Tξ: it fires on nothing of the group, or Σ_{on} p_d T_d is a combination of the p_e with
+/// ⟨w, p_e⟩ = 0.
 fn annihilated(
     instance: &Instance,
     features: &[usize],
     row: &[Option<bool>],
+    faces: &[Option<bool>],
     basis: &Matrix<Num>,
     columns: usize,
 ) -> Result<bool, Refusal> {
@@ -52,15 +54,16 @@ fn annihilated(
             None => return Ok(false),
         }
     }
+    let mut tight = Vec::new();
+    for (e, _) in faces.iter().enumerate().filter(|(_, face)| **face == Some(true)) {
+        tight.push(instance.direction(e)?.to_vec());
+    }
+    let rank = if tight.is_empty() { 0 } else { rational_rank(instance, &tight)? };
     for column in 0..columns {
         let terms: Vec<_> = on.iter().filter_map(|(t, p)| Some((t.get(column)?.clone(), *p))).collect();
-        for coordinate in instance.combine(instance.n_p, &terms)? {
-            if !instance.is_zero(&coordinate)? {
-                return Ok(false);
-            }
-        }
+        tight.push(instance.combine(instance.n_p, &terms)?);
     }
-    Ok(true)
+    Ok(rational_rank(instance, &tight)? == rank)
 }
 
 /// Tᵀ(G − s D⁻¹)T.
@@ -105,6 +108,7 @@ struct Signs<'a, 'w> {
     instance: &'a Instance<'w>,
     features: &'a [usize],
     known: &'a Matrix<Option<bool>>,
+    faces: &'a Matrix<Option<bool>>,
     basis: Matrix<Num>,
     columns: usize,
     /// The neurons whose equation x has to meet.
@@ -229,8 +233,9 @@ impl Signs<'_, '_> {
         let strict = |k: usize| self.forms.get(k).is_some_and(|form| form.strict);
         let mut undecided = self.features.iter().filter(|d| decided(**d).is_none());
         let fires = self.features.iter().any(|&d| decided(d) == Some(true));
+        let below = |e: usize| self.faces.get(i).and_then(|row| row.get(e)) == Some(&Some(false));
         let proved = if fires {
-            on.iter().any(|((_, k), _)| strict(*k))
+            on.iter().any(|((_, k), _)| strict(*k)) || off.iter().any(|((e, k), _)| below(*e) && strict(*k))
         } else {
             undecided.all(|d| free.iter().any(|((e, k), _)| e == d && strict(*k)))
         };

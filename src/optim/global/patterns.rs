@@ -3,17 +3,19 @@
 //! A node knows of every pair (neuron i, feature d) whether i fires on d, does not, or is undecided. The pairs are decided neuron after
 //! neuron, so that a node is a few firing sets, part of one, and neurons of which nothing is known. A node is closed
 //!
-//! * by exact multipliers that no row fires so (Farkas), or
+//! * by exact multipliers that no row fires so (Farkas),
 //! * by groups: the features fall into components that share no neuron, and each has a lower bound:
 //!   its whole mass where no neuron reaches it, the rank bound of Eckart and Young, the conic bound for one neuron
-//!   (max aᵀDGDa/aᵀDa over a ≥ 0), or the bound by a kernel vector of [`super::kernel`].
+//!   (max aᵀDGDa/aᵀDa over a ≥ 0), or the bound by a kernel vector of [`super::kernel`], or
+//! * where all is decided, by asking whether a neuron lies on a face of its cell that another neuron's cell shares.
 //!
 //! Neurons are interchangeable, and the tree makes no use of that: it treats every order, so that the checker needs no argument about
 //! symmetry. The search does use it. It keeps the groups of a node under the sorted rows of what is known, and writes them again for every
 //! order in which these rows occur.
 //!
-//! With independent features the bounds are tight and little is branched on. With dependent ones the bound of a cell can be too low (see
-//! [`super::kernel`]), and no branching is left to raise it.
+//! With one feature more than neurons the bounds are tight, and with independent features little is branched on. With two or more features
+//! more, a kernel vector accounts for one of the dimensions that are lost; the bound of a cell can be too low, and no branching is left to raise
+//! it.
 //!
 //! The upper value is the exact loss of the best point of [`super::upper`]; the target of the tree lies just below it. If a cell cannot be
 //! closed, because its bound is not tight or a better point exists than was found, the target is lowered to what that cell allows, and the
@@ -28,7 +30,7 @@
 //! fires so. Eckart, Young 1936, *The approximation of one matrix by another of lower rank*.
 
 use super::GlobalError;
-use super::kernel::{Cones, KernelGroup, Known, Proof};
+use super::kernel::{Cones, Faces, KernelGroup, Known, Proof};
 use super::rayleigh::{MAX, on_orthant};
 use super::upper::{self, Candidate, count_multisets, multisets};
 use crate::exact::Rational;
@@ -203,13 +205,14 @@ struct Tree<'a> {
     problem: &'a Problem,
     target: Rational,
     known: Vec<Known>,
+    faces: Vec<Faces>,
     nodes: usize,
     budget: usize,
     /// The least bound of a cell that could not be closed.
     weakest: f64,
     cones: Cones,
     /// Groups that close a node, by its sorted rows; `None` if none do.
-    closed: BTreeMap<Vec<Known>, Option<Vec<Group>>>,
+    closed: BTreeMap<Vec<(Known, Faces)>, Option<Vec<Group>>>,
     /// Multipliers that no row fires so.
     empty: BTreeMap<Known, Option<FarkasRow>>,
 }
@@ -220,6 +223,7 @@ impl<'a> Tree<'a> {
             problem,
             target,
             known: vec![vec![None; problem.n()]; latents],
+            faces: vec![vec![None; problem.n()]; latents],
             nodes: 0,
             budget,
             weakest: f64::INFINITY,
@@ -241,7 +245,7 @@ impl<'a> Tree<'a> {
         let Some((i, d)) =
             (0..self.known.len()).find_map(|i| Some((i, self.known[i].iter().position(Option::is_none)?)))
         else {
-            return Ok(None);
+            return self.touching();
         };
         let mut children = Vec::new();
         for fires in [true, false] {
@@ -263,6 +267,58 @@ impl<'a> Tree<'a> {
             on: Box::new(on),
             off: Box::new(off),
         }))
+    }
+
+    /// The tree below a node where all is decided: whether a neuron lies on a face that its cell shares with another one.
+    fn touching(&mut self) -> Result<Option<BoundNode>, GlobalError> {
+        let Some((i, e)) = self.shared_face(&self.known.clone(), &self.faces.clone()) else { return Ok(None) };
+        let mut children = Vec::new();
+        for touches in [true, false] {
+            self.faces[i][e] = Some(touches);
+            children.push(self.node()?);
+            self.faces[i][e] = None;
+        }
+        let (below, tight) = (children.pop().flatten(), children.pop().flatten());
+        Ok(tight.zip(below).map(|(tight, below)| BoundNode::Face {
+            neuron: i,
+            feature: e,
+            tight: Box::new(tight),
+            below: Box::new(below),
+        }))
+    }
+
+    /// A neuron i and a feature e on which it does not fire, such that a ray of its cell with ⟨w, p_e⟩ = 0 belongs to the closed cell of a neuron
+    /// that fires on e. Not asked where two neurons fire at most, for then no face holds more of them than its dimension, nor more often than
+    /// there are neurons.
+    fn shared_face(&mut self, known: &[Known], faces: &[Faces]) -> Option<(usize, usize)> {
+        let problem = self.problem;
+        let live = known.iter().filter(|row| row.contains(&Some(true))).count();
+        let asked = faces.iter().flatten().filter(|face| face.is_some()).count();
+        let open = known.iter().flatten().any(Option::is_none);
+        if open || live < 3 || asked >= known.len() || !problem.threshold().is_some_and(Rational::is_zero) {
+            return None;
+        }
+        let side = |w: &[Rational], d: usize| sign(&dot(w, &problem.features()[d].w_p));
+        for (i, row) in known.iter().enumerate() {
+            let set: BTreeSet<usize> = (0..row.len()).filter(|&d| row[d] == Some(true)).collect();
+            let Ok(cone) = self.cones.rows(problem, &set) else { continue };
+            for e in (0..row.len()).filter(|&e| row[e] == Some(false) && faces[i][e].is_none()) {
+                if cone.rows.iter().all(|w| side(w, e) == 0) {
+                    continue;
+                }
+                let shared = |w: &Vec<Rational>| {
+                    let holds = |other: &Known| {
+                        other[e] == Some(true)
+                            && (0..other.len()).all(|d| side(w, d) * if other[d] == Some(true) { 1 } else { -1 } >= 0)
+                    };
+                    side(w, e) == 0 && known.iter().any(holds)
+                };
+                if cone.rows.iter().any(shared) {
+                    return Some((i, e));
+                }
+            }
+        }
+        None
     }
 
     /// Why neuron i cannot fire as decided, if it cannot.
@@ -287,10 +343,12 @@ impl<'a> Tree<'a> {
     /// Groups that reach the target at the current node.
     fn groups(&mut self) -> Option<Vec<Group>> {
         let mut order: Vec<usize> = (0..self.known.len()).collect();
-        order.sort_by(|&a, &b| self.known[a].cmp(&self.known[b]));
-        let sorted: Vec<Known> = order.iter().map(|&i| self.known[i].clone()).collect();
+        let state = |i: usize| (self.known[i].clone(), self.faces[i].clone());
+        order.sort_by_key(|&i| state(i));
+        let sorted: Vec<(Known, Faces)> = order.iter().map(|&i| state(i)).collect();
         if !self.closed.contains_key(&sorted) {
-            let groups = self.close(&sorted);
+            let (known, faces): (Vec<Known>, Vec<Faces>) = sorted.iter().cloned().unzip();
+            let groups = self.close(&known, &faces);
             self.closed.insert(sorted.clone(), groups);
         }
         let mut groups = self.closed.get(&sorted)?.clone()?;
@@ -302,7 +360,7 @@ impl<'a> Tree<'a> {
         Some(groups)
     }
 
-    fn close(&mut self, known: &[Known]) -> Option<Vec<Group>> {
+    fn close(&mut self, known: &[Known], faces: &[Faces]) -> Option<Vec<Group>> {
         let mut groups = Vec::new();
         let mut rest = self.target.clone();
         let mut bounds: Vec<(f64, Component)> = Vec::new();
@@ -317,7 +375,7 @@ impl<'a> Tree<'a> {
                 }
                 1 if features.len() == 1 => {}
                 _ => {
-                    let best = self.options(known, &features, neurons);
+                    let best = self.options(known, faces, &features, neurons);
                     bounds.extend(best.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)));
                 }
             }
@@ -325,9 +383,11 @@ impl<'a> Tree<'a> {
         if sign(&rest) <= 0 {
             return Some(groups);
         }
-        let reached: f64 = bounds.iter().map(|(value, _)| value.max(0.0)).sum();
         let needed = to_f64(&rest);
-        let open = known.iter().flatten().any(Option::is_none);
+        // What is 0 but for rounding has no proof.
+        bounds.retain(|(value, _)| *value > 1e-9 * needed);
+        let reached: f64 = bounds.iter().map(|(value, _)| value).sum();
+        let open = known.iter().flatten().any(Option::is_none) || self.shared_face(known, faces).is_some();
         let weak = |tree: &mut Self, bound: f64| {
             if !open {
                 tree.weakest = tree.weakest.min(to_f64(&tree.target) - needed + bound);
@@ -338,7 +398,6 @@ impl<'a> Tree<'a> {
             return None;
         }
         // Each component takes its share, rounded down, and the last one what is left.
-        bounds.retain(|(value, _)| *value > 0.0);
         let count = bounds.len();
         for (at, (value, component)) in bounds.into_iter().enumerate() {
             let share = match at + 1 == count {
@@ -357,11 +416,17 @@ impl<'a> Tree<'a> {
     }
 
     /// The bounds that a component allows, with their values in f64.
-    fn options(&mut self, known: &[Known], features: &[usize], neurons: usize) -> Vec<(f64, Component)> {
+    fn options(
+        &mut self,
+        known: &[Known],
+        faces: &[Faces],
+        features: &[usize],
+        neurons: usize,
+    ) -> Vec<(f64, Component)> {
         let mut options = Vec::new();
-        if let Some(group) = KernelGroup::new(self.problem, &mut self.cones, known, features) {
+        if let Some(group) = KernelGroup::new(self.problem, &mut self.cones, known, faces, features) {
             // Where no x is cut there is no encoder: any value holds.
-            let value = group.least().map_or(f64::INFINITY, |(value, _)| value);
+            let value = group.least().map_or(f64::INFINITY, |least| least.value);
             options.push((value.min(1e3 * to_f64(&self.target)), Component::Kernel(group)));
         }
         if neurons == 1 && features.len() <= MAX {
@@ -529,17 +594,45 @@ mod tests {
         Family::RandomUnit.generate(&parameters, seed).unwrap()
     }
 
+    fn replayed(problem: &Problem) -> GlobalOptimum {
+        let found = solve(problem, 3, Options::default()).unwrap();
+        let upper = sdlab_verify::check(&found.upper_certificate).unwrap();
+        let lower = sdlab_verify::check(&found.lower_certificate).unwrap();
+        assert_eq!((upper.kind(), lower.kind()), ("loss-value", "lower-bound"));
+        assert!(sign(&found.lower) > 0 && found.lower < found.upper);
+        found
+    }
+
     #[test]
     fn both_values_are_replayed() {
-        // Independent features, where the bounds are tight; two dimensions, where some cells are closed by branching and some bounds are not.
-        for (n_p, seed, tight) in [(4, 2, true), (2, 1, true), (2, 2, false)] {
-            let found = solve(&instance(n_p, seed), 3, Options::default()).unwrap();
-            let upper = sdlab_verify::check(&found.upper_certificate).unwrap();
-            let lower = sdlab_verify::check(&found.lower_certificate).unwrap();
-            assert_eq!((upper.kind(), lower.kind()), ("loss-value", "lower-bound"));
-            assert!(sign(&found.lower) > 0 && found.lower < found.upper);
-            assert_eq!((found.gap <= 1e-6, found.at_root()), (tight, tight), "{n_p} {seed}: gap {}", found.gap);
+        // Independent features, and three dimensions, where five in ten are closed at the root.
+        let mut roots = 0;
+        for (n_p, seed) in [(4, 2)].into_iter().chain((0..10).map(|seed| (3, seed))) {
+            let found = replayed(&instance(n_p, seed));
+            roots += usize::from(n_p == 3 && found.at_root());
+            assert!(found.gap <= 1e-6 && (n_p == 3 || found.at_root()), "{n_p} {seed}: gap {}", found.gap);
         }
+        assert!((5..10).contains(&roots), "{roots} at the root");
+    }
+
+    #[test]
+    fn rows_in_the_plane_are_closed_by_half_open_cells_and_shared_faces() {
+        // Closed cells leave gaps of 0.999 (parallel features, whose cells may be rays), 0.79 and 0.99 (best points are limits). The last is closed
+        // by asking for a face.
+        for (seed, face) in [(0, false), (2, false), (7, false), (18, true)] {
+            let found = replayed(&instance(2, seed));
+            assert!(found.gap <= 1e-6, "{seed}: gap {}", found.gap);
+            assert_eq!(found.lower_certificate.to_json().contains("\"face\""), face, "{seed}");
+        }
+    }
+
+    #[test]
+    fn a_threshold_makes_the_cells_open() {
+        let c = Rational::from(1) / Rational::from(10);
+        let parameters = Parameters { n: 4, n_p: 2, n_r: Some(4), c };
+        let found = replayed(&Family::RandomUnit.generate(&parameters, 2).unwrap());
+        // The cells of a threshold include the directions of those without one, and more: here the optimum is lower, 0.028 instead of 0.104.
+        assert!(found.gap <= 1e-6 && to_f64(&found.upper) < 0.03, "{} {}", found.gap, to_f64(&found.upper));
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn facets(p: &[Vec<Rational>], set: &BTreeSet<usize>, positive_threshold: bool) 
 }
 
 /// All sets of `size` of `count` indices.
-fn subsets(count: usize, size: usize) -> Vec<Vec<usize>> {
+pub(super) fn subsets(count: usize, size: usize) -> Vec<Vec<usize>> {
     let mut sets = vec![Vec::new()];
     for _ in 0..size {
         let longer = |set: Vec<usize>| {

@@ -3,9 +3,14 @@
 //! Every multiset of realizable rows is a pattern up to the order of the neurons. Where the codes of its cell have a kernel
 //! ([`super::kernel`]), the best x gives encoder rows whose codes are orthogonal to it; the other starts are rows inside the cells, improved
 //! by exact line searches along the gradient with the decoder taken afresh at every step.
+//!
+//! At the best x the codes may be dependent: two neurons on the ray that their cells share, or all on a face. Then the loss there is above the
+//! infimum, which is approached by x beside the best in a direction in which every neuron cuts them ([`Least::inwards`]): the codes become
+//! parallel, the decoder grows, and their span has a limit.
 
 use super::GlobalError;
-use super::kernel::{Cones, KernelGroup, Known};
+use super::kernel::{Cones, KernelGroup, Known, Least};
+use super::rays::RowCone;
 use crate::bench::features::stream;
 use crate::exact::rational::{from_f64, to_f64};
 use crate::exact::{Rational, rational};
@@ -68,6 +73,7 @@ pub fn in_cell(
 ) -> Result<(), GlobalError> {
     let sets: Vec<&BTreeSet<usize>> = rows.iter().map(|row| &row.set).collect();
     let known = decided(problem.n(), &sets);
+    let faces = vec![vec![None; problem.n()]; sets.len()];
     let inside: Vec<Vec<f64>> = rows.iter().map(|row| row.w.iter().map(to_f64).collect()).collect();
     let mut offer = |W: Vec<Vec<f64>>| -> Result<(), GlobalError> {
         let W = Mat::from_fn(W.len(), problem.n_p(), |i, k| W[i][k]);
@@ -81,57 +87,85 @@ pub fn in_cell(
     };
     offer(inside.clone())?;
     let features: Vec<usize> = (0..problem.n()).collect();
-    let Some(group) = KernelGroup::new(problem, cones, &known, &features) else { return Ok(()) };
-    let Some((_, xi)) = group.least() else { return Ok(()) };
-    let mut rng = stream(0, "kernel vectors beside the best");
-    // The best x may leave the neurons no independent rows; then the infimum is approached, not attained, by x beside it.
-    for step in [0.0, 1e-9, 1e-8, 1e-7, 1e-6] {
-        for _ in 0..if step == 0.0 { 1 } else { 4 } {
-            let moved: Vec<f64> = xi.iter().map(|x| x + step * rng.random_range(-1.0..1.0)).collect();
-            let x = group.x(&moved);
-            let mut repeats = std::collections::BTreeMap::new();
-            let row = |(i, inside): (usize, &Vec<f64>)| {
-                let cone = cones.of(problem, &known[i], &features);
-                let rays: Vec<Vec<f64>> = cone.rows.iter().map(|w| w.iter().map(to_f64).collect()).collect();
-                let values: Vec<f64> =
-                    cone.rays.iter().map(|ray| ray.iter().zip(&x).map(|(z, x)| to_f64(z) * x).sum()).collect();
-                // Neurons with one pattern take different pairs of rays, or different rays where x is 0 on all.
-                let repeat = repeats.entry(sets[i]).or_insert(0usize);
-                *repeat += 1;
-                across(&rays, &values, *repeat - 1, inside)
-            };
-            offer(inside.iter().enumerate().map(row).collect())?;
+    let Some(group) = KernelGroup::new(problem, cones, &known, &faces, &features) else { return Ok(()) };
+    let Some(Least { xi, inwards, .. }) = group.least() else { return Ok(()) };
+    let limit = inwards.iter().any(|y| *y != 0.0);
+    let mut rng = stream(0, "rows orthogonal to a kernel vector");
+    for step in if limit { &STEPS[..] } else { &[0.0] } {
+        let moved: Vec<f64> = xi.iter().zip(&inwards).map(|(x, y)| x + step * y).collect();
+        let x = group.x(&moved);
+        for _ in 0..DRAWS {
+            let mut W = Vec::new();
+            for (set, inside) in sets.iter().zip(&inside) {
+                let row = cones.rows(problem, set).ok().and_then(|cone| across(cone, &x, &mut rng));
+                W.push(row.map_or_else(|| inside.clone(), |w| fire(problem, set, w)));
+            }
+            offer(W)?;
         }
     }
     Ok(())
 }
 
-/// A row whose codes are orthogonal to x, from the rows of the rays and their products with x: a positive combination of a ray on which the
-/// product is positive and one on which it is negative, a different one for every `repeat`.
-fn across(rays: &[Vec<f64>], values: &[f64], repeat: usize, inside: &[f64]) -> Vec<f64> {
-    let size = values.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-    let length = |w: &Vec<f64>| w.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let scale = rays.iter().map(length).fold(0.0, f64::max);
-    let Some(last) = rays.len().checked_sub(1) else { return inside.to_vec() };
-    if size <= 1e-9 * scale {
-        let ray = &rays[repeat % (last + 1)];
-        return inside
-            .iter()
-            .zip(ray)
-            .map(|(a, b)| a / length(&inside.to_vec()).max(1e-300) + b / length(ray))
-            .collect();
+/// Steps from a limit to points beside it. The loss there exceeds the limit by about the step, relative to the loss's own slope.
+const STEPS: [f64; 7] = [1e-9, 3e-9, 1e-8, 3e-8, 1e-7, 3e-7, 1e-6];
+/// Encoders for one x: those with independent codes have the same loss.
+const DRAWS: usize = 2;
+
+/// A row of the closed cell whose codes are orthogonal to x, a positive combination of all rays on which the product with x is positive, all
+/// on which it is negative, and all on which it is 0, with random weights; `None` for a cell without codes.
+fn across(cone: &RowCone, x: &[f64], rng: &mut impl RngExt) -> Option<Vec<f64>> {
+    let norm = |w: &[f64]| w.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let whole = norm(x);
+    let mut rays: Vec<(f64, Vec<f64>)> = Vec::new();
+    for (w, codes) in cone.rows.iter().zip(&cone.codes) {
+        let codes: Vec<f64> = codes.iter().map(to_f64).collect();
+        // A weight that keeps rays of different lengths alike.
+        let weight = rng.random_range(0.5..1.5) / norm(&codes);
+        let value = weight * codes.iter().zip(x).map(|(z, x)| z * x).sum::<f64>();
+        // Products of unit vectors are accurate to about 1e-15.
+        let value = if value.abs() <= 1e-13 * whole { 0.0 } else { value };
+        rays.push((value, w.iter().map(|w| weight * to_f64(w)).collect()));
     }
-    let pairs: Vec<(usize, usize)> = (0..=last)
-        .flat_map(|j| (0..=last).map(move |k| (j, k)))
-        .filter(|&(j, k)| values[j] > 0.0 && values[k] <= 0.0)
-        .collect();
-    match pairs.get(repeat % pairs.len().max(1)) {
-        Some(&(j, k)) => rays[j].iter().zip(&rays[k]).map(|(a, b)| (a * -values[k] + b * values[j]) / size).collect(),
-        None => {
-            let nearest = (0..=last).min_by(|&j, &k| values[j].abs().total_cmp(&values[k].abs()));
-            rays[nearest.unwrap_or(0)].clone()
+    let sum = |sign: f64| rays.iter().map(|(value, _)| (sign * value).max(0.0)).sum::<f64>();
+    let (above, below) = (sum(1.0), sum(-1.0));
+    let nearest = rays.iter().map(|(value, _)| value.abs()).fold(f64::INFINITY, f64::min);
+    let (above, below) = (above / (above + below), below / (above + below));
+    let factor = |value: f64| match (above > 0.0 && below > 0.0, value == 0.0) {
+        (true, false) => {
+            if value > 0.0 {
+                below
+            } else {
+                above
+            }
         }
+        (true, true) => above * below,
+        // Where all are on one side, those that are orthogonal, or the nearest.
+        (false, _) => {
+            if value.abs() <= nearest {
+                1.0
+            } else {
+                0.0
+            }
+        }
+    };
+    let mut row = vec![0.0; cone.rows.first()?.len()];
+    for (value, w) in &rays {
+        row.iter_mut().zip(w).for_each(|(x, w)| *x += factor(*value) * w);
     }
+    Some(row)
+}
+
+/// The row, under a positive threshold scaled to where it fires on `set` alone if its direction can.
+fn fire(problem: &Problem, set: &BTreeSet<usize>, row: Vec<f64>) -> Vec<f64> {
+    let threshold = problem.threshold().map_or(0.0, to_f64);
+    let code = |d: usize| row.iter().zip(&problem.features()[d].w_p).map(|(w, p)| w * to_f64(p)).sum::<f64>();
+    let least = set.iter().map(|&d| code(d)).fold(f64::INFINITY, f64::min);
+    let most = (0..problem.n()).filter(|d| !set.contains(d)).map(code).fold(0.0, f64::max);
+    if threshold == 0.0 || most >= least {
+        return row;
+    }
+    let scale = threshold / (most + (least - most) / 2.0);
+    row.into_iter().map(|w| scale * w).collect()
 }
 
 /// Improves an encoder by gradient steps with exact line searches across cells, the decoder being the best one after every step.
@@ -156,8 +190,7 @@ pub fn descend(loss: &ApproximateLoss, start: &Candidate, steps: usize) -> Resul
     Ok(best)
 }
 
-/// The exact point with this encoder and its best decoder, and its loss. Under a positive threshold the rows are scaled up until what fires
-/// clearly fires.
+/// The exact point with this encoder and its best decoder, and its loss.
 pub fn exact_point(problem: &Problem, W: &Mat<f64>) -> Option<(Point, Rational)> {
     let row = |i: usize| (0..W.ncols()).map(|k| from_f64(W[(i, k)]).ok()).collect::<Option<Vec<_>>>();
     let w_e = (0..W.nrows()).map(row).collect::<Option<Vec<_>>>()?;
@@ -172,4 +205,40 @@ pub fn exact_point(problem: &Problem, W: &Mat<f64>) -> Option<(Point, Rational)>
 /// The loss of a problem for these searches.
 pub fn sequential(problem: &Problem) -> Result<ApproximateLoss, GlobalError> {
     Ok(ApproximateLoss::from_problem(problem)?.with_par(Par::Seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::theory::families::{Family, Parameters};
+    use crate::theory::region::enumerate_rows;
+
+    #[test]
+    fn the_least_quotient_of_two_neurons_is_the_infimum_of_their_cell() {
+        let parameters = Parameters { n: 3, n_p: 2, n_r: Some(3), c: Rational::ZERO };
+        let (mut limits, mut patterns) = (0, 0);
+        for seed in 0..8 {
+            let problem = Family::RandomUnit.generate(&parameters, seed).unwrap();
+            let loss = sequential(&problem).unwrap();
+            let rows = enumerate_rows(&problem, 1 << 20).unwrap();
+            let live: Vec<&RealizableRow> = rows.iter().filter(|row| !row.set.is_empty()).collect();
+            let total: f64 = loss.value(&Weights { V: Mat::zeros(3, 1), W: Mat::zeros(1, 2) }).unwrap();
+            let mut cones = Cones::default();
+            for pattern in multisets(live.len(), 2).into_iter().filter(|pattern| pattern[0] != pattern[1]) {
+                let rows: Vec<&RealizableRow> = pattern.iter().map(|&k| live[k]).collect();
+                let known = decided(3, &[&rows[0].set, &rows[1].set]);
+                let faces = vec![vec![None; 3]; 2];
+                let group = KernelGroup::new(&problem, &mut cones, &known, &faces, &[0, 1, 2]).unwrap();
+                let least = group.least().unwrap();
+                let mut best = None;
+                in_cell(&problem, &loss, &mut cones, &rows, &mut best).unwrap();
+                let best = best.unwrap().value;
+                // Points are taken 1e-9 and more from a limit.
+                assert!((best - least.value).abs() <= 1e-7 * total, "{seed} {pattern:?}: {best} {}", least.value);
+                limits += usize::from(least.inwards.iter().any(|y| *y != 0.0));
+                patterns += 1;
+            }
+        }
+        assert!(limits >= 10 && limits < patterns, "{limits} of {patterns}");
+    }
 }

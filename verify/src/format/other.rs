@@ -250,6 +250,17 @@ pub enum BoundNode {
         /// It does not.
         off: Box<BoundNode>,
     },
+    /// Neuron i, which does not fire on e, has ⟨w_i, p_e⟩ = 0 or < 0 (c = 0).
+    Face {
+        /// i.
+        neuron: usize,
+        /// e.
+        feature: usize,
+        /// ⟨w_i, p_e⟩ = 0.
+        tight: Box<BoundNode>,
+        /// ⟨w_i, p_e⟩ < 0.
+        below: Box<BoundNode>,
+    },
     /// No encoder fires so.
     Empty(FarkasRow),
     /// The contributions of disjoint groups of features add up to the bound.
@@ -261,6 +272,9 @@ impl Record for BoundNode {
         if fields.has("branch") {
             let (neuron, feature) = fields.take("branch")?;
             Ok(Self::Branch { neuron, feature, on: fields.take("on")?, off: fields.take("off")? })
+        } else if fields.has("face") {
+            let (neuron, feature) = fields.take("face")?;
+            Ok(Self::Face { neuron, feature, tight: fields.take("tight")?, below: fields.take("below")? })
         } else if fields.has("empty") {
             fields.take("empty").map(Self::Empty)
         } else {
@@ -272,6 +286,9 @@ impl Record for BoundNode {
         match self {
             Self::Branch { neuron, feature, on, off } => {
                 vec![("branch", (*neuron, *feature).write()), ("on", on.write()), ("off", off.write())]
+            }
+            Self::Face { neuron, feature, tight, below } => {
+                vec![("face", (*neuron, *feature).write()), ("tight", tight.write()), ("below", below.write())]
             }
             Self::Empty(farkas) => vec![("empty", farkas.write())],
             Self::Groups(groups) => vec![("groups", groups.write())],

@@ -230,8 +230,8 @@ pub struct Budget {
     pub gradients: f64,
 }
 
-/// Asked within a round, before work that can be left out, whether the time is over; once true it stays so. The round then ends with what it has, and what
-/// that is depends on the machine.
+/// Asked within a round, before work that can be left out, whether the time is over; once true it stays so. The round then ends with what it has,
+/// and what that is depends on the machine.
 pub type Expired<'a> = dyn Fn() -> bool + 'a;
 
 /// No end of time.

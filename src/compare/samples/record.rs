@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A line of `results.jsonl`. Where a method stops for time, how many lines it has depends on the machine; what they say does not, but for the line of a
-/// round that was interrupted.
+/// A line of `results.jsonl`. Where a method stops for time, how many lines it has depends on the machine; what they say does not, but for the line
+/// of a round that was interrupted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {

@@ -413,8 +413,8 @@ struct Learner {
 /// Codes all samples, lets `step` move the atoms and their codes (it is also given X − D Z, which it may spoil), and so on. A sample keeps its codes of the
 /// pass before if they are better than those found anew, since a greedy coder may find worse ones. `watch` is asked after every step.
 ///
-/// If the time is over while samples are coded, the others keep their codes, in the first pass they have none, and no atom is moved; `step` is false if it
-/// was over while atoms were.
+/// If the time is over while samples are coded, the others keep their codes, in the first pass they have none, and no atom is moved; `step` is false
+/// if it was over while atoms were.
 fn alternate(
     learner: &Learner,
     samples: Samples<'_>,

@@ -121,8 +121,8 @@ impl Online {
         self.fit_until(samples, seed, watch, &never)
     }
 
-    /// The same for a limited time, which is looked at between batches. The codes of a part of a pass are those that its batches were given, each on the
-    /// dictionary of its turn; atoms that have been replaced since then have none.
+    /// The same for a limited time, which is looked at between batches. The codes of a part of a pass are those that its batches were given,
+    /// each on the dictionary of its turn; atoms that have been replaced since then have none.
     ///
     /// # Errors
     /// The same.

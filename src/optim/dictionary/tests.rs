@@ -398,7 +398,7 @@ fn a_watched_learner_shows_the_dictionary_that_it_returns_and_stops_when_told() 
 }
 
 /// A look at the time that says so after `most` looks, which are counted.
-fn after<'a>(looks: &'a Cell<usize>, most: usize) -> impl Fn() -> bool + 'a {
+fn after(looks: &Cell<usize>, most: usize) -> impl Fn() -> bool {
     looks.set(0);
     move || {
         looks.set(looks.get() + 1);

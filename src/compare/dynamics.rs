@@ -2,7 +2,9 @@
 //!
 //! **Contraction.** On a block F of a partition cell a sweep maps b = D^½a to D^½ G D^½ b up to scale, power iteration. Where the top eigenvector is
 //! positive the angle to it contracts by λ_2/λ_1 in each sweep, and where it stays inside its cell the search ends there. The rate is measured from
-//! the changes of the direction of b in the last sweeps, without knowledge of the limit.
+//! the changes of the direction of b in the last sweeps, without knowledge of the limit. With a threshold the search can end on a face of the
+//! cell, where codes at the threshold stay: a sweep has the derivative D^½ G D^½/λ_1 at its fixed points, so that the search contracts by
+//! λ_max/λ_1, λ_max without the features of those codes, which lies between λ_2/λ_1 and 1.
 //!
 //! **Escape.** A partial optimum of a partition cell at which some block's μ is below λ_max is a strict saddle of L̃, though Thm 3.7 calls it a
 //! minimum. Gradient descent with a small fixed step η moves away along the softest direction u of the Hessian by the factor 1 + η|λ_min| a step, so that
@@ -51,6 +53,8 @@ const MOST: u64 = 200_000;
 const CHANGES: (f64, f64) = (1e-3, 1e-10);
 /// Sweeps from which a rate is measured, at most.
 const SWEEPS: usize = 500;
+/// Codes above the threshold by no more than this part of the largest stand at it, up to rounding.
+const HELD: f64 = 1e-9;
 /// Ratios of changes, the last ones, whose geometric mean is the measured rate.
 const RATIOS: usize = 5;
 
@@ -94,6 +98,9 @@ pub struct Contraction {
     pub measured: f64,
     /// Sweep of the last change that was measured.
     pub sweep: usize,
+    /// Where the search has come to a face of its cell, codes of the block at the threshold: λ_max/λ_1, λ_max without their features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_face: Option<f64>,
 }
 
 /// Gradient descent with a fixed step from beside a partial optimum.
@@ -182,18 +189,39 @@ fn change(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(x, y)| (y - x) * (y - x)).sum::<f64>().sqrt()
 }
 
+/// D^½ G D^½ of some features.
+fn weighted_products(loss: &ApproximateLoss, features: &[usize]) -> Mat<f64> {
+    let product = |d: usize, e: usize| (0..loss.n_r()).map(|k| loss.R()[(k, d)] * loss.R()[(k, e)]).sum::<f64>();
+    let m = features.len();
+    Mat::from_fn(m, m, |j, k| {
+        let (d, e) = (features[j], features[k]);
+        (loss.masses()[d] * loss.masses()[e]).sqrt() * product(d, e)
+    })
+}
+
 /// λ_2/λ_1 of D^½ G D^½ on a block if its top eigenvector has no entry near 0 and one sign.
 fn predicted(loss: &ApproximateLoss, block: &[usize]) -> Option<f64> {
     let m = block.len();
-    let product = |d: usize, e: usize| (0..loss.n_r()).map(|k| loss.R()[(k, d)] * loss.R()[(k, e)]).sum::<f64>();
-    let K = Mat::from_fn(m, m, |j, k| {
-        (loss.masses()[block[j]] * loss.masses()[block[k]]).sqrt() * product(block[j], block[k])
-    });
-    let eigen = K.self_adjoint_eigen(Side::Lower).ok()?;
+    let eigen = weighted_products(loss, block).self_adjoint_eigen(Side::Lower).ok()?;
     let (values, top) = (eigen.S().column_vector(), eigen.U().col(m - 1));
     // Entries of a unit vector; the search must not be clipped on its way.
     let positive = |sign: f64| top.iter().all(|x| sign * x > 1e-3);
     (m >= 2 && (positive(1.0) || positive(-1.0))).then(|| values[m - 2].max(0.0) / values[m - 1])
+}
+
+/// λ_max/λ_1 on the face where row `i` of an encoder holds codes of its block at the threshold; `None` in the interior, and if all are held.
+fn on_face(loss: &ApproximateLoss, block: &[usize], W: &Mat<f64>, i: usize) -> Option<f64> {
+    let code = |d: usize| (0..loss.n_p()).map(|k| W[(i, k)] * loss.P()[(k, d)]).sum::<f64>();
+    let largest = block.iter().map(|d| code(*d)).fold(0.0, f64::max);
+    let free: Vec<usize> = block.iter().copied().filter(|d| code(*d) - loss.c() > HELD * largest).collect();
+    if free.is_empty() || free.len() == block.len() {
+        return None;
+    }
+    let top = |features: &[usize]| {
+        let values = weighted_products(loss, features).self_adjoint_eigenvalues(Side::Lower).ok()?;
+        values.last().copied()
+    };
+    Some(top(&free)? / top(block)?)
 }
 
 /// The rate of a block from the changes of its direction, and the last sweep used; `None` if too few changes are in range.
@@ -248,7 +276,8 @@ pub fn cells(instance: &Instance, comparison: &Comparison, steps: Steps) -> Resu
                 let changes: Vec<f64> = seen.windows(2).map(|pair| change(&pair[0][i], &pair[1][i])).collect();
                 if let (Some(predicted), Some((measured, sweep))) = (*rate, measured(&changes)) {
                     let (predicted, measured) = (digits(predicted, 6), digits(measured, 6));
-                    contractions.push(Contraction { features: blocks[i].len(), predicted, measured, sweep });
+                    let on_face = on_face(loss, &blocks[i], &state.at.W, i).map(|rate| digits(rate, 6));
+                    contractions.push(Contraction { features: blocks[i].len(), predicted, measured, sweep, on_face });
                 }
             }
         }
@@ -417,6 +446,38 @@ mod tests {
             }
         }
         assert!(seen >= 8, "{seen}");
+    }
+
+    #[test]
+    fn with_a_threshold_the_search_contracts_by_what_is_left_of_the_matrix_on_the_face_where_it_ends() {
+        // Two features with the product 1/2 and the masses 1 and 1/16: K = [[1, 1/8], [1/8, 1/16]], whose top eigenvector has codes in the ratio
+        // 1 : 0.524.
+        let gram = faer::mat![[1.0, 0.5], [0.0, 0.75_f64.sqrt()]];
+        let loss =
+            ApproximateLoss::new(gram.clone(), gram, vec![1.0, 1.0 / 16.0], 0.1).unwrap().with_par(faer::Par::Seq);
+        let block = [0, 1];
+        let values = weighted_products(&loss, &block).self_adjoint_eigenvalues(Side::Lower).unwrap();
+        let run = |codes: [f64; 2]| {
+            let W = Mat::from_fn(1, 2, |_, d| codes[d]) * loss.left_inverse().unwrap();
+            let mut search = AlternatingSearch::new(&loss, Variant::Cell, 0.0);
+            let mut state = search.init(&loss, &Weights { V: Mat::zeros(2, 1), W }).unwrap();
+            let mut seen = Vec::new();
+            for _ in 0..400 {
+                search.step(&loss, &mut state).unwrap();
+                seen.push(directions(&loss, &[block.to_vec()], &state).remove(0));
+            }
+            let changes: Vec<f64> = seen.windows(2).map(|pair| change(&pair[0], &pair[1])).collect();
+            (on_face(&loss, &block, &state.at.W, 0), measured(&changes).unwrap().0)
+        };
+        // Far above the threshold the scale stays, and the limit is in the interior.
+        let (face, rate) = run([4.0, 4.0]);
+        assert_eq!(face, None);
+        assert!((rate - values[0] / values[1]).abs() < 1e-6, "{rate}");
+        // From 0.15 it would come to a second code below c = 0.1, which holds it. K without that feature is the first one's mass.
+        let (face, rate) = run([0.15, 0.11]);
+        let face = face.unwrap();
+        assert!((face - 1.0 / values[1]).abs() < 1e-12);
+        assert!((rate - face).abs() < 1e-4, "{rate} {face}");
     }
 
     #[test]

@@ -14,12 +14,17 @@
 //! A step is one of Newton on the primal-dual equations: conjugate gradients with exact products of the Hessian of Φ and the barrier's λ/s, in a trust
 //! region, preconditioned by the blocks of single neurons that Kaufman's approximation of Φ and the barrier have; then a search along the line
 //! within the interior. Far from the end the decoder is damped by ρ‖V‖² with ρ ~ μ, so that codes that nearly depend on each other are not fitted by
-//! huge columns.
+//! huge columns. For ρ, μ is measured against Σ_d M_d ‖r_d‖²: against the loss, which vanishes with μ in some cells, ρ would hardly fall there.
+//!
+//! Every minimiser on the path is given its best decoder. Without loss it is the end; near the end of the path its encoder is tried as well, since
+//! in the interior of the cell a minimiser can be a partial optimum long before μ says so.
 //!
 //! # Requirements
 //! A threshold at 0, and a start in the interior of its cell: no ⟨w_i, p_d⟩ is 0, except in rows that fire on nothing, which are left alone. Elsewhere, and
-//! where the path comes to no end (the infimum of some cells is not attained), accelerated alternating search goes on ([`super::acs`]).
-//! With independent features the encoder step of alternating search is exact and cheap, and the accelerated variant comes to its end sooner.
+//! where the path comes to no end, accelerated alternating search goes on ([`super::acs`]). Where the infimum of a cell is not attained, the
+//! decoder grows as μ falls and minimisers take more and more steps; alternating search need not come to an end there, either.
+//! With independent features the encoder step of alternating search is exact and cheap, and the accelerated variant comes to its end sooner;
+//! there the path is left as soon as it crawls.
 //! It is no descent method: the loss may rise on the way, and it may end above the loss of the start. [`super::price`] says what a step costs.
 //!
 //! # References
@@ -29,7 +34,7 @@
 use super::acs::{AlternatingSearch, Variant, balance};
 use super::cell::inner;
 use super::price::Sizes;
-use super::{Biconvex, Optimizer, Residuals, State, Termination};
+use super::{Biconvex, NO_LOSS, Optimizer, Residuals, State, Termination};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 use faer::linalg::solvers::DenseSolveCore;
 use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
@@ -38,6 +43,8 @@ use std::collections::VecDeque;
 
 /// Σ λ s at the end, over the loss and the tolerance.
 const GAP: f64 = 0.1;
+/// Where Σ λ s is below so many times the loss and the tolerance, a minimiser may be a partial optimum already, which is tried.
+const NEAR: f64 = 1e3;
 /// What μ is multiplied with, and once its minimiser is found at once.
 const REDUCTION: (f64, f64) = (0.2, 0.3);
 /// μ is multiplied with this at least.
@@ -79,22 +86,31 @@ impl<'a> InteriorPoint<'a> {
         Self { problem, tolerance, path: None, search }
     }
 
-    /// Makes a state of where the path ends, and leaves the path if that is no partial optimum: the encoder is then best for its decoder.
-    fn end(&mut self, problem: &dyn Biconvex, state: &mut State) -> Result<(), LossError> {
+    /// At a minimiser on the path: with the best decoder it may have no loss, or, near the end of the path, be a partial optimum already. The
+    /// state has that decoder in any case. Where the path ends without one of them it is left: the encoder is then best for its decoder.
+    fn judge(&mut self, problem: &dyn Biconvex, state: &mut State, ends: bool) -> Result<(), LossError> {
+        let gap = self.path.as_ref().and_then(|path| path.place.as_ref()).map_or(0.0, Place::gap);
+        let price = problem.prices(state.at.n_q()).loss;
         let decoder = problem.v_step(&state.cell, &state.at, 0.0)?;
         state.at.V = decoder.V;
         state.loss = problem.cell_loss(&state.cell, &state.at)?;
+        state.gradients += decoder.cost + price;
+        let is_near = gap <= NEAR * self.tolerance * state.loss;
+        if state.loss <= NO_LOSS * problem.total() || !(ends || is_near) {
+            return Ok(());
+        }
         let encoder = problem.w_step(&state.cell, &state.at, 0.0)?;
-        let price = problem.prices(state.at.n_q()).loss;
-        state.gradients += decoder.cost + encoder.cost + price;
+        state.gradients += encoder.cost;
         let r_w = encoder.decrease.max(0.0);
         if r_w <= self.tolerance * state.loss {
             state.residuals = Some(Residuals { r_v: 0.0, r_w });
-        } else {
+        } else if ends {
             state.at.W = encoder.W;
             state.loss = problem.cell_loss(&state.cell, &state.at)?;
             state.gradients += price;
             self.path = None;
+        } else {
+            return Ok(());
         }
         balance(&mut state.at);
         Ok(())
@@ -108,7 +124,8 @@ impl Optimizer for InteriorPoint<'_> {
 
     fn init(&mut self, problem: &dyn Biconvex, start: &Weights) -> Result<State, LossError> {
         let state = self.search.init(problem, start)?;
-        self.path = Interior::new(self.problem, &state.cell.on, start.W.as_ref()).map(Path::new);
+        self.path = Interior::new(self.problem, &state.cell.on, start.W.as_ref())
+            .map(|inside| Path::new(inside, self.problem.left_inverse().is_some()));
         Ok(state)
     }
 
@@ -117,14 +134,15 @@ impl Optimizer for InteriorPoint<'_> {
         state.steps += 1;
         let sizes = Sizes::new(self.problem, state.at.n_q());
         let taken = match &path.place {
-            None => path.begin(sizes).map(|work| (false, work)),
+            None => path.begin(sizes, problem.total()).map(|work| (Reached::Minimiser, work)),
             Some(_) => path.advance(sizes, GAP * self.tolerance),
         };
         // Where rounding has made a block indefinite the path has come to its end, too.
-        let (ended, work) = taken.unwrap_or((true, 0.0));
+        let (reached, work) = taken.unwrap_or((Reached::End, 0.0));
         state.gradients += sizes.cost(work);
         path.show(state);
-        if ended || state.steps >= LONGEST { self.end(problem, state) } else { Ok(()) }
+        let ends = reached == Reached::End || state.steps >= LONGEST;
+        if ends || reached == Reached::Minimiser { self.judge(problem, state, ends) } else { Ok(()) }
     }
 
     fn terminate(&self, problem: &dyn Biconvex, state: &State) -> Option<Termination> {
@@ -268,11 +286,11 @@ impl Interior {
         Ok((W, CENTRING))
     }
 
-    /// Φ with ρ‖V‖² at W.
-    fn eliminated(&self, W: Mat<f64>, rho: f64) -> Result<Point, LossError> {
+    /// Φ with ρ‖V‖² at W with its slacks.
+    fn eliminated(&self, W: Mat<f64>, s: Mat<f64>, rho: f64) -> Result<Point, LossError> {
         let (n, m) = (self.fires.nrows(), self.fires.ncols());
-        let products = self.P.transpose() * &W;
-        let Z = product(&self.fires, &products);
+        // Where a neuron fires, its slack is its code.
+        let Z = product(&self.fires, &s);
         let weighted = Mat::from_fn(n, m, |d, i| self.roots[d] * Z[(d, i)]);
         let entry = |r: usize, i: usize| if r < n { weighted[(r, i)] } else { f64::from(r - n == i) * rho.sqrt() };
         let qr = Mat::from_fn(n + m, m, entry).qr();
@@ -290,7 +308,7 @@ impl Interior {
         let MZ = Mat::from_fn(n, m, |d, i| self.roots[d] * weighted[(d, i)]);
         let loss = fit + rho * inner(&V, &V);
         let VV = &V * V.transpose();
-        Ok(Point { s: product(&self.signs, &products), W, fit, loss, V, ME, MZ, Q, inverse, VV, gradient })
+        Ok(Point { s, W, fit, loss, V, ME, MZ, Q, inverse, VV, gradient })
     }
 
     /// The Hessian of Φ and Σ h_{i,d} p_d p_dᵀ, times U.
@@ -365,6 +383,8 @@ struct Point {
 #[derive(Debug, Clone)]
 struct Path {
     inside: Interior,
+    /// Features are independent, so that alternating search is cheap.
+    is_cheap: bool,
     place: Option<Place>,
 }
 
@@ -381,6 +401,8 @@ struct Place {
     leash: f64,
     /// The mean of ‖z_i‖² at the centre.
     size: f64,
+    /// Σ_d M_d ‖r_d‖².
+    total: f64,
     /// Steps with this μ.
     stage: u32,
     short: u32,
@@ -389,8 +411,8 @@ struct Place {
     gains: VecDeque<f64>,
 }
 
-/// A step of conjugate gradients.
-struct Direction {
+/// What conjugate gradients have found.
+struct Newton {
     U: Mat<f64>,
     /// The Hessian times U.
     HU: Mat<f64>,
@@ -398,6 +420,58 @@ struct Direction {
     square: f64,
     end: End,
     products: usize,
+}
+
+/// The direction of a step.
+struct Direction {
+    U: Mat<f64>,
+    /// What it does to the slacks.
+    ds: Mat<f64>,
+    /// ‖U‖² in the norm of the preconditioner's inverse.
+    square: f64,
+    end: End,
+    products: usize,
+    /// Of the barrier function along U.
+    slope: f64,
+    /// ⟨U, HU⟩.
+    curvature: f64,
+}
+
+/// Where a search along a step has ended.
+struct Landing {
+    /// The length.
+    t: f64,
+    /// The length at which it began.
+    whole: f64,
+    /// How near to the faces it may come.
+    near: f64,
+    /// By how much the barrier function has fallen, over what was promised.
+    ratio: f64,
+    gain: f64,
+    /// Lengths that were too long.
+    tries: u32,
+    evaluations: u32,
+    /// None if nothing was short enough.
+    next: Option<Point>,
+}
+
+/// Where a step has come to, for its μ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stands {
+    Between,
+    Minimiser,
+    /// Near enough to the minimiser, as steps hardly lower the barrier function any more.
+    Crawling,
+}
+
+/// What a step of the path has reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Reached {
+    Nothing,
+    /// The minimiser for a μ, which has been lowered.
+    Minimiser,
+    /// That for the last μ.
+    End,
 }
 
 /// Why conjugate gradients have ended.
@@ -409,19 +483,20 @@ enum End {
 }
 
 impl Path {
-    fn new(inside: Interior) -> Self {
-        Self { inside, place: None }
+    fn new(inside: Interior, is_cheap: bool) -> Self {
+        Self { inside, is_cheap, place: None }
     }
 
     /// Goes to the centre; the multiply-adds that this has taken.
-    fn begin(&mut self, sizes: Sizes) -> Result<f64, LossError> {
+    fn begin(&mut self, sizes: Sizes, total: f64) -> Result<f64, LossError> {
         let inside = &self.inside;
         let (W, steps) = inside.centre()?;
-        let Z = product(&inside.fires, &(inside.P.transpose() * &W));
+        let s = inside.slacks(&W);
+        let Z = product(&inside.fires, &s);
         let squares =
             (0..Z.nrows()).map(|d| (0..Z.ncols()).map(|i| (inside.roots[d] * Z[(d, i)]).powi(2)).sum::<f64>());
         let size = squares.sum::<f64>() / Z.ncols() as f64;
-        let at = inside.eliminated(W, DAMPING * size)?;
+        let at = inside.eliminated(W, s, DAMPING * size)?;
         let pairs = (at.s.nrows() * at.s.ncols()) as f64;
         let mu = at.loss / pairs;
         let multipliers = Mat::from_fn(at.s.nrows(), at.s.ncols(), |d, i| mu / at.s[(d, i)]);
@@ -429,119 +504,37 @@ impl Path {
         let (reduction, leash) = (REDUCTION.0, LEASH);
         let gains = VecDeque::with_capacity(CRAWL.1 + 1);
         let place =
-            Place { at, multipliers, mu, radius, reduction, leash, size, stage: 0, short: 0, rescues: 0, gains };
+            Place { at, multipliers, mu, radius, reduction, leash, size, total, stage: 0, short: 0, rescues: 0, gains };
         self.place = Some(place);
         Ok(steps as f64 * sizes.interior_blocks() + sizes.interior_point())
     }
 
-    /// One step; whether the end of the path is reached, and the multiply-adds.
-    fn advance(&mut self, sizes: Sizes, gap: f64) -> Result<(bool, f64), LossError> {
+    /// One step; what is reached, and the multiply-adds.
+    fn advance(&mut self, sizes: Sizes, gap: f64) -> Result<(Reached, f64), LossError> {
         let inside = &self.inside;
-        let Some(place) = &mut self.place else { return Ok((true, 0.0)) };
-        let (n, m) = (place.at.s.nrows(), place.at.s.ncols());
-        let pairs = (n * m) as f64;
-        let barrier = Mat::from_fn(n, m, |d, i| place.multipliers[(d, i)] / place.at.s[(d, i)]);
-        let blocks = inside.blocks(&place.at, &barrier)?;
-        let push = Mat::from_fn(n, m, |d, i| inside.signs[(d, i)] * place.mu / place.at.s[(d, i)]);
-        let slope_at = &place.at.gradient - &inside.P * push;
-        let found = place.direction(inside, &barrier, &blocks, &slope_at);
-        let Direction { U, HU, square, end, products } = found;
-        let mut work = sizes.interior_blocks() + products as f64 * sizes.interior_product();
-        let ds = inside.slacks(&U);
-        let far = (0..m).map(|i| reach(&place.at.s, &ds, i)).fold(0.0, f64::max);
-        let near = (1.0 - place.mu * pairs / place.at.loss).max(0.99);
-        let (slope, curvature) = (inner(&slope_at, &U), inner(&U, &HU));
-        let whole = if far < near { 1.0 } else { near / far };
-        let (mut t, mut taken, mut ratio, mut gain) = (whole, None, -1.0, 0.0);
-        let rho = place.damping();
-        let mut tries = 0;
-        while tries < 10 {
-            let W = &place.at.W + faer::Scale(t) * &U;
-            let to = inside.slacks(&W);
-            if (0..m).all(|i| to.col_as_slice(i).iter().all(|s| *s > 0.0)) {
-                let next = inside.eliminated(W, rho)?;
-                work += sizes.interior_point();
-                let logs = |i: usize| {
-                    let pairs = to.col_as_slice(i).iter().zip(place.at.s.col_as_slice(i));
-                    pairs.map(|(after, before)| (after / before).ln()).sum::<f64>()
-                };
-                let change = (next.loss - place.at.loss) - place.mu * (0..m).map(logs).sum::<f64>();
-                let rounding = 1e-12 * place.at.loss;
-                let is_rounding = (slope * t).abs() < rounding && change.abs() < rounding;
-                if change <= 1e-3 * slope * t || is_rounding {
-                    let promised = slope * t + 0.5 * t * t * curvature;
-                    ratio = if is_rounding {
-                        1.0
-                    } else if promised < 0.0 {
-                        change / promised
-                    } else {
-                        -1.0
-                    };
-                    (taken, gain) = (Some(next), -change);
-                    break;
-                }
-            }
-            t *= 0.4;
-            tries += 1;
-        }
-        let length = square.sqrt();
-        if tries > 0 {
-            place.radius = t * length;
-        } else if ratio > 0.7 && end == End::Boundary {
-            let wider = if whole == 1.0 { 2.0 } else { 1.2 };
-            place.radius = (wider * place.radius).min(1e3 * (place.mu * pairs).sqrt());
-        } else if ratio < 0.25 {
-            place.radius = 0.5 * length;
-        }
-        if let Some(next) = taken {
-            let change = |d: usize, i: usize| {
-                let (s, l) = (place.at.s[(d, i)], place.multipliers[(d, i)]);
-                place.mu / s - l - barrier[(d, i)] * ds[(d, i)]
-            };
-            let dl = Mat::from_fn(n, m, change);
-            let far = (0..m).map(|i| reach(&place.multipliers, &dl, i)).fold(0.0, f64::max);
-            let share = if far > 0.0 { (near / far).min(1.0) } else { 1.0 };
-            place.multipliers += faer::Scale(share) * dl;
-            // Steps keep the scale up to rounding, which is left as it is: another product could round a small slack to 0.
-            place.at = next;
-            place.leash =
-                if ratio < 0.25 || tries > 0 { place.leash.sqrt().max(2.0) } else { (10.0 * place.leash).min(LEASH) };
-        } else {
-            place.leash = 2.0;
-        }
-        place.hold();
-        place.stage += 1;
-        place.short = if t < 0.1 { place.short + 1 } else { 0 };
+        let Some(place) = &mut self.place else { return Ok((Reached::End, 0.0)) };
+        let step = place.direction(inside)?;
+        let landing = place.search(inside, &step)?;
+        let work = sizes.interior_blocks()
+            + step.products as f64 * sizes.interior_product()
+            + landing.evaluations as f64 * sizes.interior_point();
+        place.resize(&step, &landing);
+        let stands = place.settle(&step, landing);
+        let mut reached = Reached::Nothing;
         if place.short >= SHORT.0 && place.rescues < SHORT.1 {
-            place.mu *= 25.0;
-            place.radius = 0.5 * (place.mu * pairs).sqrt();
-            (place.short, place.stage, place.reduction) = (0, 0, REDUCTION.0);
-            place.rescues += 1;
-            place.at = inside.eliminated(place.at.W.clone(), place.damping())?;
-            place.hold();
-            return Ok((false, work + sizes.interior_point()));
-        }
-        place.gains.push_back(gain);
-        if place.gains.len() > CRAWL.1 {
-            place.gains.pop_front();
-        }
-        let crawls =
-            place.stage >= CRAWL.0 && place.gains.iter().sum::<f64>() < CRAWL.1 as f64 * CRAWL.2 * place.mu * pairs;
-        if crawls || (-slope < FOUND * place.mu * pairs && end == End::Found && t > 0.5) {
-            if place.mu * pairs <= gap * place.at.loss {
-                return Ok((true, work));
+            place.rescue();
+        } else {
+            match stands {
+                Stands::Between => return Ok((reached, work)),
+                Stands::Crawling if self.is_cheap => return Ok((Reached::End, work)),
+                _ if place.gap() <= gap * place.at.loss => return Ok((Reached::End, work)),
+                _ => place.reduce(gap),
             }
-            let quick = place.stage <= 2 && place.mu * pairs < 1e-3 * place.at.loss;
-            place.reduction = if quick { (REDUCTION.1 * place.reduction).max(STEEPEST) } else { REDUCTION.0 };
-            let before = place.mu;
-            place.mu = (place.mu * place.reduction).max(0.9 * gap * place.at.loss / pairs);
-            place.radius = place.radius.max((before * pairs).sqrt());
-            (place.stage, place.leash) = (0, LEASH);
-            place.at = inside.eliminated(place.at.W.clone(), place.damping())?;
-            work += sizes.interior_point();
-            place.hold();
+            reached = Reached::Minimiser;
         }
-        Ok((false, work))
+        place.at = inside.eliminated(place.at.W.clone(), place.at.s.clone(), place.damping())?;
+        place.hold();
+        Ok((reached, work + sizes.interior_point()))
     }
 
     /// Writes where the path is into a state.
@@ -560,10 +553,131 @@ impl Path {
 }
 
 impl Place {
+    /// Σ λ s, for the multipliers μ/s.
+    fn gap(&self) -> f64 {
+        self.mu * self.pairs()
+    }
+
+    /// Number of inequalities.
+    fn pairs(&self) -> f64 {
+        (self.at.s.nrows() * self.at.s.ncols()) as f64
+    }
+
     /// ρ.
     fn damping(&self) -> f64 {
-        let pairs = (self.at.s.nrows() * self.at.s.ncols()) as f64;
-        self.size * (DAMPING * (self.mu * pairs / self.at.loss).min(1.0)).max(LEAST_DAMPING)
+        self.size * (DAMPING * (self.gap() / self.total).min(1.0)).max(LEAST_DAMPING)
+    }
+
+    /// The next μ, after a minimiser.
+    fn reduce(&mut self, gap: f64) {
+        let (pairs, before) = (self.pairs(), self.gap());
+        let quick = self.stage <= 2 && before < 1e-3 * self.total;
+        self.reduction = if quick { (REDUCTION.1 * self.reduction).max(STEEPEST) } else { REDUCTION.0 };
+        self.mu = (self.mu * self.reduction).max(0.9 * gap * self.at.loss / pairs);
+        self.radius = self.radius.max(before.sqrt());
+        (self.stage, self.leash) = (0, LEASH);
+    }
+
+    /// A larger μ, where steps have been cut again and again.
+    fn rescue(&mut self) {
+        self.mu *= 25.0;
+        self.radius = 0.5 * self.gap().sqrt();
+        (self.short, self.stage, self.reduction) = (0, 0, REDUCTION.0);
+        self.rescues += 1;
+    }
+
+    /// The trust region after a search.
+    fn resize(&mut self, step: &Direction, landing: &Landing) {
+        let length = step.square.sqrt();
+        if landing.tries > 0 {
+            self.radius = landing.t * length;
+        } else if landing.ratio > 0.7 && step.end == End::Boundary {
+            let wider = if landing.whole == 1.0 { 2.0 } else { 1.2 };
+            self.radius = (wider * self.radius).min(1e3 * self.gap().sqrt());
+        } else if landing.ratio < 0.25 {
+            self.radius = 0.5 * length;
+        }
+    }
+
+    /// Goes where the search has led, with multipliers.
+    fn settle(&mut self, step: &Direction, landing: Landing) -> Stands {
+        let Landing { t, ratio, gain, tries, next, near, .. } = landing;
+        let gap = self.gap();
+        if let Some(next) = next {
+            let ds = &step.ds;
+            let change = |d: usize, i: usize| {
+                let (s, l) = (self.at.s[(d, i)], self.multipliers[(d, i)]);
+                self.mu / s - l - l / s * ds[(d, i)]
+            };
+            let dl = Mat::from_fn(ds.nrows(), ds.ncols(), change);
+            let far = (0..dl.ncols()).map(|i| reach(&self.multipliers, &dl, i)).fold(0.0, f64::max);
+            let share = if far > 0.0 { (near / far).min(1.0) } else { 1.0 };
+            self.multipliers += faer::Scale(share) * dl;
+            // Steps keep the scale up to rounding, which is left as it is: another product could round a small slack to 0.
+            self.at = next;
+            self.leash =
+                if ratio < 0.25 || tries > 0 { self.leash.sqrt().max(2.0) } else { (10.0 * self.leash).min(LEASH) };
+        } else {
+            self.leash = 2.0;
+        }
+        self.hold();
+        self.stage += 1;
+        self.short = if t < 0.1 { self.short + 1 } else { 0 };
+        self.gains.push_back(gain);
+        if self.gains.len() > CRAWL.1 {
+            self.gains.pop_front();
+        }
+        let fallen = self.gains.iter().sum::<f64>();
+        if -step.slope < FOUND * gap && step.end == End::Found && t > 0.5 {
+            Stands::Minimiser
+        } else if self.stage >= CRAWL.0 && fallen < CRAWL.1 as f64 * CRAWL.2 * gap {
+            Stands::Crawling
+        } else {
+            Stands::Between
+        }
+    }
+
+    /// Along the step, within the interior, to where the barrier function falls enough.
+    fn search(&self, inside: &Interior, step: &Direction) -> Result<Landing, LossError> {
+        let Direction { U, ds, slope, curvature, .. } = step;
+        let columns = 0..ds.ncols();
+        let far = columns.clone().map(|i| reach(&self.at.s, ds, i)).fold(0.0, f64::max);
+        let near = (1.0 - self.gap() / self.at.loss).max(0.99);
+        let whole = if far < near { 1.0 } else { near / far };
+        let mut landing =
+            Landing { t: whole, whole, near, ratio: -1.0, gain: 0.0, tries: 0, evaluations: 0, next: None };
+        let rounding = 1e-12 * self.at.loss;
+        while landing.tries < 10 {
+            let t = landing.t;
+            let W = &self.at.W + faer::Scale(t) * U;
+            let s = inside.slacks(&W);
+            if columns.clone().all(|i| s.col_as_slice(i).iter().all(|s| *s > 0.0)) {
+                let logs = |i: usize| {
+                    let pairs = s.col_as_slice(i).iter().zip(self.at.s.col_as_slice(i));
+                    pairs.map(|(after, before)| (after / before).ln()).sum::<f64>()
+                };
+                let deeper = self.mu * columns.clone().map(logs).sum::<f64>();
+                let next = inside.eliminated(W, s, self.damping())?;
+                landing.evaluations += 1;
+                let change = (next.loss - self.at.loss) - deeper;
+                let is_rounding = (slope * t).abs() < rounding && change.abs() < rounding;
+                if change <= 1e-3 * slope * t || is_rounding {
+                    let promised = slope * t + 0.5 * t * t * curvature;
+                    landing.ratio = if is_rounding {
+                        1.0
+                    } else if promised < 0.0 {
+                        change / promised
+                    } else {
+                        -1.0
+                    };
+                    (landing.next, landing.gain) = (Some(next), -change);
+                    return Ok(landing);
+                }
+            }
+            landing.t *= 0.4;
+            landing.tries += 1;
+        }
+        Ok(landing)
     }
 
     /// Keeps λ s near μ.
@@ -576,8 +690,21 @@ impl Place {
         }
     }
 
+    /// The step from here.
+    fn direction(&self, inside: &Interior) -> Result<Direction, LossError> {
+        let (s, multipliers) = (&self.at.s, &self.multipliers);
+        let (n, m) = (s.nrows(), s.ncols());
+        let barrier = Mat::from_fn(n, m, |d, i| multipliers[(d, i)] / s[(d, i)]);
+        let blocks = inside.blocks(&self.at, &barrier)?;
+        let push = Mat::from_fn(n, m, |d, i| inside.signs[(d, i)] * self.mu / s[(d, i)]);
+        let slope = &self.at.gradient - &inside.P * push;
+        let Newton { U, HU, square, end, products } = self.gradients(inside, &barrier, &blocks, &slope);
+        let (slope, curvature) = (inner(&slope, &U), inner(&U, &HU));
+        Ok(Direction { ds: inside.slacks(&U), U, square, end, products, slope, curvature })
+    }
+
     /// Steihaug's conjugate gradients on steps orthogonal to all c_i.
-    fn direction(&self, inside: &Interior, barrier: &Mat<f64>, blocks: &[Block], slope: &Mat<f64>) -> Direction {
+    fn gradients(&self, inside: &Interior, barrier: &Mat<f64>, blocks: &[Block], slope: &Mat<f64>) -> Newton {
         let precondition = |r: &Mat<f64>| {
             let mut out = Mat::zeros(r.nrows(), r.ncols());
             for (i, block) in blocks.iter().enumerate() {
@@ -605,7 +732,7 @@ impl Place {
                     U += faer::Scale(t) * &p;
                     HU += faer::Scale(t) * &Hp;
                 }
-                return Direction { U, HU, square: limit, end: End::Boundary, products };
+                return Newton { U, HU, square: limit, end: End::Boundary, products };
             }
             U += faer::Scale(t) * &p;
             HU += faer::Scale(t) * &Hp;
@@ -614,7 +741,7 @@ impl Place {
             let z = precondition(&r);
             let next = inner(&r, &z);
             if next <= GRADIENTS.0 * GRADIENTS.0 * first {
-                return Direction { U, HU, square, end: End::Found, products };
+                return Newton { U, HU, square, end: End::Found, products };
             }
             let keep = next / rz;
             p = z + faer::Scale(keep) * p;
@@ -622,13 +749,13 @@ impl Place {
             length = next + keep * keep * length;
             rz = next;
         }
-        Direction { U, HU, square, end: End::Most, products: GRADIENTS.1 }
+        Newton { U, HU, square, end: End::Most, products: GRADIENTS.1 }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Budget, Unobserved, run, start};
+    use super::super::{Budget, Outcome, Unobserved, run, start};
     use super::*;
     use crate::bench::features::{random_unit, stream};
 
@@ -645,6 +772,11 @@ mod tests {
         Interior::new(&problem, &cell.on, at.W.as_ref()).unwrap()
     }
 
+    fn eliminated(inside: &Interior, W: Mat<f64>, rho: f64) -> Point {
+        let s = inside.slacks(&W);
+        inside.eliminated(W, s, rho).unwrap()
+    }
+
     fn along(n_p: usize, m: usize) -> Mat<f64> {
         Mat::from_fn(n_p, m, |k, i| ((k * 5 + i * 3) % 7) as f64 - 3.0)
     }
@@ -653,10 +785,10 @@ mod tests {
     fn gradient_and_hessian_are_those_of_the_loss_with_the_decoder_eliminated() {
         for rho in [0.0, 0.3] {
             let inside = inside(12, 6, 4, 1);
-            let at = inside.eliminated(inside.W.clone(), rho).unwrap();
+            let at = eliminated(&inside, inside.W.clone(), rho);
             let (U, none) = (along(6, inside.live.len()), Mat::zeros(12, inside.live.len()));
             let t = 1e-5;
-            let moved = |t: f64| inside.eliminated(&inside.W + faer::Scale(t) * &U, rho).unwrap();
+            let moved = |t: f64| eliminated(&inside, &inside.W + faer::Scale(t) * &U, rho);
             let (before, after) = (moved(-t), moved(t));
             let slope = (after.loss - before.loss) / (2.0 * t);
             assert!((inner(&at.gradient, &U) - slope).abs() < 1e-6 * slope.abs(), "{slope}");
@@ -676,10 +808,10 @@ mod tests {
     #[test]
     fn without_residuals_a_block_is_the_hessian_of_its_neuron() {
         let mut inside = inside(12, 5, 3, 2);
-        let at = inside.eliminated(inside.W.clone(), 0.0).unwrap();
+        let at = eliminated(&inside, inside.W.clone(), 0.0);
         // Targets that the decoder answers exactly.
         inside.Y = &inside.Y - Mat::from_fn(12, 5, |d, k| at.ME[(d, k)] / inside.roots[d]);
-        let at = inside.eliminated(inside.W.clone(), 0.0).unwrap();
+        let at = eliminated(&inside, inside.W.clone(), 0.0);
         assert!(at.fit < 1e-20);
         let barrier = Mat::from_fn(12, inside.live.len(), |d, i| 0.1 + ((d + i) % 3) as f64);
         let blocks = inside.blocks(&at, &barrier).unwrap();
@@ -708,6 +840,31 @@ mod tests {
             let normal = inside.normals.col_as_slice(i);
             let along: f64 = row.iter().zip(normal).map(|(a, b)| a * b).sum();
             assert!(along.abs() < 1e-10);
+        }
+    }
+
+    #[test]
+    fn where_the_loss_vanishes_on_the_path_the_search_ends_without_one() {
+        for seed in 0..3 {
+            // More neurons than features: the best decoder leaves nothing at almost every encoder.
+            let wide = problem(6, 6, 0.0, seed);
+            let at = start::random(&wide, 9, seed);
+            // Fewer, and targets that one encoder of the cell answers.
+            let hidden = problem(16, 8, 0.0, seed);
+            let W = start::random(&hidden, 5, seed).W;
+            let V = random_unit(8, 5, &mut stream(seed, "decoder of a test"));
+            let codes = &W * hidden.P();
+            let R = &V * Mat::from_fn(5, 16, |i, d| codes[(i, d)].max(0.0));
+            let masses = hidden.masses().to_vec();
+            let answered = ApproximateLoss::new(hidden.P().to_owned(), R, masses, 0.0).unwrap().with_par(Par::Seq);
+            for (problem, at) in [(&wide, at), (&answered, Weights { V: Mat::zeros(8, 5), W })] {
+                let cell = Biconvex::cell(problem, at.W.as_ref()).unwrap();
+                let budget = Budget { steps: 100, gradients: f64::INFINITY };
+                let outcome = run(problem, &mut InteriorPoint::new(problem, 1e-10), &at, budget, &mut Unobserved);
+                let Outcome { state, termination, .. } = outcome.unwrap();
+                assert!(matches!(termination, Termination::NoLoss { .. }), "{seed} {}: {termination:?}", at.n_q());
+                assert!(problem.cell_loss(&cell, &state.at).unwrap() <= NO_LOSS * problem.total(), "{seed}");
+            }
         }
     }
 

@@ -230,6 +230,15 @@ pub struct Budget {
     pub gradients: f64,
 }
 
+/// Asked within a round, before work that can be left out, whether the time is over; once true it stays so. The round then ends with what it has,
+/// and what that is depends on the machine.
+pub type Expired<'a> = dyn Fn() -> bool + 'a;
+
+/// No end of time.
+pub fn never() -> bool {
+    false
+}
+
 /// An optimizer of a biconvex problem. One value carries one run: [`init`](Self::init) begins it.
 pub trait Optimizer {
     /// Its name, with the parameters that tell it from others of its kind.

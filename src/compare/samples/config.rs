@@ -31,7 +31,7 @@ pub struct SamplesComparison {
     /// Seed of the start and of all orders of samples. That of the bench is its own.
     #[serde(default)]
     pub seed: u64,
-    /// Seconds that every method may work.
+    /// Seconds that every method may work; a round within which they are over ends there.
     pub seconds: f64,
     /// n_q.
     pub latents: usize,

@@ -169,6 +169,7 @@ impl Folder {
                 decoder: 0.0,
                 dead: codes.dead(),
                 sweep: shown.sweep,
+                interrupted: shown.interrupted,
                 end: None,
             };
             if !loss.is_finite() {
@@ -186,6 +187,8 @@ impl Folder {
                 let settled = settled(&losses, comparison.window, comparison.tolerance);
                 let spent = (shown.seconds >= comparison.seconds).then_some(End::Time);
                 let rules = shown.exhausted.then_some(End::NoDescent).or(settled).or(spent);
+                // A part of a round does not show that nothing is left to lower.
+                let rules = if shown.interrupted { Some(End::Time) } else { rules };
                 rules.or(wanted.then_some(End::Stopped))
             });
             let over = record.end.is_some();

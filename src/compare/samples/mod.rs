@@ -9,7 +9,8 @@
 //! | tables, a figure and the answer | [`summary`] |
 //!
 //! A round is a sweep, an epoch or a pass. Losses of a round do not depend on time; how many rounds there are does, and their seconds stand in `timings.jsonl`.
-//! What is measured after a round is not timed.
+//! A round within which the seconds of its method are over ends there, and its line says that it was interrupted: that line alone depends on the
+//! machine. What is measured after a round is not timed.
 
 pub mod config;
 pub mod folder;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A line of `results.jsonl`. Where a method stops for time, how many lines it has depends on the machine; what they say does not.
+/// A line of `results.jsonl`. Where a method stops for time, how many lines it has depends on the machine; what they say does not, but for the line
+/// of a round that was interrupted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -10,7 +11,7 @@ pub struct Record {
     pub format: u32,
     /// The method.
     pub method: String,
-    /// Rounds done.
+    /// Rounds done, or number of the one that was interrupted.
     pub round: u64,
     /// (1/N) Σ_s ‖x_r − V σ(W x_p)‖² on all samples, with σ = TopK for every method.
     pub loss: f64,
@@ -25,6 +26,9 @@ pub struct Record {
     /// Of `alternating`: what the sweep has done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<crate::optim::samples::Sweep>,
+    /// True if the time was over within the round: the line is of what the method had by then, and does not come out the same again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// Why the method ended, in its last line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
@@ -73,7 +77,7 @@ impl End {
 pub struct Timing {
     /// The method.
     pub method: String,
-    /// Rounds done.
+    /// That of the record.
     pub round: u64,
     /// Seconds that the method has worked when it can show this round's model. A dictionary's encoder is fitted for every line, and only the fit of
     /// the line itself is in its seconds.

@@ -35,6 +35,15 @@ fn courses<'a>(comparison: &'a SamplesComparison, records: &'a [Record], timings
     comparison.methods.iter().map(course).filter(|course| !course.rounds.is_empty()).collect()
 }
 
+/// Why a method has ended, in words.
+fn end(record: &Record) -> &'static str {
+    match record.end {
+        None => "running",
+        Some(_) if record.interrupted => "time, in a round",
+        Some(end) => end.words(),
+    }
+}
+
 fn percent(share: f64) -> Cell {
     Cell::number(100.0 * share, 3)
 }
@@ -69,7 +78,8 @@ pub fn summarise(
         .title("Methods at bench scale: where they end")
         .caption(&format!(
             "{size}. The loss is the mean of ‖x_r − x̂_r‖² over all samples with TopK, and over samples that no method has seen; decoder and encoder: features recovered at τ = {tau}. \
-             A round is a sweep, an epoch or a pass. A method has settled when its best loss fell by less than {} of itself in {} rounds; seconds are those that it worked.",
+             A round is a sweep, an epoch or a pass. A method has settled when its best loss fell by less than {} of itself in {} rounds; seconds are those that it worked. Time, in a round: the last round was interrupted, and is counted; \
+             what it came to depends on the machine.",
             rounded(comparison.tolerance, 2),
             comparison.window
         ));
@@ -84,7 +94,7 @@ pub fn summarise(
             percent(record.decoder),
             percent(record.encoder),
             record.dead.into(),
-            record.end.map_or("running", |end| end.words()).into(),
+            end(record).into(),
         ]);
     }
     let times: Vec<f64> = SHARES.iter().map(|share| share * longest).collect();
@@ -173,6 +183,7 @@ fn figure(name: &str, courses: &[Course<'_>], size: &str, tau: f64) -> Figure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::End;
     use super::*;
 
     #[test]
@@ -192,6 +203,7 @@ mod tests {
                     decoder: 0.5,
                     dead: 0,
                     sweep: None,
+                    interrupted: false,
                     end: None,
                 };
                 (record, Timing { method, round, seconds: *seconds })
@@ -211,5 +223,13 @@ mod tests {
         assert!(answer.contains("after 4.0 s alternating has the lowest loss, 2.00 against 3.00 of adam"), "{answer}");
         assert!(answer.contains("after 16 s adam has the lowest loss, 1.00 against 2.00 of alternating"), "{answer}");
         assert!(summarise("scale", &comparison, &[], &[]).is_none());
+        // Where the time was over within the last round, the table says so.
+        let ends = |interrupted| {
+            let mut last = Record { end: Some(End::Time), ..records[5].clone() };
+            last.interrupted = interrupted;
+            let summary = summarise("scale", &comparison, &[last], &timings[5..]).unwrap();
+            summary.tables[0].rows[0].last().map(Cell::text).unwrap()
+        };
+        assert_eq!([ends(false), ends(true)], ["time", "time, in a round"]);
     }
 }

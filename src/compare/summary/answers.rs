@@ -128,8 +128,17 @@ fn contraction(view: &View) -> Option<Answer> {
     let (agree, others): (Vec<&Contraction>, Vec<&Contraction>) = blocks().partition(|block| off(block) <= AGREES);
     let largest = agree.iter().map(|block| off(block)).reduce(f64::max)?;
     let verdict = if others.is_empty() { "Yes" } else { "Not everywhere" };
+    let faces: Vec<f64> = others.iter().filter_map(|block| Some((block.measured - block.on_face?).abs())).collect();
     let slower = match others.iter().map(|block| block.measured).reduce(f64::min) {
-        Some(least) => format!("; on the other {} it is at least {}", others.len(), rounded(least, 3)),
+        Some(least) => {
+            let most = faces.iter().copied().fold(0.0, f64::max);
+            let (least, most) = (rounded(least, 3), rounded(most, 2));
+            let explained = match faces.len() == others.len() {
+                true => format!(", and differs from λ_max/λ_1 of the face where they end by {most} at most"),
+                false => String::new(),
+            };
+            format!("; on the other {} it is at least {least}{explained}", others.len())
+        }
         None => String::new(),
     };
     Some(answered(

@@ -246,23 +246,25 @@ fn contraction(view: &View) -> Option<Figure> {
     )
     .equal_units()
     .layer(Layer::Reference { label: "equality".into(), points: vec![(0.0, 0.0), (1.0, 1.0)] });
-    let mut pairs: Vec<(f64, f64)> = view
-        .records
-        .iter()
-        .flat_map(|record| &record.cells)
-        .flat_map(|cell| &cell.contractions)
-        .map(|block| (block.predicted, block.measured))
-        .collect();
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    if pairs.is_empty() {
+    let blocks: Vec<_> =
+        view.records.iter().flat_map(|record| &record.cells).flat_map(|cell| &cell.contractions).collect();
+    if blocks.is_empty() {
         return None;
     }
-    panel = panel.layer(Layer::Points { label: "one block".into(), points: pairs, intervals: Vec::new() });
+    for (label, on_face) in [("one block", false), ("one that ends on a face", true)] {
+        let of = blocks.iter().filter(|block| block.on_face.is_some() == on_face);
+        let mut points: Vec<(f64, f64)> = of.map(|block| (block.predicted, block.measured)).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        if !points.is_empty() {
+            panel = panel.layer(Layer::Points { label: label.into(), points, intervals: Vec::new() });
+        }
+    }
     let figure = Figure::new("compare-contraction", "experiments", Width::Column)
         .title("Contraction of alternating search")
         .caption(
             "The factor by which one sweep shrinks the change of a block's direction, measured in the last sweeps, over the ratio of the two largest eigenvalues of D^½GD^½. Every point is a \
-             block of a partition cell whose top eigenvector is positive.",
+             block of a partition cell whose top eigenvector is positive. Where there is a threshold, the search can end on a face of the cell, codes at the threshold; there the factor tends to \
+             λ_max/λ_1, λ_max without the features of those codes, which is larger.",
         );
     Some(figure.panel(panel))
 }

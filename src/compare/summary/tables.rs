@@ -508,13 +508,14 @@ fn contraction(view: &View) -> Table {
         ("predicted, largest", Kind::Number),
         ("|measured − predicted|, median", Kind::Number),
         ("largest", Kind::Number),
+        ("on a face", Kind::Number),
     ];
     let mut table = Table::new("compare-contraction", "experiments", columns)
         .title("Contraction of alternating search")
         .caption(
             "Blocks of drawn partition cells whose top eigenvector is positive. Predicted: λ_2/λ_1 of D^½GD^½. Measured: the factor by which the change of the direction of b = D^½a shrinks in \
              one sweep, the geometric mean over the last five ratios of changes between 1e-3 and 1e-10. Blocks with fewer than two such changes have contracted at once and are left out. The prediction is that of c = 0; \
-             the instances with a threshold stand among the others.",
+             the instances with a threshold stand among the others. On a face: blocks that end with codes at the threshold, for which the prediction does not hold.",
         );
     for family in &view.families {
         let of_family = view.records.iter().filter(|record| record.family == *family);
@@ -533,6 +534,7 @@ fn contraction(view: &View) -> Table {
             predicted(0.0, f64::max),
             Cell::number(median(off.clone()), 2),
             Cell::number(off.into_iter().fold(0.0, f64::max), 2),
+            Cell::Integer { value: blocks.iter().filter(|block| block.on_face.is_some()).count() as i64 },
         ]);
     }
     table

@@ -1,7 +1,7 @@
 //! Records made by hand, and what they say counted by hand.
 
 use super::*;
-use crate::compare::dynamics::{CellEnd, CellStudy};
+use crate::compare::dynamics::{CellEnd, CellStudy, Contraction};
 use crate::compare::record::{FORMAT, Found};
 use crate::optim::Residuals;
 use crate::optim::end_point::EndPoint;
@@ -311,6 +311,36 @@ fn costs_to_the_bound_and_to_the_optimum_of_the_cell_are_those_of_their_own_targ
     assert_eq!(cell(costs, &["acs", "drawn"], "τ = 1e-4").text(), "never");
     assert_eq!(value(cell(costs, &["acs", "random"], "τ = 1e-4")), 5.0);
     assert_eq!(costs.rows.len(), 2);
+}
+
+#[test]
+fn blocks_that_end_on_a_face_have_a_marker_of_their_own_and_are_explained_by_its_rate() {
+    let mut records = two();
+    let block = |predicted, measured, on_face| Contraction { features: 2, predicted, measured, sweep: 30, on_face };
+    let study = |contractions| CellStudy { blocks: vec![vec![0, 1]], optimum: 0.4, ends: Vec::new(), contractions };
+    records[0].cells = vec![study(vec![block(0.5, 0.501, None), block(0.25, 0.25, None)])];
+    let layers = |records: &[Record]| -> Vec<(String, usize)> {
+        let summary = summarise(records, &[]).unwrap();
+        let figure = summary.figures.iter().find(|figure| figure.name == "compare-contraction").unwrap();
+        let points = |layer: &Layer| match layer {
+            Layer::Points { label, points, .. } => Some((label.clone(), points.len())),
+            _ => None,
+        };
+        figure.panels[0].layers.iter().filter_map(points).collect()
+    };
+    let answer = |records: &[Record]| {
+        let answers = summarise(records, &[]).unwrap().answers;
+        answers.into_iter().find(|answer| answer.question.contains("contract")).unwrap().answer
+    };
+    assert_eq!(layers(&records), [("one block".to_owned(), 2)]);
+    assert!(answer(&records).starts_with("Yes: on 2 of 2 blocks"), "{}", answer(&records));
+    records[1].cells = vec![study(vec![block(0.3, 0.99, Some(0.995))])];
+    assert_eq!(layers(&records), [("one block".to_owned(), 2), ("one that ends on a face".to_owned(), 1)]);
+    let said = answer(&records);
+    assert!(said.starts_with("Not everywhere: on 2 of 3 blocks") && said.contains("differs from λ_max/λ_1"), "{said}");
+    // One that nothing explains.
+    records[1].cells[0].contractions.push(block(0.3, 0.9, None));
+    assert!(!answer(&records).contains("λ_max/λ_1"), "{}", answer(&records));
 }
 
 #[test]

@@ -20,6 +20,7 @@
 use super::coding::{Coder, Codes};
 use super::replacement::Replacement;
 use super::{Dictionary, DictionaryError, Fit, Learner, Samples, Watch, alternate, dot, normalise};
+use crate::optim::{Expired, never};
 use serde::{Deserialize, Serialize};
 
 /// Most repetitions of [`Update::Exact`].
@@ -92,6 +93,20 @@ impl Ksvd {
     /// # Errors
     /// The same.
     pub fn fit_watched(&self, samples: Samples<'_>, seed: u64, watch: &mut Watch<'_>) -> Result<Fit, DictionaryError> {
+        self.fit_until(samples, seed, watch, &never)
+    }
+
+    /// The same for a limited time, which is looked at between blocks of samples and between atoms.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn fit_until(
+        &self,
+        samples: Samples<'_>,
+        seed: u64,
+        watch: &mut Watch<'_>,
+        expired: &Expired<'_>,
+    ) -> Result<Fit, DictionaryError> {
         let learner = Learner {
             atoms: self.atoms,
             coder: self.coder,
@@ -100,14 +115,22 @@ impl Ksvd {
             replacement: self.replacement,
         };
         let nonnegative = self.coder.is_nonnegative();
-        alternate(&learner, samples, seed, watch, |dictionary, codes, _, residuals| {
-            step(dictionary, codes, residuals, self.update, nonnegative);
+        alternate(&learner, samples, seed, watch, expired, |dictionary, codes, _, residuals| {
+            step(dictionary, codes, residuals, self.update, nonnegative, expired)
         })
     }
 }
 
 /// Fits all atoms and their codes in turn; `residuals` is X − D Z, n_r numbers for each sample, and stays so. Atoms that no code uses stay as they are.
-pub fn step(dictionary: &mut Dictionary, codes: &mut Codes, residuals: &mut [f32], update: Update, nonnegative: bool) {
+/// False if the time was over before the last atom: those after it stay, too.
+pub fn step(
+    dictionary: &mut Dictionary,
+    codes: &mut Codes,
+    residuals: &mut [f32],
+    update: Update,
+    nonnegative: bool,
+    expired: &Expired<'_>,
+) -> bool {
     let n_r = dictionary.dimension();
     let users = codes.users(dictionary.atoms());
     // E_k, one row per sample of ω.
@@ -115,6 +138,9 @@ pub fn step(dictionary: &mut Dictionary, codes: &mut Codes, residuals: &mut [f32
     let mut g: Vec<f32> = Vec::new();
     let mut next = vec![0.0_f64; n_r];
     for (k, users) in users.iter().enumerate() {
+        if k > 0 && expired() {
+            return false;
+        }
         errors.clear();
         g.clear();
         for &(sample, at) in users {
@@ -151,6 +177,7 @@ pub fn step(dictionary: &mut Dictionary, codes: &mut Codes, residuals: &mut [f32
             }
         }
     }
+    true
 }
 
 /// In f32, divided by the largest entry so that none overflows.

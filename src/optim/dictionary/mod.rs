@@ -21,6 +21,7 @@ pub mod online;
 pub mod optimal_directions;
 pub mod replacement;
 
+use super::Expired;
 use crate::bench::features::stream;
 pub use amortised::Amortised;
 pub use coding::{Coder, Codes};
@@ -278,6 +279,17 @@ pub struct Fit {
     pub trace: Vec<Pass>,
     /// Why it ended.
     pub termination: Termination,
+    /// What the last pass had found, if its time was over within it.
+    pub part: Option<Part>,
+}
+
+/// A part of a pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// The samples that have codes, by their numbers.
+    pub samples: Vec<usize>,
+    /// Their codes.
+    pub codes: Codes,
 }
 
 /// One pass over the samples.
@@ -312,6 +324,11 @@ pub enum Termination {
     /// The [`Watch`] wanted it.
     Stopped {
         /// Passes done.
+        passes: usize,
+    },
+    /// The time was over within a pass.
+    Interrupted {
+        /// Whole passes done.
         passes: usize,
     },
 }
@@ -352,6 +369,16 @@ impl Course {
             _ => None,
         }
     }
+
+    /// What is returned.
+    fn end(self, dictionary: Dictionary, termination: Termination) -> Fit {
+        Fit { dictionary, trace: self.trace, termination, part: None }
+    }
+
+    /// The same where the time was over within the pass after `passes`.
+    fn interrupted(self, passes: usize, dictionary: Dictionary, part: Part) -> Fit {
+        Fit { part: Some(part), ..self.end(dictionary, Termination::Interrupted { passes }) }
+    }
 }
 
 fn check_atoms(atoms: usize, samples: Samples<'_>) -> Result<(), DictionaryError> {
@@ -385,12 +412,16 @@ struct Learner {
 
 /// Codes all samples, lets `step` move the atoms and their codes (it is also given X − D Z, which it may spoil), and so on. A sample keeps its codes of the
 /// pass before if they are better than those found anew, since a greedy coder may find worse ones. `watch` is asked after every step.
+///
+/// If the time is over while samples are coded, the others keep their codes, in the first pass they have none, and no atom is moved; `step` is false
+/// if it was over while atoms were.
 fn alternate(
     learner: &Learner,
     samples: Samples<'_>,
     seed: u64,
     watch: &mut Watch<'_>,
-    mut step: impl FnMut(&mut Dictionary, &mut Codes, Samples<'_>, &mut [f32]),
+    expired: &Expired<'_>,
+    mut step: impl FnMut(&mut Dictionary, &mut Codes, Samples<'_>, &mut [f32]) -> bool,
 ) -> Result<Fit, DictionaryError> {
     let Learner { atoms, coder, passes, tolerance, replacement } = *learner;
     coder.check()?;
@@ -407,13 +438,20 @@ fn alternate(
     let mut kept: Option<Codes> = None;
     let mut course = Course::new(passes, tolerance);
     loop {
-        let mut codes = coder.encode_with(&dictionary, &dictionary.gram(), samples);
-        let mut residuals = codes.measured(&dictionary, samples);
+        let mut codes = coder.encode_with(&dictionary, &dictionary.gram(), samples, expired);
+        let whole = codes.samples() == samples.count();
         if let Some(mut old) = kept.take() {
             old.measured(&dictionary, samples);
+            codes.complete(&old);
+            codes.measured(&dictionary, samples);
             codes = codes.better(&old, penalty);
-            residuals = codes.measured(&dictionary, samples);
         }
+        if !whole {
+            let part = Part { samples: (0..codes.samples()).collect(), codes };
+            let passes = course.trace.len();
+            return Ok(course.interrupted(passes, dictionary, part));
+        }
+        let mut residuals = codes.measured(&dictionary, samples);
         let count = samples.count() as f64;
         let (objective, active) = (codes.objective(penalty) / count, codes.mean_active());
         let mut replaced = Vec::new();
@@ -426,12 +464,15 @@ fn alternate(
             }
         }
         if let Some(termination) = course.pass(objective, active, replaced.len()) {
-            return Ok(Fit { dictionary, trace: course.trace, termination });
+            return Ok(course.end(dictionary, termination));
         }
-        step(&mut dictionary, &mut codes, samples, &mut residuals);
+        let passes = course.trace.len();
+        if !step(&mut dictionary, &mut codes, samples, &mut residuals) {
+            let part = Part { samples: (0..codes.samples()).collect(), codes };
+            return Ok(course.interrupted(passes - 1, dictionary, part));
+        }
         if !watch(&dictionary, Some(&codes)) {
-            let termination = Termination::Stopped { passes: course.trace.len() };
-            return Ok(Fit { dictionary, trace: course.trace, termination });
+            return Ok(course.end(dictionary, Termination::Stopped { passes }));
         }
         kept = Some(codes);
     }

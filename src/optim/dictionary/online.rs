@@ -20,8 +20,11 @@
 
 use super::coding::{Coder, Codes};
 use super::replacement::Replacement;
-use super::{Course, Dictionary, DictionaryError, Fit, Samples, Termination, Watch, check_atoms, normalise, start};
+use super::{
+    Course, Dictionary, DictionaryError, Fit, Part, Samples, Termination, Watch, check_atoms, normalise, start,
+};
 use crate::bench::features::stream;
+use crate::optim::{Expired, never};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rand::seq::SliceRandom;
@@ -115,6 +118,21 @@ impl Online {
     /// # Errors
     /// The same.
     pub fn fit_watched(&self, samples: Samples<'_>, seed: u64, watch: &mut Watch<'_>) -> Result<Fit, DictionaryError> {
+        self.fit_until(samples, seed, watch, &never)
+    }
+
+    /// The same for a limited time, which is looked at between batches. The codes of a part of a pass are those that its batches were given,
+    /// each on the dictionary of its turn; atoms that have been replaced since then have none.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn fit_until(
+        &self,
+        samples: Samples<'_>,
+        seed: u64,
+        watch: &mut Watch<'_>,
+        expired: &Expired<'_>,
+    ) -> Result<Fit, DictionaryError> {
         self.check()?;
         check_atoms(self.atoms, samples)?;
         let mut dictionary = start(samples, self.atoms, seed)?;
@@ -129,13 +147,20 @@ impl Online {
         let mut residuals = Vec::new();
         loop {
             order.shuffle(&mut rng);
-            let (mut objective, mut active, mut replaced) = (0.0, 0, 0);
+            let (mut objective, mut active) = (0.0, 0);
+            // The codes of every batch, and the atoms that were replaced after it.
+            let (mut coded, mut replaced): (Vec<Codes>, Vec<(usize, usize)>) = (Vec::new(), Vec::new());
             let count = order.len().div_ceil(self.batch);
             for (i, chosen) in order.chunks(self.batch).enumerate() {
+                if i > 0 && expired() {
+                    let part = Part { samples: order[..i * self.batch].to_vec(), codes: valid(&coded, &replaced) };
+                    let passes = course.trace.len();
+                    return Ok(course.interrupted(passes, dictionary, part));
+                }
                 batch.clear();
                 chosen.iter().for_each(|i| batch.extend_from_slice(samples.row(*i)));
                 let batch = Samples { data: &batch, dimension: samples.dimension() };
-                let codes = coder.encode_with(&dictionary, &dictionary.gram(), batch);
+                let codes = coder.encode_with(&dictionary, &dictionary.gram(), batch, &never);
                 objective += codes.objective(lambda);
                 active += codes.atoms.len();
                 batches += 1;
@@ -149,17 +174,19 @@ impl Online {
                 statistics.update(&mut dictionary);
                 // After the last batch no new atom could be learned.
                 if until == i + 1 && !(until == count && course.is_last()) {
-                    replaced += self.replace(&mut dictionary, &mut statistics, &residuals, lambda);
+                    let given_up = self.replace(&mut dictionary, &mut statistics, &residuals, lambda);
+                    replaced.extend(given_up.into_iter().map(|k| (i, k)));
                     residuals.clear();
                 }
+                coded.push(codes);
             }
             let samples = samples.count() as f64;
-            if let Some(termination) = course.pass(objective / samples, active as f64 / samples, replaced) {
-                return Ok(Fit { dictionary, trace: course.trace, termination });
+            if let Some(termination) = course.pass(objective / samples, active as f64 / samples, replaced.len()) {
+                return Ok(course.end(dictionary, termination));
             }
             if !watch(&dictionary, None) {
-                let termination = Termination::Stopped { passes: course.trace.len() };
-                return Ok(Fit { dictionary, trace: course.trace, termination });
+                let passes = course.trace.len();
+                return Ok(course.end(dictionary, Termination::Stopped { passes }));
             }
         }
     }
@@ -170,11 +197,20 @@ impl Online {
         statistics: &mut Statistics,
         residuals: &[f32],
         lambda: f64,
-    ) -> usize {
+    ) -> Vec<usize> {
         let replaced = self.replacement.apply(dictionary, &statistics.energies(), residuals, lambda, false);
         replaced.iter().for_each(|k| statistics.clear(*k));
-        replaced.len()
+        replaced
     }
+}
+
+/// The codes of batches, without those of atoms that were replaced after the batch or a later one.
+pub(super) fn valid(coded: &[Codes], replaced: &[(usize, usize)]) -> Codes {
+    let of = |(i, codes): (usize, &Codes)| {
+        let since: Vec<usize> = replaced.iter().filter(|(after, _)| *after >= i).map(|(_, k)| *k).collect();
+        codes.without(&since)
+    };
+    Codes::joined(&coded.iter().enumerate().map(of).collect::<Vec<_>>())
 }
 
 /// What the past batches say about the dictionary.

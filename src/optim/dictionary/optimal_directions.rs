@@ -15,6 +15,7 @@
 use super::coding::{Coder, Codes};
 use super::replacement::Replacement;
 use super::{Dictionary, DictionaryError, Fit, Learner, Samples, Watch, alternate};
+use crate::optim::never;
 use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::{Llt, SelfAdjointEigen, Solve};
 use faer::{Accum, Mat, Par, Side};
@@ -77,7 +78,10 @@ impl OptimalDirections {
             tolerance: self.tolerance,
             replacement: self.replacement,
         };
-        alternate(&learner, samples, seed, watch, |dictionary, codes, samples, _| step(dictionary, codes, samples))
+        alternate(&learner, samples, seed, watch, &never, |dictionary, codes, samples, _| {
+            step(dictionary, codes, samples);
+            true
+        })
     }
 }
 

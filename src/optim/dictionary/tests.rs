@@ -3,7 +3,9 @@ use crate::bench::config::BenchConfig;
 use crate::bench::dataset::{Bench, Side};
 use crate::metrics::recovery::{BestMatches, Recovery};
 use crate::metrics::similarity::{Sign, Vectors};
+use crate::optim::never;
 use faer::Mat;
+use std::cell::Cell;
 
 /// A bench and its samples.
 fn bench(n: usize, n_r: usize, samples: usize, seed: u64) -> (Bench, Vec<f32>) {
@@ -168,7 +170,7 @@ fn a_step_of_ksvd_lowers_the_error_keeps_the_residuals_and_finds_the_leading_pai
     let mut residuals = codes.residuals(&dictionary, samples);
     let energy = |e: &[f32]| e.iter().map(|e| f64::from(*e).powi(2)).sum::<f64>();
     let before = energy(&residuals);
-    ksvd::step(&mut dictionary, &mut codes, &mut residuals, ksvd::Update::Exact, false);
+    ksvd::step(&mut dictionary, &mut codes, &mut residuals, ksvd::Update::Exact, false, &never);
     assert!(energy(&residuals) < before);
     let expected = codes.residuals(&dictionary, samples);
     // Coordinates below 10, a few roundings for each of 3 atoms.
@@ -178,7 +180,7 @@ fn a_step_of_ksvd_lowers_the_error_keeps_the_residuals_and_finds_the_leading_pai
     let mut codes = Coder::Omp { atoms: 1, error: 0.0 }.encode(&single, samples).unwrap();
     let used: Vec<usize> = (0..400).filter(|i| !codes.sample(*i).0.is_empty()).collect();
     let mut residuals = codes.residuals(&single, samples);
-    ksvd::step(&mut single, &mut codes, &mut residuals, ksvd::Update::Exact, false);
+    ksvd::step(&mut single, &mut codes, &mut residuals, ksvd::Update::Exact, false, &never);
     let X = Mat::from_fn(20, used.len(), |r, i| f64::from(samples.row(used[i])[r]));
     let svd = X.thin_svd().unwrap();
     let cosine: f64 = (0..20).map(|r| svd.U()[(r, 0)] * f64::from(single.atom(0)[r])).sum();
@@ -393,4 +395,136 @@ fn a_watched_learner_shows_the_dictionary_that_it_returns_and_stops_when_told() 
         passes < 3
     });
     assert_eq!(fit.unwrap().termination, Termination::Stopped { passes: 3 });
+}
+
+/// A look at the time that says so after `most` looks, which are counted.
+fn after(looks: &Cell<usize>, most: usize) -> impl Fn() -> bool {
+    looks.set(0);
+    move || {
+        looks.set(looks.get() + 1);
+        looks.get() > most
+    }
+}
+
+fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(work)
+}
+
+#[test]
+fn a_limit_that_is_not_reached_changes_no_bit() {
+    let (_, x) = bench(30, 20, 600, 0);
+    let samples = Samples::new(&x, 20).unwrap();
+    let looks = Cell::new(0);
+    let ksvd = Ksvd { atoms: 30, passes: 3, ..Ksvd::default() };
+    let fit = ksvd.fit_until(samples, 1, &mut |_, _| true, &after(&looks, usize::MAX)).unwrap();
+    assert!(looks.get() >= 2 * 29);
+    assert_eq!(fit, ksvd.fit(samples, 1).unwrap());
+    assert!(fit.part.is_none());
+    let online = Online { atoms: 30, batch: 100, every: 2, passes: 3, ..Online::default() };
+    let fit = online.fit_until(samples, 1, &mut |_, _| true, &after(&looks, usize::MAX)).unwrap();
+    assert_eq!(looks.get(), 3 * 5);
+    assert_eq!(fit, online.fit(samples, 1).unwrap());
+    assert!(fit.part.is_none());
+}
+
+#[test]
+fn ksvd_whose_time_is_over_leaves_the_atoms_and_the_samples_that_it_has_not_come_to() {
+    let (_, x) = bench(30, 20, 1500, 0);
+    let samples = Samples::new(&x, 20).unwrap();
+    let learner = Ksvd { atoms: 30, replacement: Replacement::never(), ..Ksvd::default() };
+    // Of 1500 samples a thread codes 1024 before it looks at the time; then 29 looks for 30 atoms.
+    let run = |most: usize| {
+        on_one_thread(|| {
+            let (looks, mut seen) = (Cell::new(0), Vec::new());
+            let mut watch = |dictionary: &Dictionary, codes: Option<&Codes>| {
+                seen.push((dictionary.clone(), codes.unwrap().clone()));
+                seen.len() < 2
+            };
+            let fit = learner.fit_until(samples, 1, &mut watch, &after(&looks, most)).unwrap();
+            (fit, seen)
+        })
+    };
+    let (whole, seen) = run(usize::MAX);
+    let [(first, codes), (second, _)] = &seen[..] else { panic!("two passes") };
+    assert_eq!(&whole.dictionary, second);
+
+    let (fit, shown) = run(0);
+    assert_eq!((fit.termination, shown.len()), (Termination::Interrupted { passes: 0 }, 0));
+    assert_eq!(fit.dictionary, start(samples, 30, 1).unwrap());
+    let part = fit.part.unwrap();
+    assert_eq!(part.samples, (0..1024).collect::<Vec<_>>());
+    assert_eq!(part.codes.samples(), 1024);
+    assert_eq!(part.codes, learner.coder.encode(&fit.dictionary, samples.range(0, 1024)).unwrap());
+
+    // In the second pass, after 1024 samples: the others keep their codes, no atom moves.
+    let (fit, shown) = run(30);
+    assert_eq!((fit.termination, shown.len()), (Termination::Interrupted { passes: 1 }, 1));
+    assert_eq!(&fit.dictionary, first);
+    let part = fit.part.unwrap();
+    assert_eq!(part.samples.len(), 1500);
+    assert!((1024..1500).all(|i| part.codes.sample(i) == codes.sample(i)));
+    assert!((0..1024).any(|i| part.codes.sample(i) != codes.sample(i)));
+
+    // And after 11 atoms: one look at the samples, ten at the atoms, and one that says so.
+    let (fit, shown) = run(30 + 1 + 10);
+    assert_eq!((fit.termination, shown.len()), (Termination::Interrupted { passes: 1 }, 1));
+    for k in 0..30 {
+        assert_eq!(fit.dictionary.atom(k), if k < 11 { second.atom(k) } else { first.atom(k) }, "{k}");
+    }
+    assert!((0..11).any(|k| first.atom(k) != second.atom(k)) && (11..30).any(|k| first.atom(k) != second.atom(k)));
+    let part = fit.part.unwrap();
+    let residuals = part.codes.residuals(&fit.dictionary, samples);
+    for (i, _) in &part.codes.users(30)[10] {
+        // The codes have been fitted to the last atom; f32 residuals of samples of norm below 20.
+        assert!(dot(&residuals[*i as usize * 20..][..20], fit.dictionary.atom(10)).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn online_learning_whose_time_is_over_has_the_codes_of_its_batches() {
+    let (_, x) = bench(30, 20, 600, 0);
+    let samples = Samples::new(&x, 20).unwrap();
+    let learner = Online { atoms: 30, batch: 100, every: 2, ..Online::default() };
+    let looks = Cell::new(0);
+    let mut passes = 0;
+    let mut run = |most: usize| {
+        let mut watch = |_: &Dictionary, _: Option<&Codes>| {
+            passes += 1;
+            true
+        };
+        learner.fit_until(samples, 1, &mut watch, &after(&looks, most)).unwrap()
+    };
+    let fit = run(0);
+    assert_eq!((fit.termination, fit.trace.len()), (Termination::Interrupted { passes: 0 }, 0));
+    let part = fit.part.unwrap();
+    assert_eq!(part.samples.len(), 100);
+    let rows: Vec<f32> = part.samples.iter().flat_map(|i| samples.row(*i)).copied().collect();
+    let begun = start(samples, 30, 1).unwrap();
+    let coder = Coder::Lasso { penalty: learner.lambda(samples) };
+    assert_eq!(part.codes, coder.encode(&begun, Samples::new(&rows, 20).unwrap()).unwrap());
+    assert_ne!(fit.dictionary, begun);
+
+    // Five looks in the first pass, two before the batches of the second that are made.
+    let fit = run(7);
+    assert_eq!((fit.termination, fit.trace.len()), (Termination::Interrupted { passes: 1 }, 1));
+    let part = fit.part.unwrap();
+    let different: std::collections::BTreeSet<&usize> = part.samples.iter().collect();
+    assert_eq!((part.samples.len(), different.len(), part.codes.samples()), (300, 300, 300));
+    assert_eq!(passes, 1);
+}
+
+#[test]
+fn codes_of_an_atom_that_was_replaced_since_are_left_out() {
+    let (_, x) = bench(30, 20, 200, 0);
+    let samples = Samples::new(&x, 20).unwrap();
+    let dictionary = start(samples, 10, 1).unwrap();
+    let coder = Coder::Nnls { atoms: Some(3) };
+    let coded = [0, 100].map(|from| coder.encode(&dictionary, samples.range(from, 100)).unwrap());
+    let uses = |codes: &Codes, from: usize, k: u32| (from..from + 100).any(|i| codes.sample(i).0.contains(&k));
+    let all = online::valid(&coded, &[]);
+    assert!([3, 4, 5].iter().all(|k| uses(&all, 0, *k) && uses(&all, 100, *k)));
+    // Atom 3 was replaced after the first batch, atom 4 after the second.
+    let left = online::valid(&coded, &[(0, 3), (1, 4)]);
+    assert_eq!([3, 4, 5].map(|k| uses(&left, 0, k)), [false, false, true]);
+    assert_eq!([3, 4, 5].map(|k| uses(&left, 100, k)), [true, false, true]);
 }

@@ -17,6 +17,7 @@
 //! residual, the search direction and its image, and 4 N k for the products; beside them the search holds X_p and X_r, 4 N n_r for
 //! residuals, twice 16 N k for codes by sample and by latent, and two models.
 
+use super::super::Expired;
 use super::codes::Codes;
 use super::kernels::{self, Table};
 use super::problem::Problem;
@@ -71,13 +72,14 @@ pub(super) fn gradient(problem: &Problem<'_>, codes: &Codes, decoder: &[f32], re
     kernels::collect(problem.isa, codes, &products, 1.0 / problem.count() as f32, problem.x_p(), None, out);
 }
 
-/// The direction from here; none if G is 0.
+/// The direction from here; none if G is 0. When the time is over the products end, after the first at least.
 pub(super) fn direction(
     problem: &Problem<'_>,
     codes: &Codes,
     decoder: &[f32],
     residuals: &[f32],
     solve: Solve,
+    expired: &Expired<'_>,
 ) -> Option<Direction> {
     let (n_p, n_r, n_q) = (problem.inputs.dimension(), problem.targets.dimension(), codes.n_q());
     let energies: Vec<f64> = (0..problem.count())
@@ -115,6 +117,9 @@ pub(super) fn direction(
     let mut D = vec![0.0_f32; r.len()];
     let (mut work, mut norm, mut products) = (Vec::new(), start, 0);
     while products < solve.iterations {
+        if products > 0 && expired() {
+            break;
+        }
         product(problem, codes, decoder, rho as f32, &search, &mut work, &mut image);
         products += 1;
         let curvature = kernels::inner(&search, &image, n_p);

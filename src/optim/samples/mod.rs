@@ -54,6 +54,7 @@ pub use decoder::DENSE;
 pub use online::Online;
 pub use problem::{Problem, SamplesError};
 
+use super::{Expired, never};
 use crate::sdl::{Model, Parameter};
 use serde::{Deserialize, Serialize};
 
@@ -275,10 +276,19 @@ impl<'a> Search<'a> {
     /// # Errors
     /// More than 2³² codes.
     pub fn sweep(&mut self) -> Result<Sweep, SamplesError> {
+        self.sweep_until(&never)
+    }
+
+    /// The same for a limited time, which is looked at between products of conjugate gradients and between lengths of the step. The decoder's step is
+    /// always made whole.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn sweep_until(&mut self, expired: &Expired<'_>) -> Result<Sweep, SamplesError> {
         let Config { iterations, accuracy, halvings, relax, raise, .. } = self.config;
         let solve = encoder::Solve { proximal: self.proximal, iterations, tolerance: accuracy };
         let V = problem::decoder(&self.model);
-        let found = encoder::direction(&self.problem, &self.codes, V, &self.residuals, solve);
+        let found = encoder::direction(&self.problem, &self.codes, V, &self.residuals, solve, expired);
         let mut sweep =
             Sweep { loss: self.loss, step: 0.0, proximal: self.proximal, promised: 0.0, products: 0, moved: 0.0 };
         let Some(found) = found else {
@@ -289,7 +299,12 @@ impl<'a> Search<'a> {
         let start = self.model.clone();
         let codes = self.codes.clone();
         let mut t = 1.0_f32;
-        for _ in 0..=halvings {
+        let mut cut = false;
+        for halving in 0..=halvings {
+            cut = halving > 0 && expired();
+            if cut {
+                break;
+            }
             let W = problem::block(&mut self.model, Parameter::Encoder);
             W.copy_from_slice(problem::encoder(&start));
             kernels::add(W, t, &found.D);
@@ -313,7 +328,7 @@ impl<'a> Search<'a> {
         }
         if sweep.step == 1.0 {
             self.proximal = (self.proximal / relax).max(LEAST_PROXIMAL);
-        } else if sweep.step < 0.5 {
+        } else if sweep.step < 0.5 && !cut {
             self.exhausted = sweep.step == 0.0 && self.proximal >= MOST_PROXIMAL;
             self.proximal = (self.proximal * raise).min(MOST_PROXIMAL);
         }

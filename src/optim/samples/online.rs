@@ -14,6 +14,7 @@
 use super::{Problem, SamplesError, decoder, encoder, kernels, problem};
 use crate::bench::features::stream;
 use crate::optim::dictionary::Samples;
+use crate::optim::{Expired, never};
 use crate::sdl::{Model, Parameter};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
@@ -106,6 +107,14 @@ impl<'a> Online<'a> {
     /// # Errors
     /// More than 2³² codes.
     pub fn epoch(&mut self) -> Result<(), SamplesError> {
+        self.epoch_until(&never)
+    }
+
+    /// The same for a limited time, which is looked at between batches.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn epoch_until(&mut self, expired: &Expired<'_>) -> Result<(), SamplesError> {
         self.order.shuffle(&mut self.rng);
         let Config { batch, ridge, proximal, decay, iterations } = self.config;
         let growth = ((1 + self.epoch) as f64).powf(decay);
@@ -113,7 +122,10 @@ impl<'a> Online<'a> {
         let encoder_step = encoder::Solve { proximal: proximal * growth, iterations, tolerance: 1e-3 };
         let own = self.problem.inputs.data().as_ptr() == self.problem.targets.data().as_ptr();
         let (mut inputs, mut targets, mut residuals) = (Vec::new(), Vec::new(), Vec::new());
-        for chosen in self.order.chunks(batch) {
+        for (i, chosen) in self.order.chunks(batch).enumerate() {
+            if i > 0 && expired() {
+                break;
+            }
             let rows = |of: Samples<'a>, out: &mut Vec<f32>| {
                 out.clear();
                 chosen.iter().for_each(|s| out.extend_from_slice(of.row(*s)));
@@ -128,7 +140,7 @@ impl<'a> Online<'a> {
             let V = problem::block(&mut self.model, Parameter::Decoder);
             decoder::step(&part, &codes, &residuals, decoder_step, V);
             part.residuals(V, &codes, &mut residuals);
-            if let Some(found) = encoder::direction(&part, &codes, V, &residuals, encoder_step) {
+            if let Some(found) = encoder::direction(&part, &codes, V, &residuals, encoder_step, &never) {
                 kernels::add(problem::block(&mut self.model, Parameter::Encoder), 1.0, &found.D);
             }
         }

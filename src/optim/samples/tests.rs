@@ -122,7 +122,7 @@ fn the_direction_solves_the_regularised_least_squares_problem_and_promises_what_
         let (codes, residuals) = case.state();
         let solve = encoder::Solve { proximal: 0.1, iterations: 400, tolerance: 1e-6 };
         let V = problem::decoder(&case.model);
-        let found = encoder::direction(&case.problem(), &codes, V, &residuals, solve).unwrap();
+        let found = encoder::direction(&case.problem(), &codes, V, &residuals, solve, &never).unwrap();
         let J = case.jacobian(&codes);
         let N = codes.samples() as f64;
         // ρ from the definition: the mean of the diagonal of JᵀJ over the coordinates of the latents in use.
@@ -242,7 +242,7 @@ fn one_batch_of_all_samples_is_one_proximal_step_of_either_block_with_weights_th
             decoder::step(&problem, &codes, &residuals, step, V);
             problem.residuals(V, &codes, &mut residuals);
             let step = encoder::Solve { proximal: 0.25 * growth, iterations: 4, tolerance: 1e-3 };
-            let found = encoder::direction(&problem, &codes, V, &residuals, step).unwrap();
+            let found = encoder::direction(&problem, &codes, V, &residuals, step, &never).unwrap();
             kernels::add(problem::block(&mut model, Parameter::Encoder), 1.0, &found.D);
             // The samples stand in another order, so that f32 sums of some hundred terms differ.
             for (found, expected) in [
@@ -273,6 +273,47 @@ fn sums_have_the_same_bits_at_any_number_of_threads() {
     assert!((f64::from_bits(run(1)) - plain).abs() < 40_000.0 * f64::EPSILON * size);
     assert_eq!(run(1), run(2));
     assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn a_sweep_and_an_epoch_whose_time_is_over_end_early_and_a_limit_that_is_not_reached_changes_no_bit() {
+    let case = case(300, 10, Activation::TopK { k: 3 }, Task::Sae);
+    let problem = case.problem();
+    let looks = std::cell::Cell::new(0);
+    let most = |most: usize| {
+        looks.set(0);
+        let looks = &looks;
+        move || {
+            looks.set(looks.get() + 1);
+            looks.get() > most
+        }
+    };
+    let config = Config { accuracy: 1e-6, ..Config::default() };
+    let sweep = |search: &mut Search<'_>, limit: usize| search.sweep_until(&most(limit)).unwrap();
+    let new = || Search::new(problem, config, &case.model).unwrap();
+    let (mut plain, mut unlimited, mut cut) = (new(), new(), new());
+    let before = cut.loss();
+    assert_eq!(plain.sweep().unwrap(), sweep(&mut unlimited, usize::MAX));
+    assert!(looks.get() >= 4 && plain.model() == unlimited.model());
+    assert_eq!(sweep(&mut cut, 2).products, 3);
+    assert!(cut.loss() <= before && cut.model() != plain.model());
+    assert_eq!(problem.loss(cut.model()).unwrap().0, cut.loss());
+
+    let config = online::Config { batch: 70, ..online::Config::default() };
+    let epoch = |limit: Option<usize>| {
+        let mut online = Online::new(problem, config, &case.model, 5).unwrap();
+        match limit {
+            Some(limit) => online.epoch_until(&most(limit)).unwrap(),
+            None => online.epoch().unwrap(),
+        }
+        online.model().clone()
+    };
+    let whole = epoch(None);
+    assert_eq!(whole, epoch(Some(usize::MAX)));
+    // Before each of five batches but the first.
+    assert_eq!(looks.get(), 4);
+    let (one, two) = (epoch(Some(0)), epoch(Some(1)));
+    assert!(one != case.model && two != one && whole != two);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod scalar;
 use super::{Dictionary, DictionaryError, Samples};
 use crate::backend::cpu::simd::{Isa, Kernel, Simd};
 use crate::optim::cholesky::Factor;
+use crate::optim::{Expired, never};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, Par};
 pub use nonnegative::nonnegative;
@@ -26,6 +27,8 @@ use serde::{Deserialize, Serialize};
 
 /// Samples whose products with the dictionary are made at a time.
 const BLOCK: usize = 64;
+/// Such blocks for each thread between two looks at the time.
+const BLOCKS: usize = 16;
 
 /// How samples are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -219,20 +222,42 @@ impl Coder {
     /// # Errors
     /// A parameter out of its range, or samples of another dimension than the atoms.
     pub fn encode(&self, dictionary: &Dictionary, samples: Samples<'_>) -> Result<Codes, DictionaryError> {
+        self.encode_until(dictionary, samples, &never)
+    }
+
+    /// The same, of the first samples alone if the time is over before the last.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn encode_until(
+        &self,
+        dictionary: &Dictionary,
+        samples: Samples<'_>,
+        expired: &Expired<'_>,
+    ) -> Result<Codes, DictionaryError> {
         self.check()?;
         dictionary.admits(samples)?;
-        Ok(self.encode_with(dictionary, &dictionary.gram(), samples))
+        Ok(self.encode_with(dictionary, &dictionary.gram(), samples, expired))
     }
 
     /// The same for checked parameters and a Gram matrix that is there already.
-    pub(super) fn encode_with(&self, dictionary: &Dictionary, gram: &[f32], samples: Samples<'_>) -> Codes {
+    pub(super) fn encode_with(
+        &self,
+        dictionary: &Dictionary,
+        gram: &[f32],
+        samples: Samples<'_>,
+        expired: &Expired<'_>,
+    ) -> Codes {
         let blocks: Vec<usize> = (0..samples.count()).step_by(BLOCK).collect();
-        let parts: Vec<Codes> = blocks
-            .into_par_iter()
-            .map_init(Work::default, |work, from| {
+        let mut parts: Vec<Codes> = Vec::with_capacity(blocks.len());
+        for some in blocks.chunks(BLOCKS * rayon::current_num_threads()) {
+            if !parts.is_empty() && expired() {
+                break;
+            }
+            parts.par_extend(some.par_iter().map_init(Work::default, |work, &from| {
                 self.encode_block(dictionary, gram, samples.range(from, BLOCK.min(samples.count() - from)), work)
-            })
-            .collect();
+            }));
+        }
         Codes::joined(&parts)
     }
 
@@ -403,7 +428,15 @@ impl Codes {
         dense
     }
 
-    fn joined(parts: &[Self]) -> Self {
+    /// Adds the codes of another one for the samples that it has beyond these.
+    pub(super) fn complete(&mut self, other: &Self) {
+        for i in self.samples()..other.samples() {
+            let (atoms, values) = other.sample(i);
+            self.push(atoms.iter().copied().zip(values.iter().copied()), other.errors[i]);
+        }
+    }
+
+    pub(super) fn joined(parts: &[Self]) -> Self {
         let mut all = Self { offsets: vec![0], ..Self::default() };
         for part in parts {
             let start = all.atoms.len();

@@ -188,11 +188,22 @@ const STRIP: usize = 8 * WIDTH;
 /// all entries once more.
 const CACHE: usize = 4 << 20;
 
+/// Columns of a panel of so many rows.
+fn panel_width(rows: usize) -> usize {
+    let strip = size_of::<f32>().saturating_mul(STRIP).saturating_mul(rows.max(1));
+    STRIP * (CACHE / strip).max(1)
+}
+
 /// Columns of d, in strips as many at a time as the cache holds of so many rows.
 fn panels(d: usize, rows: usize) -> impl Iterator<Item = Range<usize>> {
-    let strips = CACHE / (size_of::<f32>() * STRIP * rows.max(1));
-    let width = STRIP * strips.max(1);
+    let width = panel_width(rows);
     (0..d).step_by(width).map(move |first| first..d.min(first + width))
+}
+
+/// Numbers of the longest copy that [`pack`] makes of a table of d columns.
+pub fn longest_panel(d: usize, rows: usize) -> usize {
+    let stride = d.min(panel_width(rows)).next_multiple_of(STRIP);
+    if stride == d { 0 } else { stride.saturating_mul(rows) }
 }
 
 /// The first numbers of a slice, which keeps the others.

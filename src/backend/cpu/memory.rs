@@ -1,6 +1,6 @@
 //! How much memory a training takes, known before any is taken.
 
-use super::backward::Sums;
+use super::backward::{Sums, longest_panel};
 use super::codes::Entry;
 use super::integer::{LONGEST, Line, PANEL};
 use super::state::CHUNK;
@@ -93,7 +93,9 @@ impl Cpu {
             product(&[WORD, 3 + parts + further]),
             entries,
         ]);
-        let batch = product(&[spec.batch as u64, row]);
+        let lines = spec.batch.saturating_mul(spec.objective.scales.weights().len());
+        let panel = longest_panel(spec.shape.n_r, lines).max(longest_panel(spec.shape.n_p, spec.batch));
+        let batch = sum(&[product(&[spec.batch as u64, row]), product(&[panel as u64, F32])]);
         Memory { model, batch, copy: product(&[1 + moments, numbers]) }
     }
 }

@@ -163,10 +163,15 @@ fn answer(name: &str, courses: &[Course<'_>], times: &[f64], tau: f64) -> Option
 }
 
 fn figure(name: &str, courses: &[Course<'_>], size: &str, tau: f64) -> Figure {
-    // Round 0 stands at 0 s, which a logarithmic axis does not show.
-    let line = |course: &Course<'_>, of: fn(&Record) -> f64| Layer::Line {
-        label: course.method.to_owned(),
-        points: course.rounds.iter().filter(|(_, t)| *t > 0.0).map(|(record, t)| (*t, of(record))).collect(),
+    // Round 0 stands at 0 s, which a logarithmic axis does not show. One round makes no line.
+    let line = |course: &Course<'_>, of: fn(&Record) -> f64| {
+        let label = course.method.to_owned();
+        let points: Vec<_> =
+            course.rounds.iter().filter(|(_, t)| *t > 0.0).map(|(record, t)| (*t, of(record))).collect();
+        match points.len() {
+            1 => Layer::Points { label, points, intervals: Vec::new() },
+            _ => Layer::Line { label, points },
+        }
     };
     let panel = |title: &str, y: Axis, of: fn(&Record) -> f64| {
         courses.iter().fold(Panel::new(title, Axis::log("seconds"), y), |panel, course| panel.layer(line(course, of)))
@@ -222,6 +227,9 @@ mod tests {
         let answer = &summary.answers[0].answer;
         assert!(answer.contains("after 4.0 s alternating has the lowest loss, 2.00 against 3.00 of adam"), "{answer}");
         assert!(answer.contains("after 16 s adam has the lowest loss, 1.00 against 2.00 of alternating"), "{answer}");
+        let layers = &summary.figures[0].panels[0].layers;
+        assert!(matches!(&layers[0], Layer::Line { points, .. } if points.len() == 3));
+        assert!(matches!(&layers[1], Layer::Points { points, .. } if *points == [(3.5, 2.0)]), "one round is seen");
         assert!(summarise("scale", &comparison, &[], &[]).is_none());
         // Where the time was over within the last round, the table says so.
         let ends = |interrupted| {

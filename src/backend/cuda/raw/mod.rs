@@ -4,9 +4,9 @@
 //! | part | module |
 //! |---|---|
 //! | kernels as machine code | [`compiler`] |
-//! | streams, memory, copies | [`memory`] |
-//! | many calls as one graph | [`graphs`] |
-//! | dense products | [`products`] |
+//! | streams, memory, copies | `memory` |
+//! | many calls as one graph | `graphs` |
+//! | dense products | `products` |
 //!
 //! None of it has run on a GPU so far. `kernels/check` runs it on stand-ins for the three libraries.
 //!

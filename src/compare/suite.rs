@@ -283,7 +283,7 @@ mod tests {
             sdlab_verify::check(&Certificate::parse(&changed).unwrap()).unwrap_err();
         }
         // Exact products of large instances would take long.
-        let large = Instance::make(&config("random-unit", 40, 40, 30), 0, 7).unwrap();
+        let large = Instance::make(&config("orthonormal", 30, 30, 12), 0, 7).unwrap();
         assert!(large.witness(0, 5).unwrap().is_none());
     }
 

@@ -118,7 +118,7 @@ def main():
         checks.expect("finds no device" in said and said.count("\n") == 1, f"no device: {said}")
         said = checks.train("auto", setting="no-device", device="auto")
         checks.expect("training on the processor: the CUDA driver finds no device" in said, f"--device auto: {said}")
-        said = checks.train("full", setting="memory=33600000", expected=2)
+        said = checks.train("full", setting="memory=33558000", expected=2)
         checks.expect("cannot be allocated on the device" in said, f"no memory: {said}")
         said = checks.train("failing", setting="fail=cuGraphLaunch:3", expected=2)
         checks.expect("a graph of kernels" in said and "--no-graphs" in said, f"a failing graph: {said}")

@@ -101,7 +101,7 @@ pub struct Cuda<D: Device = Driver> {
     spec: Spec,
     options: Options,
     anchors: Option<Anchored<D>>,
-    /// Which halves of a step have been done before.
+    /// Which halves of a step have been done before. A backend serves one training: what a second one allocated within its first step would be refused.
     is_known: [Cell<bool>; 2],
 }
 

@@ -2,6 +2,7 @@
 
 use super::learned::{Learned, Learner};
 use super::suite::ADVERSARIAL;
+use crate::bench::configuration;
 use crate::optim::Budget;
 use crate::optim::Optimizer;
 use crate::optim::acs::{AlternatingSearch, Variant};
@@ -160,7 +161,7 @@ pub fn optimizer<'a>(
 impl Comparison {
     /// From TOML; the error names the field and what was expected.
     pub fn from_toml(text: &str) -> Result<Self, String> {
-        let comparison: Self = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+        let comparison: Self = configuration::from_toml(text)?;
         comparison.check()?;
         Ok(comparison)
     }
@@ -260,7 +261,7 @@ mod tests {
             ("gradients = 100", "gradients = nan", "budget.gradients"),
         ] {
             let error = Comparison::from_toml(&TEXT.replace(from, to)).unwrap_err();
-            assert!(error.contains(named), "{named}: {error}");
+            assert!(error.contains(named) && !error.contains('\n'), "{named}: {error}");
         }
     }
 

@@ -16,6 +16,7 @@ use crate::claims::refuting;
 use crate::exact::{Rational, rational};
 use crate::optim::global::patterns::{self, Options, root_bound};
 use crate::optim::start;
+use crate::theory;
 use crate::theory::certificate_body::{self as body, certificate};
 use crate::theory::families::{Family, Parameters};
 use crate::theory::loss::{ApproximateLoss, Weights};
@@ -23,7 +24,6 @@ use crate::theory::pattern::{Pattern, dot};
 use crate::theory::point::Point;
 use crate::theory::problem::Problem;
 use crate::theory::region::{self, Realizability, Row, decide_row};
-use crate::theory::{self};
 use faer::{Mat, Par};
 use sdlab_verify::Certificate;
 use sdlab_verify::format::PatternWitness;
@@ -108,9 +108,7 @@ impl Instance {
             _ => start::random(&self.loss, self.latents, seed.wrapping_add(number)),
         }
     }
-}
 
-impl Instance {
     /// Proof that the cell in which start `number` begins is one: a `pattern-witness` with the start's own encoder. Absent for large instances.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What is compared at bench scale, as TOML.
 
 use crate::bench::config::BenchConfig;
+use crate::bench::configuration;
 use crate::optim::samples::{Config, online};
 use crate::sdl::{Activation, Init, Shape};
 use serde::{Deserialize, Serialize};
@@ -127,7 +128,7 @@ impl SamplesComparison {
     /// # Errors
     /// No TOML, an unknown or missing field, or a value out of its range.
     pub fn from_toml(text: &str) -> Result<Self, String> {
-        let comparison: Self = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+        let comparison: Self = configuration::from_toml(text)?;
         comparison.check()?;
         Ok(Self { bench: comparison.bench.completed(), ..comparison })
     }

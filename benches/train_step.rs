@@ -1,7 +1,7 @@
 //! What a whole training step costs beside the matrix product of its encoder.
 //!
 //! ```text
-//!     cargo bench --bench train_step -- [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [METHOD..]
+//!     cargo bench --bench train_step -- [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [--split] [METHOD..]
 //!     cargo bench --bench train_step -- --grid [--quick] [METHOD..]
 //! ```
 //!
@@ -9,7 +9,8 @@
 //! operation, in one process and on the same data; the medians and their ratio are printed. A sparse step needs one product, a dense one
 //! five: X W_Eᵀ, Z V, E Vᵀ, and both gradients. With the screen in integers (the default where the processor has AVX-512 VNNI) the product of a
 //! sparse step is that of the screen, with nothing to be found: it rounds X, multiplies and compares. The product in f32 is printed beside it.
-//! Other work on the machine moves all figures, so ratios are what counts.
+//! Other work on the machine moves all figures, so ratios are what counts. With `--split` gradients and update are timed separately, as two passes
+//! also where training makes them in one.
 //!
 //! With `--grid` time and memory are shown as they grow with n_q, the batch and k (TopK, unless methods are named): the median step, what the process
 //! holds for it, and by what each grows where one of the three is doubled, the geometric mean over the grid.
@@ -38,7 +39,8 @@ fn activation(method: &str, k: usize) -> Activation {
     }
 }
 
-const OPERATIONS: [&str; 4] = ["encode", "decode", "backward", "update"];
+/// Gradients and update, which training makes as one operation, and separately.
+const OPERATIONS: [&[&str]; 2] = [&["encode", "decode", "update"], &["encode", "decode", "backward", "update"]];
 
 fn main() {
     let mut words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -52,6 +54,7 @@ fn main() {
         words.remove(at);
         return grid(quick, &words);
     }
+    let split = words.iter().position(|a| a == "--split").map(|at| words.remove(at)).is_some();
     let mut screen = Screen::of(Isa::detect());
     if let Some(at) = words.iter().position(|a| a == "--screen") {
         screen = match words.get(at + 1).map(String::as_str) {
@@ -75,7 +78,7 @@ fn main() {
     println!("machine: {}, {} threads", machine(), rayon::current_num_threads());
     let name = Isa::detect().name();
     println!("n_p = n_r = {n_p}, n_q = {n_q}, k = {k}, {train} steps before; {name}, {screen:?} screen; medians of 5");
-    let columns = OPERATIONS.map(|name| format!("{name:>9}")).join("");
+    let columns = OPERATIONS[usize::from(split)].iter().map(|name| format!("{name:>9}")).collect::<String>();
     println!(
         "{:12} {:>6} {:>9} {:>9} {:>9} {:>7} {columns} {:>11} {:>7}",
         "method", "batch", "f32", "product", "step", "ratio", "samples/s", "L0"
@@ -83,7 +86,8 @@ fn main() {
     for batch in batches {
         for name in METHODS {
             if words.is_empty() || words.iter().any(|word| word == name) {
-                let measured = measure(activation(name, k), screen, Shape { n_p, n_r: n_p, n_q }, batch, train);
+                let shape = Shape { n_p, n_r: n_p, n_q };
+                let measured = measure(activation(name, k), (screen, split), shape, batch, train);
                 let Measured { float, product, step, operations, l0 } = measured;
                 let columns: String = operations.iter().map(|seconds| format!("{:9.1}", seconds * 1e3)).collect();
                 let (rate, ratio) = (batch as f64 / step, step / product);
@@ -107,7 +111,7 @@ fn numbers(words: &mut Vec<String>, option: &str) -> Option<Vec<usize>> {
 fn usage() -> ! {
     let names = METHODS.join(", ");
     eprintln!(
-        "usage: train_step [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [METHOD..], or train_step --grid [--quick] [METHOD..], methods: {names}"
+        "usage: train_step [--quick] [--shape N_P,N_Q,K] [--batch B,..] [--train STEPS] [--screen float|integer] [--split] [METHOD..], or train_step --grid [--quick] [METHOD..], methods: {names}"
     );
     std::process::exit(2);
 }
@@ -178,8 +182,7 @@ fn growth(activation: Activation, shape: Shape, rows: usize) -> (f64, f64) {
         let start = Instant::now();
         cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
         cpu.decode_residual(&params, &batch, &mut codes);
-        cpu.backward(&params, &batch, &mut codes, &mut grads);
-        cpu.step(&mut params, &mut opt, &codes, &mut grads);
+        cpu.backward_and_step(&mut params, &mut opt, &batch, &mut codes, &mut grads);
         steps.push(start.elapsed().as_secs_f64());
     }
     (median(steps.split_off(2)), resident() - before)
@@ -196,11 +199,17 @@ struct Measured {
     float: f64,
     product: f64,
     step: f64,
-    operations: [f64; 4],
+    operations: Vec<f64>,
     l0: f64,
 }
 
-fn measure(activation: Activation, screen: Screen, shape: Shape, rows: usize, train: usize) -> Measured {
+fn measure(
+    activation: Activation,
+    (screen, split): (Screen, bool),
+    shape: Shape,
+    rows: usize,
+    train: usize,
+) -> Measured {
     let objective = Objective { l1: if activation.is_sparse() { 0.0 } else { 0.05 }, ..Objective::default() };
     let cpu = Cpu::with(Spec { objective, ..Spec::plain(shape, rows) }, Isa::detect(), screen);
     let model = Init::default().model(shape, activation, 0);
@@ -211,7 +220,7 @@ fn measure(activation: Activation, screen: Screen, shape: Shape, rows: usize, tr
     let weights = model.tensors.get(Parameter::Encoder).unwrap_or_default();
     let mut out = vec![0.0_f32; rows * shape.n_q];
     let (mut floats, mut products, mut steps) = (Vec::new(), Vec::new(), Vec::new());
-    let mut operations = [const { Vec::new() }; 4];
+    let mut operations = vec![Vec::new(); OPERATIONS[usize::from(split)].len()];
     let mut l0 = 0.0;
     // The first two rounds warm caches, pages and threads and are not counted.
     for round in 0..train + 7 {
@@ -237,10 +246,15 @@ fn measure(activation: Activation, screen: Screen, shape: Shape, rows: usize, tr
         lap(0);
         cpu.decode_residual(&params, &batch, &mut codes);
         lap(1);
-        cpu.backward(&params, &batch, &mut codes, &mut grads);
-        lap(2);
-        cpu.step(&mut params, &mut opt, &codes, &mut grads);
-        lap(3);
+        if split {
+            cpu.backward(&params, &batch, &mut codes, &mut grads);
+            lap(2);
+            cpu.step(&mut params, &mut opt, &codes, &mut grads);
+            lap(3);
+        } else {
+            cpu.backward_and_step(&mut params, &mut opt, &batch, &mut codes, &mut grads);
+            lap(2);
+        }
         steps.push(start.elapsed().as_secs_f64());
         l0 = cpu.observe(&params, &codes, &grads).l0;
     }
@@ -248,7 +262,13 @@ fn measure(activation: Activation, screen: Screen, shape: Shape, rows: usize, tr
     let tail = |times: Vec<f64>| median(times[times.len() - 5..].to_vec());
     let products = if products.is_empty() { floats.clone() } else { products };
     let float = tail(floats);
-    Measured { float, product: tail(products), step: tail(steps), operations: operations.map(tail), l0 }
+    Measured {
+        float,
+        product: tail(products),
+        step: tail(steps),
+        operations: operations.into_iter().map(tail).collect(),
+        l0,
+    }
 }
 
 /// X W_Eᵀ with all threads.

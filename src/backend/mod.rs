@@ -268,6 +268,22 @@ pub trait Backend {
     fn backward(&self, params: &Self::Params, batch: &Self::Batch, codes: &mut Self::Codes, grads: &mut Self::Grads);
     /// One update of all parameters, of the dead counters, and of the threshold of BatchTopK.
     fn step(&self, params: &mut Self::Params, opt: &mut Self::OptState, codes: &Self::Codes, grads: &mut Self::Grads);
+    /// True where [`Backend::backward_and_step`] can be quicker than the two of them.
+    fn fuses(&self) -> bool {
+        false
+    }
+    /// [`Backend::backward`] and then [`Backend::step`], to the same bits. Of the gradients nothing but their norm can be asked afterwards.
+    fn backward_and_step(
+        &self,
+        params: &mut Self::Params,
+        opt: &mut Self::OptState,
+        batch: &Self::Batch,
+        codes: &mut Self::Codes,
+        grads: &mut Self::Grads,
+    ) {
+        self.backward(params, batch, codes, grads);
+        self.step(params, opt, codes, grads);
+    }
 
     /// Does what `calls` asks of this backend, the operations of one half of a training step, as one piece of work where that is quicker. It runs `calls` once.
     fn as_one(&self, _half: Half, calls: &mut dyn FnMut()) {

@@ -136,6 +136,12 @@ impl<T: Copy + Default> Tensors<T> {
         self.blocks[parameter as usize].as_deref_mut()
     }
 
+    /// W_E and W_D, or what belongs to their numbers; empty where it is absent.
+    pub fn matrices_mut(&mut self) -> [&mut [T]; 2] {
+        let mut blocks = self.blocks.each_mut().map(Option::as_deref_mut);
+        [Parameter::Encoder, Parameter::Decoder].map(|parameter| blocks[parameter as usize].take().unwrap_or_default())
+    }
+
     /// Row i: the numbers of latent i where rows are latents.
     ///
     /// # Panics

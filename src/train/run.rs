@@ -331,7 +331,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         Some([best(Parameter::Encoder, inputs)?, best(Parameter::Decoder, targets)?])
     }
 
-    /// Everything of a step before the update.
+    /// Everything of a step before the update, but for gradients that are a part of it.
     fn look(&mut self) {
         self.plan.order.batch(self.step, &mut self.indices);
         self.loader.load(self.backend, self.data, &self.indices, &mut self.batch);
@@ -339,13 +339,19 @@ impl<'a, B: Backend> Trainer<'a, B> {
         backend.as_one(Half::Look, &mut || {
             backend.encode_select(params, opt, batch, Mode::Training, codes);
             backend.decode_residual(params, batch, codes);
-            backend.backward(params, batch, codes, grads);
+            if !backend.fuses() {
+                backend.backward(params, batch, codes, grads);
+            }
         });
     }
 
     fn update(&mut self) {
-        let Self { backend, params, opt, codes, grads, .. } = self;
-        backend.as_one(Half::Update, &mut || backend.step(params, opt, codes, grads));
+        let Self { backend, params, opt, batch, codes, grads, .. } = self;
+        if backend.fuses() {
+            backend.backward_and_step(params, opt, batch, codes, grads);
+        } else {
+            backend.as_one(Half::Update, &mut || backend.step(params, opt, codes, grads));
+        }
     }
 
     /// Adds the loss of the batch to those of its epoch, if they decide the end.

@@ -66,8 +66,8 @@ impl<'a, B: Backend> Run<'a, B> {
     pub fn step_as_loaded(&mut self) {
         self.encode(Mode::Training);
         self.backend.decode_residual(&self.params, &self.batch, &mut self.codes);
-        self.backend.backward(&self.params, &self.batch, &mut self.codes, &mut self.grads);
-        self.backend.step(&mut self.params, &mut self.opt, &self.codes, &mut self.grads);
+        let Self { backend, params, opt, batch, codes, grads, .. } = self;
+        backend.backward_and_step(params, opt, batch, codes, grads);
     }
 
     fn encode(&mut self, mode: Mode) {
@@ -140,7 +140,7 @@ impl<'a, B: Backend> Run<'a, B> {
         let expected = self.reference.gradients_of(&params, &grads);
         self.compare("gradient", &found, &expected, |parameter, _| bounds.gradient(parameter));
 
-        // The same step from the same state has the same bits.
+        // The same step from the same state has the same bits, in one piece too.
         let (model, state) = (self.backend.model(&self.params), self.backend.save(&self.opt));
         self.backend.step(&mut self.params, &mut self.opt, &self.codes, &mut self.grads);
         let after = (self.backend.model(&self.params), self.backend.save(&self.opt));
@@ -150,6 +150,8 @@ impl<'a, B: Backend> Run<'a, B> {
         self.step(samples);
         assert!(super::same_model(&self.backend.model(&self.params), &after.0), "{}: a repeated step", self.name);
         assert!(super::same_state(&self.backend.save(&self.opt), &after.1), "{}: a repeated step", self.name);
+        let again = self.backend.observe(&self.params, &self.codes, &self.grads).gradient_norm;
+        assert_eq!(again.to_bits(), norm.to_bits(), "{}: the norm of a repeated step", self.name);
 
         self.compare_update(&mut params, &state, &codes, &found.map(f64::from), &after, norm);
     }

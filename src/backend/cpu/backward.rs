@@ -2,7 +2,7 @@
 
 use super::codes::{ByLatent, Entry};
 use super::simd::{Isa, Kernel, Simd, WIDTH};
-use super::state::{CHUNK, Grads, Params};
+use super::state::{CHUNK, Grads};
 use super::vector::{add_scaled, squared_norm};
 use crate::backend::score::exp;
 use crate::sdl::{Parameter, Shape};
@@ -36,7 +36,9 @@ pub struct Gate<'a> {
 #[derive(Clone, Copy)]
 pub struct Backward<'a> {
     pub isa: Isa,
-    pub params: &'a Params,
+    pub shape: Shape,
+    /// W_D, a row for each latent.
+    pub decoder: &'a [f32],
     /// x', rows of n_p numbers.
     pub x: &'a [f32],
     /// w_b.
@@ -117,9 +119,9 @@ impl Backward<'_> {
     /// An entry reads a row of residuals and a row of x', as far apart as they come: from main memory, that is what the step waits for. Hence
     /// [`panels`] of columns at a time: the rows of a panel stay in the cache that cores share, and what a latent sums up stays in registers.
     pub fn run(self, source: &Source<'_>, codes: &ByLatent, add: bool, grads: &mut Grads) {
-        let Shape { n_p, n_r, .. } = self.params.shape();
+        let Shape { n_p, n_r, .. } = self.shape;
         let Grads { encoder, decoder, live, sums, scratch, .. } = grads;
-        let Scratch { panel, products, gates } = scratch;
+        let Scratch { panel, products, gates, .. } = scratch;
         if !add {
             live.fill(false);
             sums.fill(Sums::default());
@@ -137,10 +139,12 @@ impl Backward<'_> {
             let gated = if source.gate.is_some() { entries } else { 0 };
             chunks.push(Chunk {
                 first,
+                columns: &self.decoder[first * n_r..],
                 encoder: take(&mut encoder, live.len() * n_p),
                 decoder: take(&mut decoder, live.len() * n_r),
                 products: take(&mut products, entries),
                 gates: take(&mut gates, gated),
+                soon: Soon::default(),
                 live,
                 sums,
             });
@@ -174,9 +178,11 @@ impl Backward<'_> {
 /// Scratch of [`Backward::run`].
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
-    panel: Vec<f32>,
+    pub panel: Vec<f32>,
+    /// A panel of x', where one of the residuals is needed at the same time.
+    pub inputs: Vec<f32>,
     /// For every entry the product of its residual with v_i, and then what it adds of x'.
-    products: Vec<f32>,
+    pub products: Vec<f32>,
     /// For every entry the product of the residual of its gate with v_i.
     gates: Vec<f32>,
 }
@@ -206,15 +212,26 @@ pub fn longest_panel(d: usize, rows: usize) -> usize {
     if stride == d { 0 } else { stride.saturating_mul(rows) }
 }
 
-/// The first numbers of a slice, which keeps the others.
-fn take<'a>(rest: &mut &'a mut [f32], count: usize) -> &'a mut [f32] {
+/// True if a table of so many rows of d numbers is one panel.
+pub(super) fn is_one_panel(d: usize, rows: usize) -> bool {
+    (1..=panel_width(rows)).contains(&d)
+}
+
+/// The first entries of a slice, which keeps the others.
+pub(super) fn take<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
     let (first, others) = std::mem::take(rest).split_at_mut(count);
     *rest = others;
     first
 }
 
 /// Columns of a table with rows of d numbers, with zeros up to whole strips: the table itself where that is all of them, else a copy.
-fn pack<'a>(table: &'a [f32], d: usize, columns: &Range<usize>, rows: usize, panel: &'a mut Vec<f32>) -> &'a [f32] {
+pub(super) fn pack<'a>(
+    table: &'a [f32],
+    d: usize,
+    columns: &Range<usize>,
+    rows: usize,
+    panel: &'a mut Vec<f32>,
+) -> &'a [f32] {
     let stride = columns.len().next_multiple_of(STRIP);
     if stride == d {
         return &table[..rows * d];
@@ -229,24 +246,36 @@ fn pack<'a>(table: &'a [f32], d: usize, columns: &Range<usize>, rows: usize, pan
 }
 
 /// A few latents, with what is theirs.
-struct Chunk<'a> {
-    first: usize,
-    encoder: &'a mut [f32],
-    decoder: &'a mut [f32],
+pub(super) struct Chunk<'a> {
+    pub first: usize,
+    /// Their decoder columns, and maybe those of latents after them.
+    pub columns: &'a [f32],
+    pub encoder: &'a mut [f32],
+    pub decoder: &'a mut [f32],
     /// Which of them have had a gradient before.
-    live: &'a [bool],
-    sums: &'a mut [Sums],
-    products: &'a mut [f32],
-    gates: &'a mut [f32],
+    pub live: &'a [bool],
+    pub sums: &'a mut [Sums],
+    pub products: &'a mut [f32],
+    pub gates: &'a mut [f32],
+    pub soon: Soon<'a>,
+}
+
+/// Numbers of the same latents that are needed afterwards. Gradients wait for the cache that cores share, so that main memory is free to send these.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Soon<'a> {
+    /// With n_r numbers for each latent.
+    pub decoder: [&'a [f32]; 2],
+    /// With n_p numbers for each latent.
+    pub encoder: [&'a [f32]; 3],
 }
 
 /// Some columns of a table, and what they are for.
-struct Panel<'a> {
-    of: Backward<'a>,
-    source: &'a Source<'a>,
-    codes: &'a ByLatent,
-    rows: &'a [f32],
-    columns: Range<usize>,
+pub(super) struct Panel<'a> {
+    pub of: Backward<'a>,
+    pub source: &'a Source<'a>,
+    pub codes: &'a ByLatent,
+    pub rows: &'a [f32],
+    pub columns: Range<usize>,
 }
 
 impl Panel<'_> {
@@ -279,9 +308,15 @@ impl Panel<'_> {
     /// Asks for the columns of a row of another table, if there is that row.
     #[inline(always)]
     fn prefetch<S: Simd>(&self, s: S, table: &[f32], row: usize, d: usize) {
-        if let Some(row) = table.get(row * d + self.columns.start..row * d + self.columns.end) {
-            row.chunks(LINE).for_each(|line| s.prefetch(&line[0]));
-        }
+        prefetch(s, table, row * d + self.columns.start..row * d + self.columns.end);
+    }
+}
+
+/// Asks for some numbers of a table, if it has them.
+#[inline(always)]
+fn prefetch<S: Simd>(s: S, table: &[f32], range: Range<usize>) {
+    if let Some(numbers) = table.get(range) {
+        numbers.chunks(LINE).for_each(|line| s.prefetch(&line[0]));
     }
 }
 
@@ -303,9 +338,9 @@ fn whole<'a>(part: &'a [f32], room: &'a mut [f32; STRIP]) -> &'a [f32; STRIP] {
 }
 
 /// The part of ∂loss/∂v_i, and of the products of residuals with v_i, that the columns of a panel make.
-struct Decoder<'a, 'b> {
-    panel: &'a Panel<'a>,
-    chunk: &'a mut Chunk<'b>,
+pub(super) struct Decoder<'a, 'b> {
+    pub panel: &'a Panel<'a>,
+    pub chunk: &'a mut Chunk<'b>,
 }
 
 impl Kernel for Decoder<'_, '_> {
@@ -313,19 +348,20 @@ impl Kernel for Decoder<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { panel, chunk } = self;
-        let (of, n_r) = (panel.of, panel.of.params.shape().n_r);
+        let (of, n_r) = (panel.of, panel.of.shape.n_r);
         let mut products = &mut *chunk.products;
         for (j, live) in chunk.live.iter().enumerate() {
             let own = panel.codes.of(chunk.first + j);
             if own.is_empty() {
                 continue;
             }
-            panel.prefetch(s, of.params.decoder(), chunk.first + j + AHEAD, n_r);
+            panel.prefetch(s, chunk.columns, j + AHEAD, n_r);
             panel.prefetch(s, chunk.decoder, j + AHEAD, n_r);
             let products = take(&mut products, own.len());
             for strip in panel.strips() {
+                chunk.soon.decoder.iter().for_each(|table| prefetch(s, table, panel.part(j, n_r, strip)));
                 let mut room = [0.0; STRIP];
-                let v = whole(&of.params.decoder()[panel.part(chunk.first + j, n_r, strip)], &mut room);
+                let v = whole(&chunk.columns[panel.part(j, n_r, strip)], &mut room);
                 let out = &mut chunk.decoder[panel.part(j, n_r, strip)];
                 let mut sums = Registers::new(s, live.then_some(&*out));
                 for (entry, product) in own.iter().zip(&mut *products) {
@@ -350,14 +386,14 @@ impl Kernel for Gates<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { panel, chunk } = self;
-        let n_r = panel.of.params.shape().n_r;
+        let n_r = panel.of.shape.n_r;
         let mut gates = &mut *chunk.gates;
-        for i in chunk.first..chunk.first + chunk.live.len() {
-            let own = panel.codes.of(i);
+        for j in 0..chunk.live.len() {
+            let own = panel.codes.of(chunk.first + j);
             let gates = take(&mut gates, own.len());
             for strip in panel.strips() {
                 let mut room = [0.0; STRIP];
-                let v = whole(&panel.of.params.decoder()[panel.part(i, n_r, strip)], &mut room);
+                let v = whole(&chunk.columns[panel.part(j, n_r, strip)], &mut room);
                 for (entry, product) in own.iter().zip(&mut *gates) {
                     *product += dot(s, panel.row(entry.row as usize, strip), v);
                 }
@@ -367,9 +403,9 @@ impl Kernel for Gates<'_, '_> {
 }
 
 /// The part of ∂loss/∂w_i that the columns of a panel make.
-struct Encoder<'a, 'b> {
-    panel: &'a Panel<'a>,
-    chunk: &'a mut Chunk<'b>,
+pub(super) struct Encoder<'a, 'b> {
+    pub panel: &'a Panel<'a>,
+    pub chunk: &'a mut Chunk<'b>,
 }
 
 impl Kernel for Encoder<'_, '_> {
@@ -377,7 +413,7 @@ impl Kernel for Encoder<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { panel, chunk } = self;
-        let n_p = panel.of.params.shape().n_p;
+        let n_p = panel.of.shape.n_p;
         let mut products = &mut *chunk.products;
         for (j, live) in chunk.live.iter().enumerate() {
             let own = panel.codes.of(chunk.first + j);
@@ -387,6 +423,7 @@ impl Kernel for Encoder<'_, '_> {
             panel.prefetch(s, chunk.encoder, j + AHEAD, n_p);
             let factors = take(&mut products, own.len());
             for strip in panel.strips() {
+                chunk.soon.encoder.iter().for_each(|table| prefetch(s, table, panel.part(j, n_p, strip)));
                 let out = &mut chunk.encoder[panel.part(j, n_p, strip)];
                 let mut sums = Registers::new(s, live.then_some(&*out));
                 for (entry, factor) in own.iter().zip(&*factors) {
@@ -463,11 +500,11 @@ pub fn spread(grads: &mut Grads) {
 }
 
 /// What the entries of a few latents add, from the products with v_i.
-struct Latents<'a, 'b> {
-    of: Backward<'a>,
-    source: &'a Source<'a>,
-    codes: &'a ByLatent,
-    chunk: &'a mut Chunk<'b>,
+pub(super) struct Latents<'a, 'b> {
+    pub of: Backward<'a>,
+    pub source: &'a Source<'a>,
+    pub codes: &'a ByLatent,
+    pub chunk: &'a mut Chunk<'b>,
 }
 
 impl Kernel for Latents<'_, '_> {
@@ -475,7 +512,7 @@ impl Kernel for Latents<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { of, source, codes, chunk } = self;
-        let n_r = of.params.shape().n_r;
+        let n_r = of.shape.n_r;
         let by_norm = of.l1_by_decoder_norm && source.l1 != 0.0;
         let (mut products, mut gates) = (&mut *chunk.products, &*chunk.gates);
         for (j, sum) in chunk.sums.iter_mut().enumerate() {
@@ -484,7 +521,7 @@ impl Kernel for Latents<'_, '_> {
             if own.is_empty() {
                 continue;
             }
-            let v = &of.params.decoder()[i * n_r..(i + 1) * n_r];
+            let v = &chunk.columns[j * n_r..(j + 1) * n_r];
             let norm = if by_norm { squared_norm(s, v).sqrt() } else { 1.0 };
             let mut pull = 0.0;
             let by_gate;

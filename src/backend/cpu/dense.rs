@@ -100,7 +100,7 @@ impl Dense {
 
     /// Gradients of all latents; every row is written.
     pub fn backward(&self, of: Backward<'_>, source: &Source<'_>, codes: Coded<'_>, grads: &mut Grads) {
-        let shape = of.params.shape();
+        let shape = of.shape;
         let Grads { encoder, decoder, live, sums, .. } = grads;
         let rows = encoder.par_chunks_mut(PANEL * shape.n_p).zip(decoder.par_chunks_mut(PANEL * shape.n_r));
         let marks = live.par_chunks_mut(PANEL).zip(sums.par_chunks_mut(PANEL));
@@ -166,9 +166,9 @@ struct Panel<'a> {
 impl Panel<'_> {
     fn run(self, scratch: &mut Scratch) {
         let Self { of, source, codes: Coded { codes, scores, .. }, part, panel, encoder, decoder, live, sums } = self;
-        let shape = of.params.shape();
+        let shape = of.shape;
         let (n_p, n_r, width) = (shape.n_p, shape.n_r, panel.len());
-        let v = &of.params.decoder()[panel.start * n_r..panel.end * n_r];
+        let v = &of.decoder[panel.start * n_r..panel.end * n_r];
         let norms = &mut scratch.norms;
         norms.clear();
         norms.extend(v.chunks_exact(n_r).map(|v| of.isa.run(PenaltyNorm { of: &of, source, v })));

@@ -2,6 +2,7 @@
 
 use super::backward::{Sums, longest_panel};
 use super::codes::Entry;
+use super::fused;
 use super::integer::{LONGEST, Line, PANEL};
 use super::state::CHUNK;
 use super::{Cpu, Screen};
@@ -63,7 +64,7 @@ impl Cpu {
         let [n_p, n_r, n_q] = [spec.shape.n_p, spec.shape.n_r, spec.shape.n_q].map(|n| n as u64);
         let aux = spec.objective.aux.is_some();
         let gated = activation == Activation::Gated;
-        // The norm of every latent; three marks and a counter; its sums; where its entries begin and end; a square for each chunk.
+        // The norm of every latent; three marks and a counter; its sums; where its entries begin and end; two squares for each chunk.
         let mut of_latent = sum(&[F32, 3, WORD, size_of::<Sums>() as u64, 2 * WORD]);
         if aux {
             of_latent += sum(&[F32, 1, 2 * WORD]);
@@ -75,7 +76,7 @@ impl Cpu {
         let model = sum(&[
             product(&[2 + moments, numbers]),
             product(&[n_q, of_latent]),
-            product(&[n_q.div_ceil(CHUNK as u64), WORD]),
+            product(&[2, n_q.div_ceil(CHUNK as u64), WORD]),
             lines,
             product(&[panels, 2 * F32 * PANEL as u64]),
         ]);
@@ -94,8 +95,12 @@ impl Cpu {
             entries,
         ]);
         let lines = spec.batch.saturating_mul(spec.objective.scales.weights().len());
-        let panel = longest_panel(spec.shape.n_r, lines).max(longest_panel(spec.shape.n_p, spec.batch));
-        let batch = sum(&[product(&[spec.batch as u64, row]), product(&[panel as u64, F32])]);
+        let [outputs, inputs] =
+            [longest_panel(spec.shape.n_r, lines), longest_panel(spec.shape.n_p, spec.batch)].map(|n| n as u64);
+        // With both in one pass they are needed together.
+        let at_once = fused::fits(spec.shape, lines, spec.batch);
+        let panel = if at_once { outputs.saturating_add(inputs) } else { outputs.max(inputs) };
+        let batch = sum(&[product(&[spec.batch as u64, row]), product(&[panel, F32])]);
         Memory { model, batch, copy: product(&[1 + moments, numbers]) }
     }
 }

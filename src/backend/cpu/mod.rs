@@ -10,6 +10,9 @@
 //! | decode, backward | 2 B k n_r and 2 B k (n + n_r) | gathers of rows; above a share of active latents, dense products with k = n_q |
 //! | step | about 12 n for each latent with a gradient or moments | bound by memory: it reads and writes W, both moments and the gradient |
 //!
+//! In training backward and step are one pass ([`fused`]) where the batch is small enough (1,365 rows of 768 numbers): gradients stay in the cache, and
+//! moments come from memory while gradients wait for the cache.
+//!
 //! Memory in bytes: 16 n_q n for parameters, moments and gradients; 4 B (n_p + n_r·parts + n_r) for a batch and its residuals (less n_r where the
 //! target is the input); about 16 B k for codes; 2 n_q n_p for W_E in integers, where they are used; a few megabytes of blocks for each thread. While
 //! a checkpoint is written there are 12 n_q n more, a copy of parameters and moments ([`Cpu::memory`] counts all of these). Everything else is allocated once, at the start, except that
@@ -22,6 +25,7 @@ mod codes;
 mod decode;
 mod dense;
 mod encode;
+mod fused;
 mod integer;
 mod matmul;
 mod memory;
@@ -52,6 +56,7 @@ use decode::{Decode, Residuals};
 use dense::{Coded, Dense};
 use encode::{Dead, Encoder, Workspace};
 use threshold::Thresholds;
+use update::Rates;
 
 /// The backend.
 #[derive(Debug, Clone)]
@@ -219,6 +224,53 @@ impl Cpu {
         codes.is_dense = dense::is_faster(params.model.activation, main, self.spec.shape.n_q);
         codes.aux = Some(aux);
     }
+
+    /// What the gradients of W_D and W_E are made of.
+    fn of<'a>(&self, decoder: &'a [f32], batch: &'a Batch, centred: &'a [f32], weights: &'a [f64]) -> Backward<'a> {
+        let x = if centred.is_empty() { &batch.inputs } else { centred };
+        let l1_by_decoder_norm = self.spec.objective.l1_by_decoder_norm;
+        Backward { isa: self.isa, shape: self.spec.shape, decoder, x, weights, l1_by_decoder_norm }
+    }
+
+    /// What the codes of a model without gates reconstruct.
+    fn source<'a>(&self, residuals: &'a Residuals) -> Source<'a> {
+        let objective = &self.spec.objective;
+        Source { residuals: &residuals.rows, parts: objective.scales.weights().len(), l1: objective.l1, gate: None }
+    }
+
+    /// The gradient of log θ.
+    fn estimate(&self, params: &Params, batch: &Batch, codes: &mut Codes, grads: &mut Grads) {
+        let Activation::JumpRelu { bandwidth, .. } = params.model.activation else { return };
+        let Some(out) = grads.rest.get_mut(Parameter::LogThreshold) else { return };
+        codes.second_by_latent.sort(&codes.second, &[], self.spec.shape.n_q);
+        let of = self.of(params.decoder(), batch, &codes.centred, &codes.weights);
+        let source = self.source(&codes.residuals);
+        let logs = params.block(Parameter::LogThreshold).unwrap_or_default();
+        penalty::estimates(of, &source, &codes.second_by_latent, logs, (self.spec.objective.l0, bandwidth), out);
+    }
+
+    /// True if gradients and update can be one pass, see [`fused`].
+    fn can_fuse(&self, params: &Params, codes: &Codes) -> bool {
+        let spec = &self.spec;
+        let lines = codes.rows.saturating_mul(spec.objective.scales.weights().len());
+        let one_kind = params.model.activation != Activation::Gated && spec.objective.aux.is_none();
+        let by_row = spec.optimizer.clip <= 0.0 && params.block(Parameter::InputBias).is_none();
+        one_kind && by_row && !codes.is_dense && fused::fits(spec.shape, lines, codes.rows)
+    }
+
+    /// What the batch has shown of every latent, and the threshold of BatchTopK.
+    fn count(&self, params: &mut Params, opt: &mut OptState, codes: &Codes) {
+        let counted = &codes.counted;
+        for (idle, active) in opt.idle.iter_mut().zip(&counted.active) {
+            *idle = if *active { 0 } else { *idle + counted.rows };
+        }
+        if let Activation::BatchTopK { .. } = params.model.activation
+            && let Some(least) = counted.least
+        {
+            let mean = |old: f32| THRESHOLD_DECAY * f64::from(old) + (1.0 - THRESHOLD_DECAY) * f64::from(least);
+            params.model.threshold = Some(params.model.threshold.map_or(least, |old| mean(old) as f32));
+        }
+    }
 }
 
 impl Backend for Cpu {
@@ -306,52 +358,68 @@ impl Backend for Cpu {
 
     fn backward(&self, params: &Params, batch: &Batch, codes: &mut Codes, grads: &mut Grads) {
         let objective = &self.spec.objective;
-        let (isa, n_q, scales) = (self.isa, self.spec.shape.n_q, &objective.scales);
-        let Codes { codes: main, by_latent, second, second_by_latent, scores, residuals, .. } = codes;
-        let x = if codes.centred.is_empty() { &batch.inputs } else { &codes.centred };
-        let of = Backward { isa, params, x, weights: &codes.weights, l1_by_decoder_norm: objective.l1_by_decoder_norm };
+        let n_q = self.spec.shape.n_q;
+        self.estimate(params, batch, codes, grads);
+        let of = self.of(params.decoder(), batch, &codes.centred, &codes.weights);
         let block = |parameter| params.block(parameter).unwrap_or_default();
         let gate = (params.model.activation == Activation::Gated).then(|| Gate {
             residuals: &codes.gates.rows,
             scales: block(Parameter::GateScale),
             biases: block(Parameter::EncoderBias),
         });
-        let parts = scales.weights().len();
-        let source = Source { residuals: &residuals.rows, parts, l1: objective.l1, gate };
+        let source = Source { gate, ..self.source(&codes.residuals) };
         if codes.is_dense {
-            codes.dense.backward(of, &source, Coded { codes: main, scores, scales }, grads);
+            let coded = Coded { codes: &codes.codes, scores: &codes.scores, scales: &objective.scales };
+            codes.dense.backward(of, &source, coded, grads);
         } else {
-            by_latent.sort(main, scores, n_q);
-            of.run(&source, by_latent, false, grads);
+            codes.by_latent.sort(&codes.codes, &codes.scores, n_q);
+            of.run(&source, &codes.by_latent, false, grads);
         }
         if let (Some(_), Some(aux)) = (objective.aux, &mut codes.aux) {
             aux.by_latent.sort(&aux.codes, &[], n_q);
             let source = Source { residuals: &aux.residuals, parts: 1, l1: 0.0, gate: None };
             of.run(&source, &aux.by_latent, true, grads);
         }
-        if let Activation::JumpRelu { bandwidth, .. } = params.model.activation
-            && let Some(out) = grads.rest.get_mut(Parameter::LogThreshold)
-        {
-            second_by_latent.sort(second, &[], n_q);
-            penalty::estimates(of, &source, second_by_latent, objective.l0, bandwidth, out);
-        }
         backward::spread(grads);
-        shared::backward(isa, params, batch, parts, residuals, grads);
+        shared::backward(self.isa, params, batch, source.parts, &codes.residuals, grads);
         grads.norm = 0.0;
     }
 
     fn step(&self, params: &mut Params, opt: &mut OptState, codes: &Codes, grads: &mut Grads) {
         update::step(&self.spec, self.isa, &self.anchors, params, opt, grads);
-        let counted = &codes.counted;
-        for (idle, active) in opt.idle.iter_mut().zip(&counted.active) {
-            *idle = if *active { 0 } else { *idle + counted.rows };
+        self.count(params, opt, codes);
+    }
+
+    fn fuses(&self) -> bool {
+        true
+    }
+
+    fn backward_and_step(
+        &self,
+        params: &mut Params,
+        opt: &mut OptState,
+        batch: &Batch,
+        codes: &mut Codes,
+        grads: &mut Grads,
+    ) {
+        if !self.can_fuse(params, codes) {
+            self.backward(params, batch, codes, grads);
+            self.step(params, opt, codes, grads);
+            return;
         }
-        if let Activation::BatchTopK { .. } = params.model.activation
-            && let Some(least) = counted.least
-        {
-            let mean = |old: f32| THRESHOLD_DECAY * f64::from(old) + (1.0 - THRESHOLD_DECAY) * f64::from(least);
-            params.model.threshold = Some(params.model.threshold.map_or(least, |old| mean(old) as f32));
-        }
+        self.estimate(params, batch, codes, grads);
+        codes.by_latent.sort(&codes.codes, &codes.scores, self.spec.shape.n_q);
+        // Decoder columns are those that are about to change.
+        let of = self.of(&[], batch, &codes.centred, &codes.weights);
+        let source = self.source(&codes.residuals);
+        shared::backward(self.isa, params, batch, source.parts, &codes.residuals, grads);
+        let rates = Rates::new(&self.spec, opt);
+        let update = (&self.spec, &self.anchors, rates);
+        let [encoder, decoder] = fused::run(of, &source, &codes.by_latent, update, params, opt, grads);
+        backward::spread(grads);
+        let total = update::rest_squared(grads) + encoder + decoder;
+        update::finish(self.isa, rates, total, params, opt, grads);
+        self.count(params, opt, codes);
     }
 
     fn observe(&self, params: &Params, codes: &Codes, grads: &Grads) -> Observation {

@@ -6,7 +6,7 @@ use super::simd::{Isa, Kernel, Simd};
 use super::state::{CHUNK, Params};
 use super::vector::{score, squared_norm};
 use crate::backend::score::exp;
-use crate::sdl::{Activation, Objective, Parameter};
+use crate::sdl::{Activation, Objective};
 use rayon::prelude::*;
 
 /// λ₁ Σ_i c_i |z_i| + λ₀ L0 for every row; `sizes` has z, or π with Gated.
@@ -48,8 +48,14 @@ impl Kernel for Norm<'_> {
 }
 
 /// −(θ²/ε)·∂loss/∂z − w_b λ₀ θ/ε for every latent near its threshold, summed in the order of rows.
-pub fn estimates(of: Backward<'_>, source: &Source<'_>, band: &ByLatent, l0: f64, bandwidth: f64, out: &mut [f32]) {
-    let logs = of.params.block(Parameter::LogThreshold).unwrap_or_default();
+pub fn estimates(
+    of: Backward<'_>,
+    source: &Source<'_>,
+    band: &ByLatent,
+    logs: &[f32],
+    (l0, bandwidth): (f64, f64),
+    out: &mut [f32],
+) {
     out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
         of.isa.run(Estimates { of, source, band, l0, bandwidth, logs, first: chunk * CHUNK, out });
     });
@@ -71,9 +77,9 @@ impl Kernel for Estimates<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { of, source, band, l0, bandwidth, logs, first, out } = self;
-        let n_r = of.params.shape().n_r;
+        let n_r = of.shape.n_r;
         for (i, out) in (first..).zip(out) {
-            let v = &of.params.decoder()[i * n_r..(i + 1) * n_r];
+            let v = &of.decoder[i * n_r..(i + 1) * n_r];
             let by_norm = of.l1_by_decoder_norm && source.l1 != 0.0;
             let norm = if by_norm { squared_norm(s, v).sqrt() } else { 1.0 };
             let theta = f64::from(exp(logs[i]));

@@ -167,8 +167,8 @@ pub struct Grads {
     pub(super) sums: Vec<Sums>,
     /// All other parameters.
     pub(super) rest: Tensors<f32>,
-    /// Squared norms of the gradient, one number for each chunk of latents.
-    pub(super) squares: Vec<f64>,
+    /// Squared norms of the gradients of W_E and W_D, one number for each chunk of latents.
+    pub(super) squares: [Vec<f64>; 2],
     pub(super) norm: f64,
     /// Zeros, as many as the longest row has.
     pub(super) still: Vec<f32>,
@@ -187,7 +187,7 @@ impl Grads {
             live: vec![false; shape.n_q],
             sums: vec![Sums::default(); shape.n_q],
             rest: Tensors::zeros(shape, rest),
-            squares: vec![0.0; shape.n_q.div_ceil(CHUNK)],
+            squares: [0, 1].map(|_| vec![0.0; shape.n_q.div_ceil(CHUNK)]),
             norm: 0.0,
             still: vec![0.0; shape.n_p.max(shape.n_r)],
             scratch: Scratch::default(),

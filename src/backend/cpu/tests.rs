@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::{Optimizer, Rule, conformance, score};
 use crate::bench::features::stream;
-use crate::sdl::{AuxK, AuxTarget, Init, Objective, Shape};
+use crate::sdl::{Anchors, AuxK, AuxTarget, Init, Objective, Shape};
 use rand::RngExt;
 
 /// Rows with a few strong directions, as data have.
@@ -84,8 +84,7 @@ fn train(cpu: &Cpu, model: &Model, x: &[f32], rows: usize, steps: usize) -> (Par
         cpu.load(Rows { inputs: batches[t % batches.len()], targets: &[], weights: None }, &mut batch);
         cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
         cpu.decode_residual(&params, &batch, &mut codes);
-        cpu.backward(&params, &batch, &mut codes, &mut grads);
-        cpu.step(&mut params, &mut opt, &codes, &mut grads);
+        cpu.backward_and_step(&mut params, &mut opt, &batch, &mut codes, &mut grads);
         seen.push(cpu.observe(&params, &codes, &grads));
     }
     (params, opt, seen)
@@ -324,6 +323,60 @@ fn compare_gradients(shape: Shape, rows: usize, k: usize) {
             // Sums of fewer than 2^10 terms of the size of the largest entry, each rounded to 2^-24.
             assert!((f64::from(*found) - expected).abs() < 6e-5 * size, "{p:?}: {found} {expected}");
         }
+    }
+}
+
+/// What two steps leave, gradients and update in one pass or in two. The room for gradients holds NaN before each.
+fn one_step(cpu: &Cpu, model: &Model, x: &[f32], at_once: bool) -> (Params, HostOptState, Observation, Grads) {
+    let mut params = cpu.params(model);
+    let mut opt = cpu.opt_state(&params);
+    let (mut batch, mut codes, mut grads) = (cpu.batch(), cpu.codes(), cpu.grads(&params));
+    for x in x.chunks(x.len() / 2) {
+        grads.encoder.fill(f32::NAN);
+        grads.decoder.fill(f32::NAN);
+        cpu.load(Rows { inputs: x, targets: &[], weights: None }, &mut batch);
+        cpu.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+        cpu.decode_residual(&params, &batch, &mut codes);
+        if at_once {
+            cpu.backward_and_step(&mut params, &mut opt, &batch, &mut codes, &mut grads);
+        } else {
+            cpu.backward(&params, &batch, &mut codes, &mut grads);
+            cpu.step(&mut params, &mut opt, &codes, &mut grads);
+        }
+    }
+    let seen = cpu.observe(&params, &codes, &grads);
+    (params, cpu.save(&opt), seen, grads)
+}
+
+#[test]
+fn gradients_that_are_used_up_in_one_pass_move_every_latent_to_the_same_bits_and_are_not_stored() {
+    // 700 latents are six tasks, the last one with fewer; 130 inputs do not fill a strip, 128 do.
+    for (n_p, anchored) in [(128, false), (130, false), (130, true)] {
+        let shape = Shape { n_p, n_r: n_p, n_q: 700 };
+        let model = Init { encoder_bias: true, ..Init::default() }.model(shape, Activation::TopK { k: 5 }, 3);
+        let mut spec = Spec { unit_decoder: true, ..Spec::plain(shape, 60) };
+        if anchored {
+            let known = data(3, n_p, 9);
+            let latents = vec![1, 300, 699];
+            spec.anchors =
+                Anchors { weight: 0.5, latents, inputs: known.clone(), targets: known, features: Vec::new() };
+        }
+        let x = data(120, n_p, 4);
+        for (isa, threads) in [(Isa::detect(), 1), (Isa::detect(), 3), (Isa::Portable, 2)] {
+            let cpu = Cpu::with(spec.clone(), isa, Screen::of(isa));
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let [(params, opt, seen, grads), (expected, opt_expected, seen_expected, _)] =
+                pool.install(|| [true, false].map(|at_once| one_step(&cpu, &model, &x, at_once)));
+            assert_eq!(params.model, expected.model);
+            assert_eq!(params.norms, expected.norms);
+            assert_eq!((opt, seen), (opt_expected, seen_expected));
+            let stored = grads.encoder.chunks(n_p).filter(|row| row.iter().all(|x| !x.is_nan())).count();
+            assert!((1..=96).contains(&stored), "room for gradients of 16 latents in each of six tasks: {stored}");
+        }
+        // With a norm to clip by all gradients are needed first.
+        spec.optimizer.clip = 1e-3;
+        let (_, _, _, grads) = one_step(&Cpu::new(spec), &model, &x, true);
+        assert!(grads.live.iter().zip(grads.encoder.chunks(n_p)).all(|(live, row)| *live != row[0].is_nan()));
     }
 }
 

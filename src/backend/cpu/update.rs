@@ -5,7 +5,7 @@ use super::screen::bound;
 use super::simd::{Isa, Kernel, Simd, WIDTH};
 use super::state::{CHUNK, Grads, OptState, Params, is_matrix};
 use super::vector::{add_scaled, scale, score, squared_norm};
-use crate::backend::{Optimizer, Rule, Spec};
+use crate::backend::{Rule, Spec};
 use crate::sdl::Parameter;
 use rayon::prelude::*;
 
@@ -37,7 +37,8 @@ impl AnchorIndex {
         }
     }
 
-    fn of(&self, latent: usize) -> Option<usize> {
+    /// The number of a latent's anchor.
+    pub fn of(&self, latent: usize) -> Option<usize> {
         self.0.get(latent).copied().flatten().map(|number| number as usize)
     }
 }
@@ -62,8 +63,10 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// For the update that follows `done` others.
-    fn new(optimizer: &Optimizer, rate: f64, done: u64) -> Self {
+    /// For the next update of a state.
+    pub fn new(spec: &Spec, opt: &OptState) -> Self {
+        let (optimizer, done) = (&spec.optimizer, opt.step);
+        let rate = optimizer.learning_rate * spec.schedule.share_with(opt.warm_up, done);
         let t = (done + 1).min(i32::MAX as u64) as i32;
         let adam = optimizer.rule != Rule::Sgd;
         let decay = if optimizer.rule == Rule::AdamW { optimizer.weight_decay } else { 0.0 };
@@ -84,10 +87,9 @@ impl Rates {
 
 /// One update of everything; `spec` says which.
 pub fn step(spec: &Spec, isa: Isa, anchors: &AnchorIndex, params: &mut Params, opt: &mut OptState, grads: &mut Grads) {
-    let rate = spec.optimizer.learning_rate * spec.schedule.share_with(opt.warm_up, opt.step);
-    let mut rates = Rates::new(&spec.optimizer, rate, opt.step);
+    let mut rates = Rates::new(spec, opt);
     anchors.mark(spec, grads);
-    let rest: f64 = grads.rest.parameters().map(|p| sum_of_squares(grads.rest.get(p).unwrap_or_default())).sum();
+    let rest = rest_squared(grads);
     // Clipping needs the norm of everything before the first row is updated.
     let clips = spec.optimizer.clip > 0.0;
     let phases: &[Phase] = if clips { &[Phase::Gradient, Phase::Update] } else { &[Phase::Both] };
@@ -110,6 +112,16 @@ pub fn step(spec: &Spec, isa: Isa, anchors: &AnchorIndex, params: &mut Params, o
             }
         }
     }
+    finish(isa, rates, total, params, opt, grads);
+}
+
+/// The squared norm of the gradient of everything but W_E and W_D.
+pub fn rest_squared(grads: &Grads) -> f64 {
+    grads.rest.parameters().map(|p| sum_of_squares(grads.rest.get(p).unwrap_or_default())).sum()
+}
+
+/// What follows when W_E and W_D are updated. `total` is the squared norm of the whole gradient.
+pub fn finish(isa: Isa, rates: Rates, total: f64, params: &mut Params, opt: &mut OptState, grads: &mut Grads) {
     grads.norm = total.sqrt();
     if std::mem::take(&mut params.off_norm) {
         params.model.scale_decoder_to_one();
@@ -135,8 +147,9 @@ fn sum_of_squares(x: &[f32]) -> f64 {
     x.iter().map(|x| f64::from(*x).powi(2)).sum()
 }
 
+/// What is done of an update.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Phase {
+pub enum Phase {
     /// Anchoring and projection, and the norm of the result.
     Gradient,
     /// The update proper.
@@ -145,13 +158,14 @@ enum Phase {
     Both,
 }
 
+/// What is the same for all latents.
 #[derive(Clone, Copy)]
-struct Work<'a> {
-    spec: &'a Spec,
-    isa: Isa,
-    anchors: &'a AnchorIndex,
-    rates: Rates,
-    phase: Phase,
+pub struct Work<'a> {
+    pub spec: &'a Spec,
+    pub isa: Isa,
+    pub anchors: &'a AnchorIndex,
+    pub rates: Rates,
+    pub phase: Phase,
 }
 
 impl Work<'_> {
@@ -170,7 +184,7 @@ impl Work<'_> {
         let Some(m) = opt.first.get_mut(parameter) else { return 0.0 };
         let v = opt.second.as_mut().and_then(|second| second.get_mut(parameter)).unwrap_or_default();
         let g = if encoder { &mut grads.encoder } else { &mut grads.decoder };
-        let (live, width) = (&grads.live, CHUNK * columns);
+        let (live, width, squares) = (&grads.live, CHUNK * columns, &mut grads.squares[usize::from(!encoder)]);
         if columns == 0 {
             return 0.0;
         }
@@ -190,7 +204,7 @@ impl Work<'_> {
             panel,
             still,
         };
-        let marks = live.par_chunks(CHUNK).zip(norms.par_chunks_mut(CHUNK)).zip(&mut grads.squares).zip(panels);
+        let marks = live.par_chunks(CHUNK).zip(norms.par_chunks_mut(CHUNK)).zip(&mut *squares).zip(panels);
         let rows =
             w.par_chunks_mut(width).zip(m.par_chunks_mut(width)).zip(g.par_chunks_mut(width)).zip(marks).enumerate();
         if v.is_empty() {
@@ -202,26 +216,27 @@ impl Work<'_> {
                 *squares = self.isa.run(chunk(i, w, m, v, g, live, norms, panel));
             });
         }
-        grads.squares.iter().sum()
+        squares.iter().sum()
     }
 }
 
-struct Chunk<'a> {
-    work: Work<'a>,
-    parameter: Parameter,
-    first: usize,
-    columns: usize,
-    moving: &'a [bool],
-    w: &'a mut [f32],
-    m: &'a mut [f32],
-    v: &'a mut [f32],
-    g: &'a mut [f32],
-    live: &'a [bool],
-    norms: &'a mut [f32],
+/// A few rows of W_E or W_D.
+pub struct Chunk<'a> {
+    pub work: Work<'a>,
+    pub parameter: Parameter,
+    pub first: usize,
+    pub columns: usize,
+    pub moving: &'a [bool],
+    pub w: &'a mut [f32],
+    pub m: &'a mut [f32],
+    pub v: &'a mut [f32],
+    pub g: &'a mut [f32],
+    pub live: &'a [bool],
+    pub norms: &'a mut [f32],
     /// The same latents in integers, for the encoder.
-    panel: Option<PanelMut<'a>>,
+    pub panel: Option<PanelMut<'a>>,
     /// The gradient of a latent that has none.
-    still: &'a [f32],
+    pub still: &'a [f32],
 }
 
 impl Kernel for Chunk<'_> {

@@ -47,7 +47,7 @@ pub fn gather<S: Simd>(s: S, out: &mut [f32], table: &[f32], entries: &[(u32, f3
     let (fours, rest) = entries.as_chunks::<4>();
     for (at, four) in fours.iter().enumerate() {
         if let Some(next) = fours.get(at + 1) {
-            next.iter().for_each(|(i, _)| s.prefetch(&row(*i)[0]));
+            next.iter().for_each(|(i, _)| row(*i).chunks(16).take(8).for_each(|line| s.prefetch(&line[0])));
         }
         add_four(s, out, four.map(|(i, _)| row(i)), four.map(|(_, c)| c));
     }

@@ -10,7 +10,7 @@
 //! | decode, backward | 2 B k n_r and 2 B k (n + n_r) | gathers of rows; above a share of active latents, dense products with k = n_q |
 //! | step | about 12 n for each latent with a gradient or moments | bound by memory: it reads and writes W, both moments and the gradient |
 //!
-//! In training backward and step are one pass ([`fused`]) where the batch is small enough (1,365 rows of 768 numbers): gradients stay in the cache, and
+//! In training backward and step are one pass (`fused`) where the batch is small enough (1,365 rows of 768 numbers): gradients stay in the cache, and
 //! moments come from memory while gradients wait for the cache.
 //!
 //! Memory in bytes: 16 n_q n for parameters, moments and gradients; 4 B (n_p + n_r·parts + n_r) for a batch and its residuals (less n_r where the

@@ -164,3 +164,36 @@ fn what_is_no_finished_run_gives_one_line_and_status_2() {
         assert!(message.contains(names), "{message}");
     }
 }
+
+#[test]
+fn files_that_hold_something_else_than_in_training_are_said_and_their_sums_are_in_the_provenance() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |shift: f32| {
+        let mut bytes = sdlab::io::npy::header(&[40, 3]);
+        bytes.extend((0..120).flat_map(|k| (k as f32 + shift).sin().to_le_bytes()));
+        std::fs::write(folder.path().join("x.npy"), bytes).unwrap();
+    };
+    write(0.0);
+    let inputs = folder.path().join("x.npy");
+    let experiment = format!(
+        "[data]\ninputs = {inputs:?}\n[model]\nlatents = 5\nactivation = {{ kind = \"top-k\", k = 2 }}\n[train]\nbatch = 8\nsteps = 20"
+    );
+    let run = trained_as(&experiment, folder.path(), &[]);
+    let provenance: Value =
+        serde_json::from_slice(&std::fs::read(Path::new(&run).join("provenance.json")).unwrap()).unwrap();
+    let mut schemas = Schemas::new();
+    let path = format!("{}/docs/schema/run-provenance.json", env!("CARGO_MANIFEST_DIR"));
+    let schema = Compiler::new().compile(&path, &mut schemas).unwrap();
+    schemas.validate(&provenance, schema).unwrap_or_else(|error| panic!("{error}"));
+    let evaluated = || {
+        let output = sdlab(&["evaluate", &run]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    assert!(!evaluated().contains("mind:"));
+    write(0.5);
+    let text = evaluated();
+    let line = text.lines().find(|line| line.starts_with("mind: ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains("x.npy") && line.contains("data.inputs"), "{line}");
+}

@@ -8,6 +8,12 @@ use crate::backend::{Rule, Spec, THRESHOLD_DECAY};
 use crate::bench::philox::Philox;
 use crate::sdl::{Activation, AuxTarget, Parameter, Shape};
 
+/// Blocks among which lists of codes are shared: what an H200 holds at once, 132 multiprocessors with four blocks each, and some more, which find
+/// nothing left.
+const BLOCKS: u32 = 640;
+/// The same for lists that are cut, in each group of columns.
+const JOINERS: u32 = 128;
+
 /// A batch on its way through a step.
 pub(super) struct Pass<'a, D: Device> {
     pub device: &'a Checked<D>,
@@ -235,6 +241,21 @@ impl<D: Device> Pass<'_, D> {
         let Self { device, spec, params, batch, room, rows } = *self;
         let Shape { n_p, n_r, n_q } = spec.shape;
         let selected = rows * set.stride;
+        let lists = &grads.lists;
+        let slots = lists.slots as u32;
+        device.clear(&lists.tally);
+        let arguments = [
+            set.starts.all(),
+            adds.into(),
+            grads.live.all(),
+            slots.into(),
+            lists.tally.all(),
+            lists.whole.all(),
+            lists.cut.all(),
+            lists.joins.all(),
+            (n_q as u32).into(),
+        ];
+        device.launch("cut_lists", [device.blocks(n_q), 1, 1], arguments);
         let gates = room.gates.as_ref().filter(|_| !adds);
         let needed = |count: usize| if gates.is_some() { count } else { 0 };
         let by_norm = spec.objective.l1_by_decoder_norm && !adds;
@@ -257,8 +278,12 @@ impl<D: Device> Pass<'_, D> {
             by_norm.into(),
             batch.weights.of(rows),
             (l1 as f32).into(),
-            adds.into(),
-            grads.live.all(),
+            slots.into(),
+            lists.tally.all(),
+            lists.whole.all(),
+            lists.cut.all(),
+            lists.scratch.all(),
+            lists.totals.all(),
             grads.or_spare(Parameter::Encoder).of(n_q * n_p),
             grads.or_spare(Parameter::Decoder).of(n_q * n_r),
             grads.or_spare(Parameter::EncoderBias).of(n_q),
@@ -268,7 +293,27 @@ impl<D: Device> Pass<'_, D> {
             (n_p as u32).into(),
             (n_r as u32).into(),
         ];
-        device.launch("backward", [n_q as u32, 1, 1], arguments);
+        device.launch("backward", [(n_q as u32).saturating_add(slots).min(BLOCKS), 1, 1], arguments);
+        let arguments = [
+            set.starts.all(),
+            lists.tally.all(),
+            lists.joins.all(),
+            lists.scratch.all(),
+            lists.totals.all(),
+            params.decoder().all(),
+            by_norm.into(),
+            gates.is_some().into(),
+            grads.or_spare(Parameter::Encoder).of(n_q * n_p),
+            grads.or_spare(Parameter::Decoder).of(n_q * n_r),
+            grads.or_spare(Parameter::EncoderBias).of(n_q),
+            grads.sums.all(),
+            grads.or_spare(Parameter::GateScale).of(n_q),
+            grads.or_spare(Parameter::MagnitudeBias).of(n_q),
+            (n_p as u32).into(),
+            (n_r as u32).into(),
+        ];
+        // No list that is cut has fewer than two pieces.
+        device.launch("join_pieces", [(slots / 2).min(JOINERS), device.blocks(n_p + n_r), 1], arguments);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the arguments of two kernels")]

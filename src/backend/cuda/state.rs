@@ -467,6 +467,10 @@ pub struct Grads<D: Device> {
     pub(super) squares: Array<D, f64>,
     /// Norm of the gradient, and the factor of clipping.
     pub(super) clip: Array<D, f64>,
+    /// The last update has not needed the norm: it is taken when it is asked for.
+    pub(super) norm_is_due: bool,
+    /// What stands for `clip` there: 0 and 1.
+    whole: Array<D, f64>,
 }
 
 /// The lists of codes by latent as blocks take them: long ones are cut into pieces. See `cut_lists` in `kernels/backward.cu`.
@@ -520,7 +524,14 @@ impl<D: Device> Grads<D> {
             lists: Lists::new(device, spec.batch, spec.shape),
             squares: device.zeros(n_q + others),
             clip: device.zeros(2),
+            norm_is_due: false,
+            whole: device.array(&[0.0, 1.0]),
         }
+    }
+
+    /// The factor of clipping, as the second of two numbers.
+    pub(super) fn factor(&self) -> Given<'_, D> {
+        if self.norm_is_due { self.whole.all() } else { self.clip.all() }
     }
 
     pub(super) fn or_spare(&self, parameter: Parameter) -> &Array<D, f32> {

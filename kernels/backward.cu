@@ -349,27 +349,38 @@ KERNEL(band)
 }
 REGISTER(band)
 
+// Rows that a thread reads at once where columns are summed.
+#define AT_ONCE 16
+
 // Σ f_j m_j over the rows of a matrix, by groups of rows: `factors` (has_factors) or 1; rows with a factor 0 are left out, whatever they hold.
-// Row j begins at j·row_stride. Grid: (columns; groups of rows). Traffic: 4 bytes a number. Floor: the same.
+// Row j begins at j·row_stride. Grid: (columns; groups of rows). Traffic: 4 bytes a number, from DRAM unless it was just written and fits L2. Floor: the same.
 KERNEL(column_sums)
 (const float* __restrict__ matrix, u64 row_stride, const float* __restrict__ factors, u32 has_factors, u32 rows, u32 columns, u32 group,
  float* __restrict__ partial) {
   u32 c = blockIdx.x * blockDim.x + threadIdx.x, begin = blockIdx.y * group, end = min(begin + group, rows);
   if (c >= columns) return;
   float sum = 0.0f;
-  for (u32 j = begin; j < end; ++j) {
-    float factor = has_factors ? factors[j] : 1.0f;
-    if (factor != 0.0f) sum = fmaf(factor, matrix[(u64)j * row_stride + c], sum);
+  for (u32 j = begin; j < end; j += AT_ONCE) {
+    float factor[AT_ONCE], read[AT_ONCE];
+#pragma unroll
+    for (u32 a = 0; a < AT_ONCE; ++a) {
+      factor[a] = j + a >= end ? 0.0f : has_factors ? factors[j + a] : 1.0f;
+      read[a] = factor[a] != 0.0f ? matrix[(u64)(j + a) * row_stride + c] : 0.0f;
+    }
+#pragma unroll
+    for (u32 a = 0; a < AT_ONCE; ++a)
+      if (factor[a] != 0.0f) sum = fmaf(factor[a], read[a], sum);
   }
   partial[(u64)blockIdx.y * columns + c] = sum;
 }
 REGISTER(column_sums)
 
-// sign · the sum of the groups. Grid: one thread a column. Traffic: 4 bytes a number. Floor: the same.
+// sign · the sum of the groups. Grid: one thread a column. Traffic: 4 bytes a number, from L2. Floor: a launch, and one wait for L2 for every 16 groups.
 KERNEL(join_sums)(const float* __restrict__ partial, u32 groups, u32 columns, float sign, float* __restrict__ out) {
   u32 c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= columns) return;
   float sum = 0.0f;
+#pragma unroll 16
   for (u32 g = 0; g < groups; ++g) sum += partial[(u64)g * columns + c];
   out[c] = sign * sum;
 }

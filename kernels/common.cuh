@@ -18,6 +18,11 @@ typedef unsigned long long u64;
 #define ALL_LANES 0xffffffffu
 // Warps of the largest block.
 #define WARPS 32
+// Where rows of a matrix are gathered: rows that a warp reads at once, and numbers that a lane takes of each, every 32nd.
+#define ABREAST 4
+#define NUMBERS 4
+// Numbers of a row that a warp takes.
+#define STRIPE (32 * NUMBERS)
 
 __device__ __forceinline__ u32 lane_of() { return threadIdx.x % 32; }
 __device__ __forceinline__ u32 warp_of() { return threadIdx.x / 32; }

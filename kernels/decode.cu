@@ -5,7 +5,9 @@
 // by Σ z_i v_i of level s: u^(s) = 2 w λ_s e^(s) + u^(s+1). `linear` (has_linear) is W_S x_p.
 // Without levels (`has_levels`) all codes belong to the only part. AuxK is one part with e = Σ π_i v_i − target: its target is minus a residual (`from_residual`: the target is added instead), its factor λ_aux,
 // and a row without codes adds nothing (`skip_empty`).
-// Grid: one block a row. Traffic: 4 n_r bytes a code, from L2 where W_D fits; 8 n_r bytes a part written, 8 n_r read. Floor: the same.
+// Grid: one block a row; a warp takes a stripe of columns and reads it of ABREAST codes at once. Traffic: 4 n_r bytes a code through L2, from DRAM
+// where W_D does not fit (then hot latents only are found in L2); a part reads 4 n_r from DRAM, writes 8 n_r there, and 8 n_r more through L2 between its
+// two loops. Floor: the gathers, 4 n_r bytes a code, by what L2 gives.
 KERNEL(decode)
 (const u32* __restrict__ counts, const u32* __restrict__ latents, const float* __restrict__ values, const u32* __restrict__ levels, u32 has_levels,
  u32 stride, const float* __restrict__ v, const float* __restrict__ bias, u32 has_bias, const float* __restrict__ linear, u32 has_linear,
@@ -19,36 +21,69 @@ KERNEL(decode)
     return;
   }
   float twice = 2.0f * weights[row];
+  u32 bytes = 4 * n_r;
   for (u32 part = 0; part < parts; ++part) {
     float square = 0.0f;
-    for (u32 c = threadIdx.x; c < n_r; c += blockDim.x) {
+    for (u32 stripe = warp_of(); stripe * STRIPE < n_r; stripe += warps_of()) {
+      u32 c = stripe * STRIPE + lane_of();
+      const char* begin = reinterpret_cast<const char*>(v + c);
       // Parts are nested: the sum goes on from the part before, which stands in `upstream` meanwhile.
       u64 at = ((u64)row * parts + part) * n_r + c;
-      float sum;
-      if (part == 0) {
-        sum = has_bias ? bias[c] : 0.0f;
-        if (has_linear) sum += linear[(u64)row * n_r + c];
-      } else {
-        sum = upstream[at - n_r];
+      float sum[NUMBERS];
+#pragma unroll
+      for (u32 q = 0; q < NUMBERS; ++q) {
+        sum[q] = 0.0f;
+        if (c + 32 * q >= n_r) continue;
+        if (part == 0) {
+          if (has_bias) sum[q] = bias[c + 32 * q];
+          if (has_linear) sum[q] += linear[(u64)row * n_r + c + 32 * q];
+        } else {
+          sum[q] = upstream[at - n_r + 32 * q];
+        }
       }
-      for (u32 j = 0; j < count; ++j)
-        if (!has_levels || levels[start + j] == part) sum = fmaf(values[start + j], v[(u64)latents[start + j] * n_r + c], sum);
-      float goal = target[(u64)row * target_stride + target_offset + c];
-      float e = from_residual ? sum + goal : sum - goal;
-      upstream[at] = sum;
-      residuals[at] = e;
-      square = fmaf(e, e, square);
+#pragma unroll 1
+      for (u32 j = 0; j < count; j += ABREAST) {
+        float read[ABREAST][NUMBERS];
+        bool takes[ABREAST];
+#pragma unroll
+        for (u32 a = 0; a < ABREAST; ++a) {
+          takes[a] = j + a < count && (!has_levels || levels[start + j + a] == part);
+          // Where a code is not taken, the first one, from L1, and left out below.
+          const float* of = reinterpret_cast<const float*>(begin + (u64)latents[start + (takes[a] ? j + a : 0)] * bytes);
+#pragma unroll
+          for (u32 q = 0; q < NUMBERS; ++q) read[a][q] = c + 32 * q < n_r ? of[32 * q] : 0.0f;
+        }
+#pragma unroll
+        for (u32 a = 0; a < ABREAST; ++a) {
+          if (!takes[a]) continue;
+          float value = values[start + j + a];
+#pragma unroll
+          for (u32 q = 0; q < NUMBERS; ++q) sum[q] = fmaf(value, read[a][q], sum[q]);
+        }
+      }
+#pragma unroll
+      for (u32 q = 0; q < NUMBERS; ++q) {
+        if (c + 32 * q >= n_r) continue;
+        float goal = target[(u64)row * target_stride + target_offset + c + 32 * q];
+        float e = from_residual ? sum[q] + goal : sum[q] - goal;
+        upstream[at + 32 * q] = sum[q];
+        residuals[at + 32 * q] = e;
+        square = fmaf(e, e, square);
+      }
     }
     square = block_sum(square, space);
     if (threadIdx.x == 0) squares[(u64)row * parts + part] = square;
   }
   // Each thread goes over the columns that it has written.
-  for (u32 c = threadIdx.x; c < n_r; c += blockDim.x) {
-    float later = 0.0f;
-    for (u32 part = parts; part-- > 0;) {
-      u64 at = ((u64)row * parts + part) * n_r + c;
-      later = fmaf(twice * lambdas[part], residuals[at], later);
-      upstream[at] = later;
+  for (u32 stripe = warp_of(); stripe * STRIPE < n_r; stripe += warps_of()) {
+    for (u32 q = 0; q < NUMBERS; ++q) {
+      u32 c = stripe * STRIPE + lane_of() + 32 * q;
+      float later = 0.0f;
+      for (u32 part = c < n_r ? parts : 0; part-- > 0;) {
+        u64 at = ((u64)row * parts + part) * n_r + c;
+        later = fmaf(twice * lambdas[part], residuals[at], later);
+        upstream[at] = later;
+      }
     }
   }
 }

@@ -43,7 +43,9 @@ KERNEL(anchor_distances)
 REGISTER(anchor_distances)
 
 // Removes from the gradient of a decoder column its part along the column (`unit`), and sums the squares of both gradients of a latent, in f64.
-// Grid: one block a latent; latents without a gradient read nothing. Traffic: 4 (n_p + n_r) bytes, with `unit` 12 n_r more. Floor: the same.
+// Without clipping it is launched for the projection alone, with n_p = 0, or for those who ask for the norm.
+// Grid: one block a latent; latents without a gradient read nothing. Traffic: 4 (n_p + n_r) bytes, with `unit` 8 n_r more, and 8 n_r from L1 or L2.
+// Floor: the same.
 KERNEL(gradient_squares)
 (const u32* __restrict__ live, const float* __restrict__ g_w, float* __restrict__ g_v, const float* __restrict__ v, u32 unit,
  double* __restrict__ squares, u32 n_p, u32 n_r) {
@@ -92,10 +94,11 @@ KERNEL(sum_squares)(const float* __restrict__ x, u64 count, u64 group, double* _
 REGISTER(sum_squares)
 
 // The norm of the whole gradient from sums of squares, into out[0], and what clipping multiplies it with, into out[1].
-// Grid: one block. Traffic: 8 bytes a sum. Floor: a launch; 8 n_q bytes from L2.
+// Grid: one block. Traffic: 8 bytes a sum, from L2, 16 at once a thread. Floor: a launch; 8 n_q bytes by one multiprocessor.
 KERNEL(clipping)(const double* __restrict__ squares, u32 count, double clip, double* __restrict__ out) {
   __shared__ double space[WARPS];
   double sum = 0.0;
+#pragma unroll 16
   for (u32 j = threadIdx.x; j < count; j += blockDim.x) sum += squares[j];
   sum = sqrt(block_sum(sum, space));
   if (threadIdx.x == 0) {

@@ -12,7 +12,7 @@ struct Fault {
     replaced: [&'static str; 2],
 }
 
-const FAULTS: [Fault; 5] = [
+const FAULTS: [Fault; 9] = [
     // The histogram is searched before all threads have counted.
     Fault {
         name: "missing-barrier",
@@ -47,6 +47,34 @@ const FAULTS: [Fault; 5] = [
         files: ["update.cu", "update.cu"],
         marker: "void with_words",
         replaced: ["group * 32 + lane_of()", "0"],
+    },
+    // A piece of a list leaves out its last code.
+    Fault {
+        name: "short-piece",
+        files: ["backward.cu", "backward.cu"],
+        marker: "List list_of",
+        replaced: ["min(end, first + PIECE)", "min(end, first + PIECE - 1)"],
+    },
+    // The pieces behind the first are added from the last.
+    Fault {
+        name: "pieces-backwards",
+        files: ["backward.cu", "backward.cu"],
+        marker: "KERNEL(join_pieces)",
+        replaced: ["from[(u64)piece * width]", "from[(u64)(pieces - piece - (adds ? 1 : 0)) * width]"],
+    },
+    // Rows are summed before all factors are there.
+    Fault {
+        name: "codes-unfinished",
+        files: ["backward.cu", "backward.cu"],
+        marker: "KERNEL(backward)",
+        replaced: ["      __syncthreads();\n      gather<false, true>", "      gather<false, true>"],
+    },
+    // The next list is announced while threads still look at the one before.
+    Fault {
+        name: "list-too-early",
+        files: ["backward.cu", "backward.cu"],
+        marker: "has left in shared memory has been read.",
+        replaced: ["    __syncthreads();\n", ""],
     },
 ];
 

@@ -153,6 +153,16 @@ fn a_part_of_the_suite_holds_under_many_schedules_and_every_kernel_runs() {
     let passes = backend.passes(&tables).expect("passes on the device");
     assert_eq!(passes.products(Of::Inputs, &[vec![2.0; 3]]), [[6.0; 2]]);
     assert_eq!(passes.sums(Of::Missing, &[vec![2.0; 2]]), [[4.0]]);
+    // Lists are cut where a batch has more rows than a piece has codes. What comes out is compared elsewhere.
+    let shape = Shape { n_p: 5, n_r: 5, n_q: 3 };
+    let backend = Cuda::on(Shim::new(64, 1), Spec::plain(shape, 150), Options::default());
+    let params = backend.params(&Init::default().model(shape, Activation::TopK { k: 3 }, 1));
+    let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
+    backend.load(Rows { inputs: &numbers(150 * 5, 1), targets: &[], weights: None }, &mut batch);
+    backend.encode_select(&params, &backend.opt_state(&params), &batch, Mode::Training, &mut codes);
+    backend.decode_residual(&params, &batch, &mut codes);
+    backend.backward(&params, &batch, &mut codes, &mut grads);
+    assert_eq!(backend.failure(), None);
     let (ran, all) = (launched(), signatures());
     let idle: Vec<_> = all.keys().filter(|name| !ran.contains(*name)).collect();
     assert!(idle.is_empty(), "kernels that nothing launches: {idle:?}");

@@ -8,6 +8,12 @@ use crate::backend::{Rule, Spec, THRESHOLD_DECAY};
 use crate::bench::philox::Philox;
 use crate::sdl::{Activation, AuxTarget, Parameter, Shape};
 
+/// Blocks among which lists of codes are shared: what an H200 holds at once, 132 multiprocessors with four blocks each, and some more, which find
+/// nothing left.
+const BLOCKS: u32 = 640;
+/// The same for lists that are cut, in each group of columns.
+const JOINERS: u32 = 128;
+
 /// A batch on its way through a step.
 pub(super) struct Pass<'a, D: Device> {
     pub device: &'a Checked<D>,
@@ -235,6 +241,21 @@ impl<D: Device> Pass<'_, D> {
         let Self { device, spec, params, batch, room, rows } = *self;
         let Shape { n_p, n_r, n_q } = spec.shape;
         let selected = rows * set.stride;
+        let lists = &grads.lists;
+        let slots = lists.slots as u32;
+        device.clear(&lists.tally);
+        let arguments = [
+            set.starts.all(),
+            adds.into(),
+            grads.live.all(),
+            slots.into(),
+            lists.tally.all(),
+            lists.whole.all(),
+            lists.cut.all(),
+            lists.joins.all(),
+            (n_q as u32).into(),
+        ];
+        device.launch("cut_lists", [device.blocks(n_q), 1, 1], arguments);
         let gates = room.gates.as_ref().filter(|_| !adds);
         let needed = |count: usize| if gates.is_some() { count } else { 0 };
         let by_norm = spec.objective.l1_by_decoder_norm && !adds;
@@ -257,8 +278,12 @@ impl<D: Device> Pass<'_, D> {
             by_norm.into(),
             batch.weights.of(rows),
             (l1 as f32).into(),
-            adds.into(),
-            grads.live.all(),
+            slots.into(),
+            lists.tally.all(),
+            lists.whole.all(),
+            lists.cut.all(),
+            lists.scratch.all(),
+            lists.totals.all(),
             grads.or_spare(Parameter::Encoder).of(n_q * n_p),
             grads.or_spare(Parameter::Decoder).of(n_q * n_r),
             grads.or_spare(Parameter::EncoderBias).of(n_q),
@@ -268,7 +293,27 @@ impl<D: Device> Pass<'_, D> {
             (n_p as u32).into(),
             (n_r as u32).into(),
         ];
-        device.launch("backward", [n_q as u32, 1, 1], arguments);
+        device.launch("backward", [(n_q as u32).saturating_add(slots).min(BLOCKS), 1, 1], arguments);
+        let arguments = [
+            set.starts.all(),
+            lists.tally.all(),
+            lists.joins.all(),
+            lists.scratch.all(),
+            lists.totals.all(),
+            params.decoder().all(),
+            by_norm.into(),
+            gates.is_some().into(),
+            grads.or_spare(Parameter::Encoder).of(n_q * n_p),
+            grads.or_spare(Parameter::Decoder).of(n_q * n_r),
+            grads.or_spare(Parameter::EncoderBias).of(n_q),
+            grads.sums.all(),
+            grads.or_spare(Parameter::GateScale).of(n_q),
+            grads.or_spare(Parameter::MagnitudeBias).of(n_q),
+            (n_p as u32).into(),
+            (n_r as u32).into(),
+        ];
+        // No list that is cut has fewer than two pieces.
+        device.launch("join_pieces", [(slots / 2).min(JOINERS), device.blocks(n_p + n_r), 1], arguments);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the arguments of two kernels")]
@@ -365,7 +410,14 @@ impl Rates {
 }
 
 impl<D: Device> Update<'_, D> {
-    pub fn run(&self, params: &mut Params<D>, opt: &mut OptState<D>, room: &Room<D>, rows: usize, grads: &Grads<D>) {
+    pub fn run(
+        &self,
+        params: &mut Params<D>,
+        opt: &mut OptState<D>,
+        room: &Room<D>,
+        rows: usize,
+        grads: &mut Grads<D>,
+    ) {
         let Self { device, spec, .. } = *self;
         let Shape { n_p, n_r, n_q } = spec.shape;
         let rate = spec.optimizer.learning_rate * spec.schedule.share_with(opt.warm_up, opt.step);
@@ -387,7 +439,16 @@ impl<D: Device> Update<'_, D> {
             ];
             device.launch("anchor", [anchors.latents.len() as u32, 1, 1], arguments);
         }
-        self.norm(params, grads);
+        // Without clipping the norm is for those who ask.
+        grads.norm_is_due = spec.optimizer.clip == 0.0;
+        if grads.norm_is_due {
+            if spec.unit_decoder {
+                self.squares(params, grads, true, 0);
+            }
+        } else {
+            self.squares(params, grads, spec.unit_decoder, n_p);
+            self.norm(grads);
+        }
         for parameter in [Parameter::Encoder, Parameter::Decoder] {
             self.rows(parameter, rates, params, opt, grads);
         }
@@ -398,7 +459,7 @@ impl<D: Device> Update<'_, D> {
             let [rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon] = rates.numbers.map(Given::from);
             let arguments = vec![
                 g,
-                grads.clip.all(),
+                grads.factor(),
                 w,
                 m,
                 v,
@@ -425,21 +486,34 @@ impl<D: Device> Update<'_, D> {
         }
     }
 
-    /// Projects the gradients of columns, and leaves the norm of all gradients and the factor of clipping on the device.
-    fn norm(&self, params: &Params<D>, grads: &Grads<D>) {
-        let Self { device, spec, .. } = *self;
-        let Shape { n_p, n_r, n_q } = spec.shape;
+    /// Leaves the norm of all gradients on the device where [`Update::run`] has not needed it: those that are there are what it has met, projected.
+    pub fn norm_as_met(&self, params: &Params<D>, grads: &Grads<D>) {
+        if grads.norm_is_due {
+            self.squares(params, grads, false, self.spec.shape.n_p);
+            self.norm(grads);
+        }
+    }
+
+    /// Projects the gradients of columns (`unit`), and sums the squares of each latent, of W_E only where its n_p numbers are asked for.
+    fn squares(&self, params: &Params<D>, grads: &Grads<D>, unit: bool, n_p: usize) {
+        let Shape { n_r, n_q, .. } = self.spec.shape;
         let arguments = [
             grads.live.all(),
             grads.or_spare(Parameter::Encoder).of(n_q * n_p),
             grads.or_spare(Parameter::Decoder).of(n_q * n_r),
             params.decoder().all(),
-            spec.unit_decoder.into(),
+            unit.into(),
             grads.squares.of(n_q),
             (n_p as u32).into(),
             (n_r as u32).into(),
         ];
-        device.launch("gradient_squares", [n_q as u32, 1, 1], arguments);
+        self.device.launch("gradient_squares", [n_q as u32, 1, 1], arguments);
+    }
+
+    /// The norm of all gradients and the factor of clipping, from the squares of latents.
+    fn norm(&self, grads: &Grads<D>) {
+        let Self { device, spec, .. } = *self;
+        let n_q = spec.shape.n_q;
         let mut next = n_q;
         for parameter in others(&grads.blocks) {
             let g = grads.or_spare(parameter);
@@ -468,7 +542,7 @@ impl<D: Device> Update<'_, D> {
         let arguments = vec![
             grads.live.all(),
             g,
-            grads.clip.all(),
+            grads.factor(),
             w,
             m,
             v,

@@ -15,9 +15,9 @@
 //! |---|---|
 //! | encode | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide, thresholds and BatchTopK: `scores` |
 //! | decode | `decode`, `row_terms` |
-//! | backward | `mark`, `by_latent`, `backward` |
+//! | backward | `mark`, `by_latent`, `cut_lists`, `backward`, `join_pieces` |
 //! | ranks, before a step | `clear_silent` |
-//! | step | `anchor`, `gradient_squares`, `clipping`, `update_rows`, `update_flat` (with moments in bf16 `update_rows_bf16`, `update_flat_bf16`), `count_idle` |
+//! | step | `anchor`; `gradient_squares` and `clipping`, where gradients are clipped, columns kept at norm 1 or the norm is asked for; `update_rows`, `update_flat` (with moments in bf16 `update_rows_bf16`, `update_flat_bf16`), `count_idle` |
 //! | resampling by the exact decrease | `put_rows`, `row_products`, `row_sums` |
 //!
 //! A step waits for nothing. Its two halves are a graph of kernels each, and samples of the host for the next step are copied beside this one.
@@ -28,8 +28,8 @@
 //! # Memory
 //!
 //! In bytes: 16 n_q (n_p + n_r) for parameters, moments and gradients (12 with [`Moments::Bf16`]; 2 n_q n_p more with [`Encoder::Bf16`]); 4 B n_q
-//! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals, and 4 B (n_p + n_r) more, here and as locked
-//! memory of the host twice that, where samples come from the host. Activations that select by a threshold, and
+//! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals; 4 B (n_p + n_r) for sums of
+//! long lists of codes; and as much again, here and as locked memory of the host twice that, where samples come from the host. Activations that select by a threshold, and
 //! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k. While latents are moved by the exact decrease, 16 (n_p + n_r) for each
 //! of the samples that are looked at.
 
@@ -116,6 +116,10 @@ impl<D: Device> Cuda<D> {
     fn pass<'a>(&'a self, params: &'a Params<D>, batch: &'a Batch<D>, codes: &'a Codes<D>) -> Option<Pass<'a, D>> {
         let room = codes.room.as_ref()?;
         Some(Pass { device: &self.device, spec: &self.spec, params, batch, room, rows: codes.rows })
+    }
+
+    fn update(&self) -> Update<'_, D> {
+        Update { device: &self.device, spec: &self.spec, anchors: self.anchors.as_ref() }
     }
 }
 
@@ -204,6 +208,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn backward(&self, params: &Params<D>, batch: &Batch<D>, codes: &mut Codes<D>, grads: &mut Grads<D>) {
+        grads.norm_is_due = false;
         if let Some(pass) = self.pass(params, batch, codes) {
             pass.backward(grads);
         }
@@ -211,8 +216,7 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn step(&self, params: &mut Params<D>, opt: &mut OptState<D>, codes: &Codes<D>, grads: &mut Grads<D>) {
         let Some(room) = &codes.room else { return };
-        let update = Update { device: &self.device, spec: &self.spec, anchors: self.anchors.as_ref() };
-        update.run(params, opt, room, codes.counted, grads);
+        self.update().run(params, opt, room, codes.counted, grads);
     }
 
     fn observe(&self, params: &Params<D>, codes: &Codes<D>, grads: &Grads<D>) -> Observation {
@@ -237,6 +241,7 @@ impl<D: Device> Backend for Cuda<D> {
         let aux = aux + gates;
         let anchor = self.anchors.as_ref().map_or(0.0, |anchors| self.anchor(anchors, params));
         let active: u64 = device.download(&room.active_of_row, rows).into_iter().map(u64::from).sum();
+        self.update().norm_as_met(params, grads);
         Observation {
             rows,
             loss: lambdas.iter().zip(&scales).map(|(lambda, e)| lambda * e).sum::<f64>() + penalty + aux + anchor,

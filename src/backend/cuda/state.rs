@@ -463,11 +463,47 @@ pub struct Grads<D: Device> {
     /// Stands for the gradient of a parameter that the model lacks.
     pub(super) spare: Array<D, f32>,
     pub(super) partial: Array<D, f32>,
+    pub(super) lists: Lists<D>,
     pub(super) squares: Array<D, f64>,
     /// Norm of the gradient, and the factor of clipping.
     pub(super) clip: Array<D, f64>,
+    /// The last update has not needed the norm: it is taken when it is asked for.
+    pub(super) norm_is_due: bool,
+    /// What stands for `clip` there: 0 and 1.
+    whole: Array<D, f64>,
 }
 
+/// The lists of codes by latent as blocks take them: long ones are cut into pieces. See `cut_lists` in `kernels/backward.cu`.
+pub(super) struct Lists<D: Device> {
+    /// Pieces that have room for their sums: as many as a batch has rows. B rows of k codes have at most B k/64 pieces; a list for whose pieces there
+    /// is no room left stays whole.
+    pub slots: usize,
+    pub tally: Array<D, u32>,
+    pub whole: Array<D, u32>,
+    pub cut: Array<D, u32>,
+    pub joins: Array<D, u32>,
+    pub scratch: Array<D, f32>,
+    pub totals: Array<D, f32>,
+}
+
+impl<D: Device> Lists<D> {
+    fn new(device: &Checked<D>, batch: usize, Shape { n_p, n_r, n_q }: Shape) -> Self {
+        let slots = if batch > PIECE { batch } else { 0 };
+        Self {
+            slots,
+            tally: device.zeros(4),
+            whole: device.zeros(n_q),
+            cut: device.zeros(2 * slots),
+            // A list that is cut has two pieces.
+            joins: device.zeros(slots),
+            scratch: device.zeros(slots * (n_p + n_r)),
+            totals: device.zeros(5 * slots),
+        }
+    }
+}
+
+/// Codes of a piece of a list.
+const PIECE: usize = 128;
 /// Numbers that one block squares and adds.
 pub(super) const SQUARES: usize = 1 << 14;
 /// Rows that one thread adds.
@@ -485,9 +521,17 @@ impl<D: Device> Grads<D> {
             sums: device.zeros(n_q),
             spare: device.zeros(n_q),
             partial: device.zeros(partial),
+            lists: Lists::new(device, spec.batch, spec.shape),
             squares: device.zeros(n_q + others),
             clip: device.zeros(2),
+            norm_is_due: false,
+            whole: device.array(&[0.0, 1.0]),
         }
+    }
+
+    /// The factor of clipping, as the second of two numbers.
+    pub(super) fn factor(&self) -> Given<'_, D> {
+        if self.norm_is_due { self.whole.all() } else { self.clip.all() }
     }
 
     pub(super) fn or_spare(&self, parameter: Parameter) -> &Array<D, f32> {

@@ -80,6 +80,7 @@ pub mod cuda;
 pub mod optimizer;
 pub mod reference;
 pub mod score;
+pub mod select;
 pub mod wide;
 
 pub use optimizer::{Curve, Moments, Optimizer, Rule, Schedule, WarmUp};

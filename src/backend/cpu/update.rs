@@ -82,12 +82,28 @@ impl Rates {
     }
 }
 
+/// Whose gradient the norm is.
+pub struct Norm<'a> {
+    /// Parameters that all latents share count here.
+    pub shared: bool,
+    /// The squared norm of all, from that of these latents.
+    pub sum: &'a mut dyn FnMut(f64) -> f64,
+}
+
 /// One update of everything; `spec` says which.
-pub fn step(spec: &Spec, isa: Isa, anchors: &AnchorIndex, params: &mut Params, opt: &mut OptState, grads: &mut Grads) {
+pub fn step(
+    (spec, isa): (&Spec, Isa),
+    anchors: &AnchorIndex,
+    params: &mut Params,
+    opt: &mut OptState,
+    grads: &mut Grads,
+    norm: Norm<'_>,
+) {
     let rate = spec.optimizer.learning_rate * spec.schedule.share_with(opt.warm_up, opt.step);
     let mut rates = Rates::new(&spec.optimizer, rate, opt.step);
     anchors.mark(spec, grads);
-    let rest: f64 = grads.rest.parameters().map(|p| sum_of_squares(grads.rest.get(p).unwrap_or_default())).sum();
+    let counted = grads.rest.parameters().filter(|p| norm.shared || p.is_per_latent());
+    let rest: f64 = counted.map(|p| sum_of_squares(grads.rest.get(p).unwrap_or_default())).sum();
     // Clipping needs the norm of everything before the first row is updated.
     let clips = spec.optimizer.clip > 0.0;
     let phases: &[Phase] = if clips { &[Phase::Gradient, Phase::Update] } else { &[Phase::Both] };
@@ -102,6 +118,9 @@ pub fn step(spec: &Spec, isa: Isa, anchors: &AnchorIndex, params: &mut Params, o
             if phase != Phase::Update {
                 total += squares;
             }
+        }
+        if phase != Phase::Update {
+            total = (norm.sum)(total);
         }
         if phase == Phase::Gradient {
             let norm = total.sqrt();

@@ -24,7 +24,7 @@ pub enum First {
 pub struct Kept {
     /// Selected latents of this rank, counted from its first one.
     pub codes: HostCodes,
-    /// [`Scales::level`] of each of them where parts of the loss go by rank, else empty.
+    /// [`Scales::level`] of each of them, empty if there is one part only.
     pub levels: Vec<u16>,
     /// How many latents all ranks have selected in each row; empty where the first of a batch are selected.
     pub counts: Vec<u32>,
@@ -68,9 +68,7 @@ pub fn first_of_all(all: &[HostCodes], own: &Range<usize>, first: First, scales:
                 .collect();
             let mut kept = Kept { counts: cuts.iter().map(|(_, count)| *count).collect(), ..Kept::default() };
             kept.take(all, own, |row, _, i, z| rank_key(z, i) >= cuts[row].0);
-            if let Scales::TopK { .. } = scales {
-                kept.levels = levels(all, own, &kept.codes, scales);
-            }
+            kept.find_levels(all, own, scales);
             kept
         }
         First::OfBatch(count) => {
@@ -79,6 +77,7 @@ pub fn first_of_all(all: &[HostCodes], own: &Range<usize>, first: First, scales:
             let least = cut(&mut keys, count);
             let mut kept = Kept::default();
             kept.take(all, own, |_, place, _, z| rank_key(z, place) >= least);
+            kept.find_levels(all, own, scales);
             kept
         }
     }
@@ -115,21 +114,23 @@ impl Kept {
             self.codes.offsets.push(self.codes.latents.len());
         }
     }
-}
-
-/// The level of each entry that was kept, by its rank among the candidates of its row.
-fn levels(all: &[HostCodes], own: &Range<usize>, kept: &HostCodes, scales: &Scales) -> Vec<u16> {
-    let mut levels = Vec::with_capacity(kept.latents.len());
-    let mut keys = Vec::new();
-    for row in 0..kept.offsets.len() - 1 {
-        keys_of_row(all, row, &mut keys);
-        keys.sort_unstable_by(|a, b| b.cmp(a));
-        levels.extend(entries(kept, row).map(|(i, z)| {
-            let key = rank_key(z, own.start as u32 + i);
-            scales.level(keys.partition_point(|other| *other > key), own.start + i as usize) as u16
-        }));
+    /// The level of each entry, by its rank among the candidates of its row or by its latent.
+    fn find_levels(&mut self, all: &[HostCodes], own: &Range<usize>, scales: &Scales) {
+        let (mut keys, by_rank) = (Vec::new(), matches!(scales, Scales::TopK { .. }));
+        if scales.weights().len() <= 1 {
+            return;
+        }
+        for row in 0..self.codes.offsets.len() - 1 {
+            if by_rank {
+                keys_of_row(all, row, &mut keys);
+                keys.sort_unstable_by(|a, b| b.cmp(a));
+            }
+            self.levels.extend(entries(&self.codes, row).map(|(i, z)| {
+                let key = rank_key(z, own.start as u32 + i);
+                scales.level(keys.partition_point(|other| *other > key), own.start + i as usize) as u16
+            }));
+        }
     }
-    levels
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use super::codes::Sparse;
 use super::update::Norm;
-use super::{Batch, Codes, Cpu, Grads, OptState, Params, Sums, encode};
+use super::{Batch, Codes, Cpu, Grads, OptState, Params, Sums};
 use crate::backend::HostCodes;
 use crate::backend::collective::{CollectiveError, Kept, LatentParallel, Reaches};
-use crate::sdl::{Parameter, Scales};
+use crate::sdl::Parameter;
 
 impl LatentParallel for Cpu {
     fn dead_codes_of(&self, codes: &Codes) -> HostCodes {
@@ -15,9 +15,6 @@ impl LatentParallel for Cpu {
     fn keep(&self, main: Option<&Kept>, dead: Option<&Kept>, codes: &mut Codes) {
         if let Some(kept) = main {
             codes.codes.replace(kept);
-            if let scales @ Scales::Prefixes { .. } = &self.spec.objective.scales {
-                encode::assign_levels(scales, &mut codes.codes);
-            }
             codes.counted.mark(&codes.codes, self.spec.shape.n_q);
             // Of the other activations no step asks for it.
             codes.counted.least = kept.least;

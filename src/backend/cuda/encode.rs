@@ -64,7 +64,7 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
     let is_ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
     let screens = is_ranked && options.encoder != Encoder::Exact;
     let candidates = |k: usize| {
-        let most = options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)).clamp(1, n_q);
+        let most = options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)).clamp(1, n_q.max(1));
         screens.then(|| Candidates::new(device, batch, most))
     };
     let main = Set::new(device, spec, stride(activation, n_q));
@@ -94,6 +94,7 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
         band: matches!(activation, Activation::JumpRelu { .. }).then(|| Set::new(device, spec, n_q)),
         aux: spec.objective.aux.map(|aux| Aux {
             set: Set::new(device, spec, aux.k.min(n_q)),
+            counts: device.zeros(batch),
             candidates: candidates(aux.k),
             lambda: device.array(&[aux.weight as f32]),
             residuals: device.zeros(rows),
@@ -195,6 +196,7 @@ impl<D: Device> Selection<'_, D> {
             }
         } else if let Some(found) = &room.aux {
             device.clear(&found.set.counts);
+            device.clear(&found.counts);
         }
         Ok(())
     }

@@ -16,7 +16,8 @@
 //! | encode | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide, thresholds and BatchTopK: `scores` |
 //! | decode | `decode`, `row_terms` |
 //! | backward | `mark`, `by_latent`, `backward` |
-//! | ranks, before a step | `clear_silent` |
+//! | ranks with parts of a batch, before a step | `clear_silent` |
+//! | ranks with parts of the latents, in decode | `residual_terms` |
 //! | step | `anchor`, `gradient_squares`, `clipping`, `update_rows`, `update_flat` (with moments in bf16 `update_rows_bf16`, `update_flat_bf16`), `count_idle` |
 //! | resampling by the exact decrease | `put_rows`, `row_products`, `row_sums` |
 //!
@@ -45,6 +46,7 @@ pub mod nccl;
 mod part;
 mod passes;
 pub mod raw;
+mod shard;
 mod state;
 
 pub use device::{Device, DeviceError};
@@ -60,7 +62,7 @@ use checked::Checked;
 use encode::Selection;
 use gradients::{Anchored, Pass, Update};
 use metrics::Directions;
-use state::{Drawn, SQUARES};
+use state::{Drawn, SQUARES, Set};
 use std::cell::Cell;
 
 /// How a backend finds what a row may select. It changes no selection.
@@ -211,7 +213,7 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn step(&self, params: &mut Params<D>, opt: &mut OptState<D>, codes: &Codes<D>, grads: &mut Grads<D>) {
         let Some(room) = &codes.room else { return };
-        let update = Update { device: &self.device, spec: &self.spec, anchors: self.anchors.as_ref() };
+        let update = Update { device: &self.device, spec: &self.spec, anchors: self.anchors.as_ref(), others: None };
         update.run(params, opt, room, codes.counted, grads);
     }
 
@@ -298,19 +300,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn codes_of(&self, codes: &Codes<D>) -> HostCodes {
-        let mut host = HostCodes { offsets: vec![0], ..HostCodes::default() };
-        let Some(room) = &codes.room else { return host };
-        let set = &room.main;
-        let counts = self.device.download(&set.counts, codes.rows);
-        let latents = self.device.download(&set.latents, codes.rows * set.stride);
-        let values = self.device.download(&set.values, codes.rows * set.stride);
-        for (row, count) in counts.into_iter().enumerate() {
-            let range = row * set.stride..row * set.stride + count as usize;
-            host.latents.extend(&latents[range.clone()]);
-            host.values.extend(&values[range]);
-            host.offsets.push(host.latents.len());
-        }
-        host
+        codes.room.as_ref().map_or_else(HostCodes::none, |room| self.download(&room.main, codes.rows))
     }
 
     fn reconstruction_of(&self, batch: &Batch<D>, codes: &Codes<D>) -> Vec<f32> {
@@ -349,6 +339,20 @@ impl<D: Device> Backend for Cuda<D> {
 }
 
 impl<D: Device> Cuda<D> {
+    fn download(&self, set: &Set<D>, rows: usize) -> HostCodes {
+        let mut host = HostCodes::none();
+        let counts = self.device.download(&set.counts, rows);
+        let latents = self.device.download(&set.latents, rows * set.stride);
+        let values = self.device.download(&set.values, rows * set.stride);
+        for (row, count) in counts.into_iter().enumerate() {
+            let range = row * set.stride..row * set.stride + count as usize;
+            host.latents.extend(&latents[range.clone()]);
+            host.values.extend(&values[range]);
+            host.offsets.push(host.latents.len());
+        }
+        host
+    }
+
     /// Draws on the device; None where the law of the bench needs the processor.
     fn draw(&self, bench: &Bench, indices: &[u64], batch: &mut Batch<D>) -> Option<()> {
         let (device, has_targets) = (&self.device, batch.targets.is_some());

@@ -1,12 +1,13 @@
 //! Ranks with a part of the latents each against one rank with all of them.
 
 use super::tests::{Fault, Faulty, TOLERANCE, Trained, Training, distance, on_ranks};
-use super::{Reaches, Sharded, Threads};
+use super::{Collective, CollectiveError, Reaches, Sharded, Threads};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, HostCodes, HostOptState, Mode, Rows, Spec, conformance};
 use crate::bench::features::stream;
 use crate::sdl::{Activation, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape};
 use rand::RngExt;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[test]
@@ -239,4 +240,44 @@ fn faults_of_a_collective_are_noticed_by_parts_of_the_latents_too() {
     let found = on(&training, 4, Fault::OwnFirst);
     assert!(found.iter().any(|of| *of != found[0]));
     assert!(on(&training, 4, Fault::Arrival(2))[0] != on(&training, 4, Fault::None)[0]);
+}
+
+/// A rank that takes itself for the first one, once it knows its latents.
+struct Leads<'a>(&'a Threads, Cell<bool>);
+
+impl Collective for Leads<'_> {
+    fn rank(&self) -> usize {
+        if self.1.get() { 0 } else { self.0.rank() }
+    }
+
+    fn ranks(&self) -> usize {
+        self.0.ranks()
+    }
+
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+        self.0.gather(own)
+    }
+}
+
+impl Reaches<[f32], [bool]> for Leads<'_> {
+    fn sum(&self, numbers: &mut [f32]) -> Result<(), CollectiveError> {
+        self.0.sum(numbers)
+    }
+
+    fn any(&self, marks: &mut [bool]) -> Result<(), CollectiveError> {
+        self.0.any(marks)
+    }
+}
+
+#[test]
+fn a_bias_and_a_target_that_several_ranks_count_are_noticed() {
+    let training = Training::new(Activation::TopK { k: 6 });
+    let alone = training.run(&Cpu::new(training.spec.clone()));
+    let found = on_ranks(2, |rank| {
+        let leads = Leads(rank, Cell::new(false));
+        let backend = sharded(&leads, &training);
+        leads.1.set(true);
+        training.run(&backend)
+    });
+    assert!(distance(&found[0], &alone) > 30.0 * TOLERANCE);
 }

@@ -32,7 +32,7 @@
 //! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals, and 4 B (n_p + n_r) more, here and as locked
 //! memory of the host twice that, where samples come from the host. Activations that select by a threshold, and
 //! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k. While latents are moved by the exact decrease, 16 (n_p + n_r) for each
-//! of the samples that are looked at.
+//! of the samples that are looked at. [`memory()`] counts these for a given training. A rank with a part of the latents has n_q of that part.
 
 pub mod checked;
 pub mod device;
@@ -41,6 +41,7 @@ mod device_tests;
 mod encode;
 mod gradients;
 pub mod kernels;
+mod memory;
 pub mod metrics;
 pub mod nccl;
 mod part;
@@ -51,6 +52,7 @@ mod state;
 
 pub use device::{Device, DeviceError};
 pub use gradients::rounding;
+pub use memory::memory;
 pub use raw::Driver;
 pub use state::{Batch, Codes, Grads, OptState, Params};
 

@@ -71,9 +71,10 @@ class Checks:
 
     def ranks(self, name, *options, settings, expected):
         """Two ranks that train together; their outputs."""
+        experiment = "experiment.toml" if "--shard-latents" in options else "ranks.toml"
         meeting = ["--meeting", f"{name}.meeting", "--patience", "4", *options]
         processes = [
-            self.start("ranks.toml", name, ["--rank", str(rank), *meeting], f"devices=2,{setting}", "cuda") for rank, setting in enumerate(settings)
+            self.start(experiment, name, ["--rank", str(rank), *meeting], f"devices=2,{setting}", "cuda") for rank, setting in enumerate(settings)
         ]
         return [self.end(process, f"{name}, rank {rank}", code) for rank, (process, code) in enumerate(zip(processes, expected, strict=True))]
 
@@ -131,6 +132,18 @@ def main():
         checks.expect("waiting for other ranks" in said, f"the other rank is killed: {said}")
         said, _ = checks.ranks("broken", settings=["seed=2", "seed=2,fail=cuLaunchKernel:60"], expected=[2, 2])
         checks.expect("rank 1 has failed" in said, f"the other rank fails: {said}")
+        divided = ["--shard-latents", "2"]
+        checks.ranks("divided", *divided, settings=["seed=3", "seed=4"], expected=[0, 0])
+        checks.close("divided", "processor")
+        checks.ranks("divided-parts", *divided, "--max-steps", "3", settings=["seed=1", "seed=2"], expected=[0, 0])
+        checks.ranks("divided-parts", *divided, "--resume", settings=["seed=2", "seed=1"], expected=[0, 0])
+        checks.expect(checks.weights("divided-parts") == checks.weights("divided"), "divided latents in parts: other weights than as a whole")
+        checks.train("mixed", "--max-steps", "2")
+        checks.ranks("mixed", *divided, "--max-steps", "4", "--resume", settings=["seed=2", "seed=1"], expected=[0, 0])
+        checks.train("mixed", "--resume", device="cpu")
+        checks.close("mixed", "processor")
+        said, _ = checks.ranks("divided-broken", *divided, settings=["seed=2", "seed=2,fail=cuLaunchKernel:60"], expected=[2, 2])
+        checks.expect("rank 1 has failed" in said, f"the other rank with latents fails: {said}")
     print("\n".join(checks.wrong) if checks.wrong else "trainings on the stand-in of a GPU: as on the processor, however work is ordered")
     sys.exit(1 if checks.wrong else 0)
 

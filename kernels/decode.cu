@@ -3,6 +3,7 @@
 
 // e^(s) = bias + linear + Σ z_i v_i over the codes of level ≤ s − target, for every part s; its squared norm; and the derivative of all parts
 // by Σ z_i v_i of level s: u^(s) = 2 w λ_s e^(s) + u^(s+1). `linear` (has_linear) is W_S x_p.
+// Without a target (`has_target`), which another rank has, e is what these latents have in it.
 // Without levels (`has_levels`) all codes belong to the only part. AuxK is one part with e = Σ π_i v_i − target: its target is minus a residual (`from_residual`: the target is added instead), its factor λ_aux,
 // and a row without codes adds nothing (`skip_empty`).
 // Grid: one block a row; a warp takes a stripe of columns and reads it of ABREAST codes at once. Traffic: 4 n_r bytes a code through L2, from DRAM
@@ -11,8 +12,8 @@
 KERNEL(decode)
 (const u32* __restrict__ counts, const u32* __restrict__ latents, const float* __restrict__ values, const u32* __restrict__ levels, u32 has_levels,
  u32 stride, const float* __restrict__ v, const float* __restrict__ bias, u32 has_bias, const float* __restrict__ linear, u32 has_linear,
- const float* __restrict__ target, u32 target_stride, u32 target_offset, u32 from_residual, u32 skip_empty, const float* __restrict__ weights,
- const float* __restrict__ lambdas, u32 parts, float* __restrict__ residuals, float* __restrict__ upstream, float* __restrict__ squares, u32 n_r) {
+ const float* __restrict__ target, u32 has_target, u32 target_stride, u32 target_offset, u32 from_residual, u32 skip_empty,
+ const float* __restrict__ weights, const float* __restrict__ lambdas, u32 parts, float* __restrict__ residuals, float* __restrict__ upstream, float* __restrict__ squares, u32 n_r) {
   __shared__ float space[WARPS];
   u32 row = blockIdx.x, count = counts[row];
   u64 start = (u64)row * stride;
@@ -64,7 +65,7 @@ KERNEL(decode)
 #pragma unroll
       for (u32 q = 0; q < NUMBERS; ++q) {
         if (c + 32 * q >= n_r) continue;
-        float goal = target[(u64)row * target_stride + target_offset + c + 32 * q];
+        float goal = has_target ? target[(u64)row * target_stride + target_offset + c + 32 * q] : 0.0f;
         float e = from_residual ? sum[q] + goal : sum[q] - goal;
         upstream[at + 32 * q] = sum[q];
         residuals[at + 32 * q] = e;
@@ -88,6 +89,39 @@ KERNEL(decode)
   }
 }
 REGISTER(decode)
+
+// ‖e^(s)‖² and u^(s), as `decode` has them, from residuals that were added up over ranks. `counts` are the codes of each row on all ranks, which
+// `skip_empty` alone asks for: a row without any adds nothing.
+// Grid: one block a row. Traffic: 8 n_r bytes a part read, 4 n_r written. Floor: 4 n_r bytes less a part, where a row stays in L1.
+KERNEL(residual_terms)
+(const u32* __restrict__ counts, u32 skip_empty, const float* __restrict__ weights, const float* __restrict__ lambdas, u32 parts,
+ const float* __restrict__ residuals, float* __restrict__ upstream, float* __restrict__ squares, u32 n_r) {
+  __shared__ float space[WARPS];
+  u32 row = blockIdx.x;
+  if (skip_empty && counts[row] == 0) {
+    if (threadIdx.x == 0) squares[row] = 0.0f;
+    return;
+  }
+  float twice = 2.0f * weights[row];
+  for (u32 part = 0; part < parts; ++part) {
+    float square = 0.0f;
+    for (u32 c = threadIdx.x; c < n_r; c += blockDim.x) {
+      float e = residuals[((u64)row * parts + part) * n_r + c];
+      square = fmaf(e, e, square);
+    }
+    square = block_sum(square, space);
+    if (threadIdx.x == 0) squares[(u64)row * parts + part] = square;
+  }
+  for (u32 c = threadIdx.x; c < n_r; c += blockDim.x) {
+    float later = 0.0f;
+    for (u32 part = parts; part-- > 0;) {
+      u64 at = ((u64)row * parts + part) * n_r + c;
+      later = fmaf(twice * lambdas[part], residuals[at], later);
+      upstream[at] = later;
+    }
+  }
+}
+REGISTER(residual_terms)
 
 // λ₁ Σ c_i |z_i| (of π_i if the values are those of gates) + λ₀·(number of codes), and the number of codes that are not 0.
 // Grid: one block a row. Traffic: 4 or 8 bytes a code. Floor: the same.

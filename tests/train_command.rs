@@ -357,3 +357,57 @@ fn two_ranks_train_into_one_folder_and_repeat_byte_for_byte() {
     assert_same(&whole, &parts);
     assert!(fs::read_to_string(whole.join("provenance.json")).unwrap().contains("2 ranks"));
 }
+
+#[test]
+fn latents_on_several_ranks_train_into_one_folder_and_go_on_on_one() {
+    let place = Place::new(&EXPERIMENT.replace("1500", "30").replace("steps = [300, 700]", "steps = [10]"));
+    let (whole, parts, mixed) = (place.run("whole"), place.run("parts"), place.run("mixed"));
+    assert_eq!(status(&place.train(&whole, &["--shard-latents", "2"])), 0);
+    assert_eq!(status(&place.train(&parts, &["--shard-latents", "2", "--max-steps", "13"])), 0);
+    assert_eq!(status(&place.train(&parts, &["--shard-latents", "2", "--resume"])), 0);
+    assert_same(&whole, &parts);
+    assert!(fs::read_to_string(whole.join("provenance.json")).unwrap().contains("2 ranks with a part of the latents"));
+    assert_eq!(status(&place.train(&mixed, &["--max-steps", "13"])), 0);
+    assert_eq!(status(&place.train(&mixed, &["--shard-latents", "3", "--max-steps", "20", "--resume"])), 0);
+    assert_eq!(status(&place.train(&mixed, &["--resume"])), 0);
+    assert!(mixed.join("result.json").exists());
+}
+
+#[test]
+fn latents_that_cannot_be_divided_are_refused_in_one_line_before_anything_is_begun() {
+    let shared = EXPERIMENT.replace("log_every = 1\n", "log_every = 1\nranks = 2\n");
+    for (experiment, options, expected) in [
+        (EXPERIMENT, vec!["--device", "reference"], "--shard-latents: expected --device cpu or cuda"),
+        (EXPERIMENT, vec!["--device", "auto"], "--shard-latents: expected --device cpu or cuda"),
+        (&shared, vec![], "--shard-latents: expected 1 as train.ranks, whose ranks share batches, found 2"),
+        (
+            "[model]\nlatents = 1\nactivation = { kind = \"relu\" }",
+            vec![],
+            "expected at most the 1 of model.latents, found 2",
+        ),
+        (EXPERIMENT, vec!["--device", "cuda"], "2 ranks are as many processes, each with a --rank from 0"),
+        (EXPERIMENT, vec!["--device", "cuda", "--rank", "2", "--meeting", "m"], "less than the 2 of --shard-latents"),
+        (EXPERIMENT, vec!["--rank", "0", "--meeting", "m"], "--rank: expected --device cuda"),
+    ] {
+        let place = Place::new(experiment);
+        let run = place.run("refused");
+        let refused = place.train(&run, &[&["--shard-latents", "2"][..], &options].concat());
+        assert_eq!(status(&refused), 2, "{options:?}");
+        let text = error(&refused);
+        assert!(text.contains(expected), "{options:?}: {text}");
+        assert!(!run.exists(), "nothing was begun");
+    }
+}
+
+#[test]
+fn the_memory_of_a_rank_with_a_part_of_the_latents_is_foretold() {
+    let place = Place::new(EXPERIMENT);
+    let foretold = |options: &[&str]| {
+        let output = place.train(&place.run("run"), &[options, &["--dry-run", "--json"]].concat());
+        assert_eq!(status(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["memory"].clone()
+    };
+    let (one, two) = (foretold(&["--device", "cuda"]), foretold(&["--device", "cuda", "--shard-latents", "2"]));
+    assert!(one["rank"].is_null() && foretold(&[])["gpu"].is_null());
+    assert!(two["rank"].as_u64() < one["training"].as_u64() && two["gpu"].as_u64() < one["gpu"].as_u64());
+}

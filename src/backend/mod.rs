@@ -14,7 +14,8 @@
 //! | [`reference`](mod@reference) | f64, dense, plain loops: what the others are compared with |
 //! | [`cpu`] | f32, at the machine's limit |
 //! | [`cuda`] | f32 on a GPU, never run on one so far |
-//! | [`collective::Ranked`] | one of them as one rank of several that train together |
+//! | [`collective::Ranked`] | one of them as one rank of several that share each batch |
+//! | [`collective::Sharded`] | one of them as one rank of several that share the latents |
 //!
 //! # What a step computes
 //!
@@ -80,6 +81,7 @@ pub mod cuda;
 pub mod optimizer;
 pub mod reference;
 pub mod score;
+pub mod select;
 pub mod wide;
 
 pub use optimizer::{Curve, Moments, Optimizer, Rule, Schedule, WarmUp};
@@ -186,6 +188,13 @@ pub struct HostCodes {
     pub latents: Vec<u32>,
     /// z of each: all non-zero entries of x_q, and the selected ones that happen to be 0.
     pub values: Vec<f32>,
+}
+
+impl HostCodes {
+    /// Of no rows.
+    pub fn none() -> Self {
+        Self { offsets: vec![0], ..Self::default() }
+    }
 }
 
 /// State of the optimizer on the host: enough to go on bit for bit.

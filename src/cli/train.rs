@@ -4,10 +4,10 @@ use super::interrupt::Deferred;
 use super::output::{Progress, duration};
 use super::trained::prepare;
 use super::{Answer, CliError, Session};
-use crate::backend::collective::Ranked;
+use crate::backend::collective::{Ranked, Sharded};
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::nccl::Nccl;
-use crate::backend::cuda::{Cuda, Driver, Encoder, Options};
+use crate::backend::cuda::{Cuda, Driver, Encoder, Options, memory as memory_of_device};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, Moments};
 use crate::stats::{Cell, Kind, Table};
@@ -16,9 +16,9 @@ use crate::train::checkpoint;
 use crate::train::config::Experiment;
 use crate::train::data::{Data, Mapped};
 use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
-use crate::train::room::{ensure_room, memory, physical};
+use crate::train::room::{ensure_room, memory, physical, rank_memory, rank_spec};
 use crate::train::run::{End, Record, State};
-use crate::train::session::{Display, Finish, Outcome, follow, train, train_on_ranks};
+use crate::train::session::{Display, Finish, Outcome, follow, train, train_on_ranks, train_on_shards};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -61,6 +61,10 @@ pub struct Arguments {
     /// One of the ranks of the experiment, on the GPU of this number; each rank is a process
     #[arg(long, value_name = "R", requires = "meeting")]
     rank: Option<usize>,
+    /// Divide the latents among N ranks, each with all samples, where one GPU cannot hold the model: threads on the processor, processes with
+    /// --rank and --meeting on GPUs. It changes where sums are rounded, and no checkpoint
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=MOST_SHARDS))]
+    shard_latents: Option<u64>,
     /// A file that does not exist yet, by which the ranks find each other
     #[arg(long, value_name = "FILE", requires = "rank")]
     meeting: Option<PathBuf>,
@@ -68,6 +72,9 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", requires = "rank", value_parser = clap::value_parser!(u64).range(1..))]
     patience: Option<u64>,
 }
+
+/// Most ranks with a part of the latents.
+const MOST_SHARDS: u64 = 64;
 
 /// Seconds that ranks wait for each other: the first one writes checkpoints and scores in between.
 const PATIENCE: u64 = 1800;
@@ -114,6 +121,8 @@ Examples:
   sdlab train configs/table1/topk.toml --out runs/first --seed 1
   sdlab train configs/table1/topk.toml --resume          after Ctrl-C, a crash, or --max-steps
   sdlab train configs/table1/topk.toml --device auto     on a GPU if there is one
+  sdlab train own.toml --shard-latents 2 --dry-run       memory of each of 2 ranks with half of the latents
+  sdlab train own.toml --shard-latents 2 --device cuda --rank 0 --meeting FILE   and the same with --rank 1, on another GPU
 
 A configuration holds what differs from the defaults (a TopK SAE on the paper's bench):
   [bench]                                    or [data] with inputs, targets, labels (.npy, .safetensors, .csv)
@@ -171,8 +180,11 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     }
     let checked = experiment.check().map_err(|error| request(error.to_string()))?;
     let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&arguments.config));
+    let shards = shards(arguments, checked.experiment())?;
     if arguments.dry_run {
-        return describe(&checked, &folder, arguments.device, session).map_err(|error| request(error.to_string()));
+        let device = (arguments.device, options(arguments));
+        let described = describe(&checked, &folder, device, shards, session);
+        return described.map_err(|error| request(error.to_string()));
     }
     let threads = arguments.threads.unwrap_or(checked.experiment().train.threads);
     // Refused only where this process has computed before, and then its threads stay.
@@ -182,13 +194,13 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         (_, true) => Opening::Force,
         _ => Opening::New,
     };
-    fits(arguments, checked.experiment().train.ranks)?;
+    fits(arguments, checked.experiment().train.ranks, shards)?;
     let device = open_device(arguments.device, arguments.rank.unwrap_or(0), session)?;
-    let encoder = arguments.screen.map_or_else(Encoder::default, Screen::encoder);
     let patience = Duration::from_secs(arguments.patience.unwrap_or(PATIENCE));
     let rank = arguments.rank.zip(arguments.meeting.as_deref()).map(|(rank, meeting)| (rank, meeting, patience));
-    let options = Options { encoder, graphs: !arguments.no_graphs, ..Options::default() };
-    let run = Run { name: &name, folder: &folder, opening, until: arguments.max_steps, device, options, rank };
+    let options = options(arguments);
+    let until = arguments.max_steps;
+    let run = Run { name: &name, folder: &folder, opening, until, device, options, rank, shards };
     if arguments.rank.is_some_and(|rank| rank > 0) {
         return run.follow(checked, session);
     }
@@ -213,6 +225,8 @@ struct Run<'a> {
     options: Options,
     /// The number of this process among those that train together, where they meet, and how long it waits for them.
     rank: Option<(usize, &'a Path, Duration)>,
+    /// Ranks with a part of the latents each; 1 if none is divided.
+    shards: usize,
 }
 
 /// What computes.
@@ -222,8 +236,27 @@ enum Computes {
     Reference,
 }
 
+/// Of a GPU.
+fn options(arguments: &Arguments) -> Options {
+    let encoder = arguments.screen.map_or_else(Encoder::default, Screen::encoder);
+    Options { encoder, graphs: !arguments.no_graphs, ..Options::default() }
+}
+
+/// Ranks with a part of the latents each, which do not share batches too.
+fn shards(arguments: &Arguments, experiment: &Experiment) -> Result<usize, CliError> {
+    let Some(shards) = arguments.shard_latents.and_then(|shards| usize::try_from(shards).ok()) else { return Ok(1) };
+    let refused = |text: String| Err(CliError::Request(format!("--shard-latents: expected {text}")));
+    let (ranks, latents) = (experiment.train.ranks, experiment.model.latents);
+    match arguments.device {
+        Where::Auto | Where::Reference => refused("--device cpu or cuda".to_owned()),
+        _ if ranks > 1 => refused(format!("1 as train.ranks, whose ranks share batches, found {ranks}")),
+        _ if shards > latents => refused(format!("at most the {latents} of model.latents, found {shards}")),
+        _ => Ok(shards),
+    }
+}
+
 /// Which options go together.
-fn fits(arguments: &Arguments, ranks: usize) -> Result<(), CliError> {
+fn fits(arguments: &Arguments, ranks: usize, shards: usize) -> Result<(), CliError> {
     let refused = |text: String| Err(CliError::Request(text));
     if arguments.screen.is_some() && !matches!(arguments.device, Where::Cuda | Where::Auto) {
         return refused("--screen: expected --device cuda or auto".to_owned());
@@ -231,9 +264,10 @@ fn fits(arguments: &Arguments, ranks: usize) -> Result<(), CliError> {
     if arguments.no_graphs && !matches!(arguments.device, Where::Cuda | Where::Auto) {
         return refused("--no-graphs: expected --device cuda or auto".to_owned());
     }
+    let (ranks, named) = if shards > 1 { (shards, "--shard-latents") } else { (ranks, "train.ranks") };
     match (arguments.device, arguments.rank) {
         (Where::Cuda, Some(rank)) if rank >= ranks => {
-            refused(format!("--rank: expected less than the {ranks} of train.ranks, found {rank}"))
+            refused(format!("--rank: expected less than the {ranks} of {named}, found {rank}"))
         }
         (Where::Cuda, Some(_)) => Ok(()),
         (_, Some(_)) => refused("--rank: expected --device cuda; on the processor ranks are threads".to_owned()),
@@ -281,12 +315,12 @@ pub(super) fn resume(
     session: &Session,
 ) -> Result<Trained, CliError> {
     let (opening, device, options) = (Opening::Resume, Computes::Cpu, Options::default());
-    Run { name, folder, opening, until: None, device, options, rank: None }.train(checked, label, session)
+    Run { name, folder, opening, until: None, device, options, rank: None, shards: 1 }.train(checked, label, session)
 }
 
 impl Run<'_> {
     fn train(self, checked: Checked, label: &str, session: &Session) -> Result<Trained, CliError> {
-        let Self { name, folder, opening, until, device, options, rank } = self;
+        let Self { name, folder, opening, until, device, options, rank, shards } = self;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
         if checked.experiment().train.moments == Moments::Bf16 && !matches!(device, Computes::Cuda(_)) {
             return Err(request("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\"".to_owned()));
@@ -295,7 +329,7 @@ impl Run<'_> {
         let is_begun_here = !matches!(device, Computes::Cuda(_)) && !folder.join(RESULT).exists();
         let room = |plan: &Plan| {
             let physical = physical().filter(|_| is_begun_here);
-            ensure_room(plan, physical).map_err(|error| request(error.to_string()))
+            ensure_room(plan, shards, physical).map_err(|error| request(error.to_string()))
         };
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
         let prepared;
@@ -325,14 +359,21 @@ impl Run<'_> {
         let mut bar = Bar::new(&prepared.plan, state.as_deref(), label);
         let spec = prepared.plan.spec.clone();
         let finish = match device {
+            Computes::Cpu if shards > 1 => {
+                train_on_shards(&prepared, shards, Cpu::new, &mut directory, state.as_deref(), until, &mut bar)
+            }
             Computes::Cpu => train_on_ranks(&prepared, Cpu::new, &mut directory, state.as_deref(), until, &mut bar),
             Computes::Cuda(driver) => {
-                let join =
-                    |(rank, meeting, patience)| Nccl::join(&driver, rank, prepared.plan.ranks, meeting, patience);
+                let ranks = prepared.plan.ranks.max(shards);
+                let join = |(rank, meeting, patience)| Nccl::join(&driver, rank, ranks, meeting, patience);
                 let team = rank.map(join).transpose().map_err(|error| request(error.to_string()))?;
                 let make = |spec| Cuda::on(*driver, spec, options);
                 let state = state.as_deref();
                 match &team {
+                    Some(team) if shards > 1 => {
+                        let backend = Sharded::new(team, spec, make);
+                        train(&prepared, &backend, &mut directory, state, until, &mut bar)
+                    }
                     Some(team) => {
                         let backend = Ranked::new(team, spec, make);
                         train(&prepared, &backend, &mut directory, state, until, &mut bar)
@@ -352,7 +393,7 @@ impl Run<'_> {
 
     /// A rank that writes nothing: what the first one shows is what all do.
     fn follow(self, checked: Checked, session: &Session) -> Result<Answer, CliError> {
-        let Self { name, folder, opening, device, options, rank, .. } = self;
+        let Self { name, folder, opening, device, options, rank, shards, .. } = self;
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
         let (Computes::Cuda(driver), Some((rank, meeting, patience))) = (device, rank) else {
             return Err(request("--rank: expected --device cuda".to_owned()));
@@ -365,11 +406,19 @@ impl Run<'_> {
         } else {
             None
         };
-        let joined = Nccl::join(&driver, rank, prepared.plan.ranks, meeting, patience);
+        let joined = Nccl::join(&driver, rank, prepared.plan.ranks.max(shards), meeting, patience);
         let team = joined.map_err(|error| request(error.to_string()))?;
-        let backend = Ranked::new(&team, prepared.plan.spec.clone(), |spec| Cuda::on(*driver, spec, options));
-        follow(&prepared, &backend, state.as_ref());
-        if let Some(failure) = backend.failure() {
+        let (spec, make) = (prepared.plan.spec.clone(), |spec| Cuda::on(*driver, spec, options));
+        let failure = if shards > 1 {
+            let backend = Sharded::new(&team, spec, make);
+            follow(&prepared, &backend, state.as_ref());
+            backend.failure()
+        } else {
+            let backend = Ranked::new(&team, spec, make);
+            follow(&prepared, &backend, state.as_ref());
+            backend.failure()
+        };
+        if let Some(failure) = failure {
             return Err(request(failure));
         }
         session.output.text(&format!("rank {rank} is done; the run is in {}", folder.display()))?;
@@ -400,7 +449,8 @@ fn default_folder(config: &str) -> PathBuf {
 fn describe(
     checked: &Checked,
     folder: &Path,
-    device: Where,
+    (device, options): (Where, Options),
+    shards: usize,
     session: &Session,
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let experiment = checked.experiment();
@@ -409,8 +459,8 @@ fn describe(
         (bench, None) => Facts::of_bench(&bench.clone().unwrap_or_default()),
     };
     let plan = checked.plan(facts)?;
-    ensure_room(&plan, physical().filter(|_| matches!(device, Where::Cpu | Where::Reference)))?;
-    let bytes = memory(&plan);
+    ensure_room(&plan, shards, physical().filter(|_| matches!(device, Where::Cpu | Where::Reference)))?;
+    let bytes = memory(&plan, shards);
     let parameters: usize = plan
         .init
         .parameters(&plan.activation)
@@ -437,6 +487,30 @@ fn describe(
     ] {
         table.push([Cell::from(what), Cell::from(value.to_string())]);
     }
+    let of_rank = (shards > 1).then(|| rank_memory(&plan, shards));
+    if let Some(bytes) = of_rank {
+        for (what, value) in [
+            ("ranks with a part of the latents each", shards as u64),
+            ("latents of a rank, at most", plan.spec.shape.n_q.div_ceil(shards) as u64),
+            ("bytes of memory of a rank on the processor, at least", bytes.training()),
+            ("the same while a checkpoint is written, the whole model and its moments", bytes.most()),
+        ] {
+            table.push([Cell::from(what), Cell::from(value.to_string())]);
+        }
+    }
+    let of_gpu = (device == Where::Cuda).then(|| {
+        let from_host = experiment.data.is_some();
+        memory_of_device(
+            &rank_spec(&plan, shards),
+            options,
+            plan.activation,
+            &plan.init.parameters(&plan.activation),
+            from_host,
+        )
+    });
+    if let Some(bytes) = of_gpu {
+        table.push([Cell::from("bytes of memory of each GPU, at least"), Cell::from(bytes.to_string())]);
+    }
     let output = &session.output;
     output.table(&table)?;
     output.text(&format!("\nNothing was trained; the run would be in {}", folder.display()))?;
@@ -446,7 +520,12 @@ fn describe(
         "step": 0,
         "steps": plan.steps,
         "parameters": parameters,
-        "memory": {"training": bytes.training(), "most": bytes.most()},
+        "memory": {
+            "training": bytes.training(),
+            "most": bytes.most(),
+            "rank": of_rank.map(|bytes| bytes.training()),
+            "gpu": of_gpu,
+        },
         "experiment": experiment,
         "result": Value::Null,
     }))?;

@@ -2,21 +2,40 @@
 
 use super::check::{ConfigError, Plan};
 use crate::backend::Spec;
+use crate::backend::collective::sharded::{part_of, spec_of};
 use crate::backend::cpu::{Cpu, Memory};
 
-/// Bytes that a training on the processor takes, all its ranks together.
-pub fn memory(plan: &Plan) -> Memory {
-    let batch = plan.spec.batch.div_ceil(plan.ranks.max(1));
-    let one = Cpu::new(Spec { batch, ..plan.spec.clone() });
-    one.memory(plan.activation, &plan.init.parameters(&plan.activation)).times(plan.ranks)
+/// Bytes that a training on the processor takes, all its ranks together; of more than one of `shards`, each has a part of the latents.
+pub fn memory(plan: &Plan, shards: usize) -> Memory {
+    if shards > 1 { rank_memory(plan, shards).times(shards) } else { of(plan, rank_spec(plan, 1)).times(plan.ranks) }
+}
+
+/// What the rank with most of a training computes: with more than one of `shards` a part of the latents, else a part of each batch.
+pub fn rank_spec(plan: &Plan, shards: usize) -> Spec {
+    if shards > 1 {
+        return spec_of(&plan.spec, &part_of(shards - 1, shards, plan.spec.shape.n_q));
+    }
+    Spec { batch: plan.spec.batch.div_ceil(plan.ranks.max(1)), ..plan.spec.clone() }
+}
+
+/// Bytes of the rank with most latents, where each has a part of them.
+pub fn rank_memory(plan: &Plan, shards: usize) -> Memory {
+    let mut memory = of(plan, rank_spec(plan, shards));
+    // Every rank puts the parts of all together while a checkpoint is written.
+    memory.copy = memory.copy.saturating_add(of(plan, plan.spec.clone()).copy);
+    memory
+}
+
+fn of(plan: &Plan, spec: Spec) -> Memory {
+    Cpu::new(spec).memory(plan.activation, &plan.init.parameters(&plan.activation))
 }
 
 /// Refuses a training that needs more than these bytes, those of [`physical`]; where they are not known, none.
 ///
 /// # Errors
 /// `model.latents` or `train.batch`, whichever needs more.
-pub fn ensure_room(plan: &Plan, physical: Option<u64>) -> Result<(), ConfigError> {
-    let memory = memory(plan);
+pub fn ensure_room(plan: &Plan, shards: usize, physical: Option<u64>) -> Result<(), ConfigError> {
+    let memory = memory(plan, shards);
     let Some(physical) = physical.filter(|physical| memory.most() > *physical) else {
         return Ok(());
     };
@@ -58,23 +77,33 @@ mod tests {
         let large = plan("[model]\nlatents = 8000000");
         // Four numbers of every weight, and three more in a copy.
         let weights = 4 * 2 * 768 * 8_000_000_u64;
-        assert!((4 * weights..5 * weights).contains(&memory(&large).training()));
-        assert!((7 * weights..8 * weights).contains(&memory(&large).most()));
-        let error = ensure_room(&large, Some(1 << 30)).unwrap_err().to_string();
+        assert!((4 * weights..5 * weights).contains(&memory(&large, 1).training()));
+        assert!((7 * weights..8 * weights).contains(&memory(&large, 1).most()));
+        let error = ensure_room(&large, 1, Some(1 << 30)).unwrap_err().to_string();
         let begins = "model.latents: expected a training that fits the memory of this machine, 1.0 GiB, found one of ";
         assert!(error.starts_with(begins) && !error.contains('\n'), "{error}");
         let wide = plan("[model]\nlatents = 70\n[train]\nbatch = 1048576");
-        assert_eq!(ensure_room(&wide, Some(1 << 30)).unwrap_err().field, "train.batch");
-        assert_eq!(ensure_room(&large, None), Ok(()));
-        let most = memory(&large).most();
-        assert_eq!(ensure_room(&large, Some(most)), Ok(()));
-        assert!(ensure_room(&large, Some(most - 1)).is_err());
+        assert_eq!(ensure_room(&wide, 1, Some(1 << 30)).unwrap_err().field, "train.batch");
+        assert_eq!(ensure_room(&large, 1, None), Ok(()));
+        let most = memory(&large, 1).most();
+        assert_eq!(ensure_room(&large, 1, Some(most)), Ok(()));
+        assert!(ensure_room(&large, 1, Some(most - 1)).is_err());
     }
 
     #[test]
     fn every_rank_has_a_model_of_its_own_and_its_share_of_the_batch() {
-        let [one, four] = [1, 4].map(|ranks| memory(&plan(&format!("[train]\nranks = {ranks}"))));
+        let [one, four] = [1, 4].map(|ranks| memory(&plan(&format!("[train]\nranks = {ranks}")), 1));
         assert_eq!((4 * one.model, 4 * one.copy, one.batch), (four.model, four.copy, four.batch));
+    }
+
+    #[test]
+    fn a_rank_with_a_part_of_the_latents_has_that_part_of_the_model_and_the_whole_batch() {
+        let plan = plan("[model]\nlatents = 16003");
+        let (one, four) = (memory(&plan, 1), rank_memory(&plan, 4));
+        assert_eq!(memory(&plan, 4), four.times(4));
+        // 4001 of 16003 latents, rounded up.
+        assert!((one.model / 4..one.model / 4 + one.model / 1000).contains(&four.model), "{one:?}, {four:?}");
+        assert!(four.batch == one.batch && four.copy > one.copy && four.copy < one.copy + one.copy / 3);
     }
 
     #[test]

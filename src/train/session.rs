@@ -8,7 +8,7 @@ use super::divergence::Diverged;
 use super::run::{End, Record, RunError, State, Trainer, Watch};
 use super::scoring::{SCORED, score};
 use super::trace::Trace;
-use crate::backend::collective::{DataParallel, Ranked, Threads};
+use crate::backend::collective::{DataParallel, LatentParallel, Ranked, Sharded, Threads};
 use crate::backend::{Backend, Spec};
 use crate::bench::dataset::{Bench, BenchError};
 use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, utc};
@@ -327,21 +327,79 @@ pub fn train_on_ranks<B: DataParallel<Numbers = [f32], Marks = [bool]>>(
     })
 }
 
-/// The calls of [`train`] that ranks have to make together, on a rank that writes nothing.
+/// [`train`] on so many ranks, each a thread of this process with a part of the latents; only the first one writes.
+///
+/// # Errors
+/// Those of [`train`].
+pub fn train_on_shards<B: LatentParallel<Numbers = [f32], Marks = [bool]>>(
+    prepared: &Prepared,
+    shards: usize,
+    make: impl Fn(Spec) -> B + Sync,
+    directory: &mut RunDirectory,
+    state: Option<&State>,
+    until: Option<u64>,
+    display: &mut dyn Display,
+) -> Result<Finish, TrainError> {
+    let spec = &prepared.plan.spec;
+    let mut team = Threads::team(shards.max(1));
+    let first = team.remove(0);
+    std::thread::scope(|scope| {
+        let make = &make;
+        for rank in team {
+            scope.spawn(move || follow(prepared, &Sharded::new(&rank, spec.clone(), make), state));
+        }
+        let first = first;
+        train(prepared, &Sharded::new(&first, spec.clone(), make), directory, state, until, display)
+    })
+}
+
+/// The calls of [`train`] that ranks have to make together, on a rank that writes nothing. Downloads are such calls, where each has a part of the
+/// latents.
 pub fn follow<B: Backend>(prepared: &Prepared, backend: &B, state: Option<&State>) {
     let Prepared { data, plan, .. } = prepared;
     let mut trainer = match state {
         Some(state) => Trainer::resume(backend, data, plan, state),
         None => Trainer::new(backend, data, plan),
     };
-    let ended = if backend.agreed(false) { Ok(End::Target) } else { trainer.run(&mut ()) };
+    let trace = Trace::new(data, plan);
+    let ended = if backend.agreed(false) { Ok(End::Target) } else { trainer.run(&mut Follower { trace }) };
     // All ranks see the same numbers, so that what goes wrong is reported by the first one.
-    if backend.failure().is_none() && ended.is_ok_and(|end| end != End::Stopped) && trainer.finite_state().is_ok() {
+    let Ok(end) = ended else { return };
+    if backend.failure().is_none() && trainer.finite_state().is_ok() {
         let model = trainer.model();
         drop(trainer);
-        if let Ok(model) = kept(plan, model) {
+        if let (true, Ok(model)) = (end != End::Stopped, kept(plan, model)) {
             let _ = score(backend, data, plan, &model, SCORED);
         }
+    }
+}
+
+/// Looks at the same models as a [`Recorder`], and keeps nothing.
+struct Follower<'a> {
+    trace: Trace<'a>,
+}
+
+impl Watch for Follower<'_> {
+    type Error = std::convert::Infallible;
+
+    fn stop(&mut self, _: u64) -> bool {
+        false
+    }
+
+    fn record(&mut self, _: &Record) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn wants_model(&self, step: u64) -> bool {
+        self.trace.wants(step)
+    }
+
+    fn directions(&self) -> Option<[Vec<f32>; 2]> {
+        self.trace.directions()
+    }
+
+    fn checkpoint(&mut self, _: &State) -> Result<(), Self::Error> {
+        Ok(())
     }
 }
 

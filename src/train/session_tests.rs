@@ -7,7 +7,9 @@ use super::directory::{
 };
 use super::mock::Mock;
 use super::run::{End, Record};
-use super::session::{Display, Finish, Outcome, Prepared, Provenance, TrainError, train, train_on_ranks};
+use super::session::{
+    Display, Finish, Outcome, Prepared, Provenance, TrainError, train, train_on_ranks, train_on_shards,
+};
 use super::trace::Point;
 use crate::backend::cpu::Cpu;
 use crate::io::{npy, saelens};
@@ -497,6 +499,52 @@ fn ranks_train_as_one_does_and_repeat_byte_for_byte_interrupted_or_not() {
         assert!(moved("alone") > 0);
         let error = |scores: &crate::metrics::Scores| scores.fit.mse;
         assert!((error(&together.scores) - error(&alone.scores)).abs() < 1e-4, "{ranks} ranks");
+    }
+}
+
+/// The same on so many ranks with a part of the latents each, or on one.
+fn ran_on_shards(text: &str, folder: &Path, opening: Opening, until: Option<u64>, shards: usize) -> Finish {
+    let prepared = prepared(text);
+    let (mut directory, found) = opened(&prepared, folder, opening).unwrap();
+    let state = if let Found::Checkpoint(state) = found { Some(state) } else { None };
+    let finish = if shards == 1 {
+        train_on_ranks(&prepared, Cpu::new, &mut directory, state.as_deref(), until, &mut ())
+    } else {
+        train_on_shards(&prepared, shards, Cpu::new, &mut directory, state.as_deref(), until, &mut ())
+    };
+    finish.unwrap()
+}
+
+#[test]
+fn parts_of_the_latents_train_as_the_whole_does_and_each_goes_on_from_what_the_other_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let losses = |name: &str| -> Vec<f64> {
+        let lines = fs::read_to_string(place(name).join(METRICS)).unwrap();
+        lines.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().loss).collect()
+    };
+    let moved = |name: &str| fs::read_to_string(place(name).join(RESAMPLING)).unwrap().matches("latent").count();
+    let alone = ran_on_shards(SHARED, &place("alone"), Opening::New, None, 1).outcome.unwrap();
+    // 30 latents; the last run changes between parts and the whole.
+    for (name, shards) in [("two", [2, 2, 2]), ("four", [4, 4, 4]), ("mixed", [4, 1, 3])] {
+        let mut finish = None;
+        for (until, shards) in [Some(9), Some(23), None].into_iter().zip(shards) {
+            let opening = if finish.is_none() { Opening::New } else { Opening::Resume };
+            finish = Some(ran_on_shards(SHARED, &place(name), opening, until, shards));
+        }
+        if name != "mixed" {
+            let whole = format!("{name} in one go");
+            ran_on_shards(SHARED, &place(&whole), Opening::New, None, shards[0]);
+            assert!(files(&place(&whole)) == files(&place(name)), "{name}");
+        }
+        let outcome = finish.unwrap().outcome.unwrap();
+        assert_eq!((&outcome.experiment, outcome.steps), (&alone.experiment, alone.steps));
+        // Other roundings, and nothing else: 40 steps of Adam with η = 1e-3, of which a share of 1e-3 may go elsewhere.
+        let pairs = losses("alone").into_iter().zip(losses(name));
+        let apart = pairs.map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
+        assert!(apart < 40.0 * 1e-3 * 1e-3, "{name}: {apart:e}");
+        assert_eq!(moved(name), moved("alone"), "{name}");
+        assert!((outcome.scores.fit.mse - alone.scores.fit.mse).abs() < 1e-4, "{name}");
     }
 }
 

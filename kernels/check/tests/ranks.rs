@@ -1,10 +1,10 @@
 //! The CUDA backend as one rank of several, with the collective of threads: memory of a device is copied to the host and back.
 
-use sdlab_kernels::backend::collective::{Collective, CollectiveError, Ranked, Reaches, Threads};
+use sdlab_kernels::backend::collective::{Collective, CollectiveError, Ranked, Reaches, Sharded, Threads};
 use sdlab_kernels::backend::cuda::checked::{Array, Checked, Number};
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
 use sdlab_kernels::backend::{Backend, HostCodes, HostOptState, Mode, Optimizer, Rows, Rule, Spec, conformance};
-use sdlab_kernels::sdl::{Activation, Init, Model, Shape};
+use sdlab_kernels::sdl::{Activation, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape};
 use sdlab_kernels::shim::Shim;
 use std::cell::Cell;
 use std::thread;
@@ -109,16 +109,18 @@ fn integers(count: usize, seed: u32) -> Vec<f32> {
 }
 
 /// Codes, and everything after one step of gradient descent.
-fn step<B: Backend>(backend: &B, k: usize, rows: usize) -> (HostCodes, Model, HostOptState) {
-    let mut model =
-        Init { tied: false, decoder_bias: true, ..Init::default() }.model(SHAPE, Activation::BatchTopK { k }, 1);
+fn step<B: Backend>(backend: &B, activation: Activation, rows: usize) -> (HostCodes, Model, HostOptState) {
+    let mut model = Init { tied: false, decoder_bias: true, ..Init::default() }.model(SHAPE, activation, 1);
     for (seed, parameter) in (1..).zip(model.tensors.parameters().collect::<Vec<_>>()) {
         let numbers = model.tensors.get_mut(parameter).expect("a parameter of the model");
         numbers.copy_from_slice(&integers(numbers.len(), 1000 * seed));
     }
     let inputs = integers(rows * SHAPE.n_p, 5);
     let mut params = backend.params(&model);
-    let mut opt = backend.opt_state(&params);
+    let mut opt = backend.save(&backend.opt_state(&params));
+    // Every other latent is dead.
+    opt.idle.iter_mut().step_by(2).for_each(|idle| *idle = 50);
+    let mut opt = backend.restore(&opt);
     let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
     // Weights that are powers of two.
     let weights = vec![0.125; rows];
@@ -138,7 +140,8 @@ fn a_batch_on_several_ranks_has_the_first_entries_and_the_threshold_of_one_devic
     spec.optimizer = Optimizer { rule: Rule::Sgd, beta_1: 0.5, learning_rate: 0.25, ..Optimizer::default() };
     // Some ranks have no rows; k from one that leaves many ties over to all entries.
     for (k, rows) in [(1, BATCH), (3, BATCH), (5, 9), (2, 3), (40, BATCH), (50, 5)] {
-        let alone = step(&Cuda::on(Shim::new(64, 3), spec.clone(), Options::default()), k, rows);
+        let alone =
+            step(&Cuda::on(Shim::new(64, 3), spec.clone(), Options::default()), Activation::BatchTopK { k }, rows);
         let threshold = alone.1.threshold.expect("something is kept");
         // The cut goes through entries that are equal, or there is none.
         let kept = |codes: &HostCodes| codes.values.iter().filter(|z| **z == threshold).count();
@@ -147,7 +150,7 @@ fn a_batch_on_several_ranks_has_the_first_entries_and_the_threshold_of_one_devic
             let found = on_ranks(ranks, |collective| {
                 let seed = 11 + 5 * collective.rank() as u64;
                 let make = |part| Cuda::on(Shim::new(32, seed), part, Options::default());
-                step(&Ranked::new(collective, spec.clone(), make), k, rows)
+                step(&Ranked::new(collective, spec.clone(), make), Activation::BatchTopK { k }, rows)
             });
             for found in found {
                 assert!(found == alone, "k = {k}, {rows} rows, {ranks} ranks: {found:?}\ninstead of\n{alone:?}");
@@ -156,9 +159,99 @@ fn a_batch_on_several_ranks_has_the_first_entries_and_the_threshold_of_one_devic
     }
 }
 
+/// Every so many-th case of the suite, from this one on, on ranks with parts of the latents.
+fn parts_conform(ranks: usize, every: usize, from: usize) {
+    on_ranks(ranks, |collective| {
+        let seeds = Cell::new(7 + collective.rank() as u64);
+        let options = Options { encoder: Encoder::Tf32, candidates: Some(12), ..Options::default() };
+        let make = |spec| {
+            seeds.set(seeds.get() + 1001);
+            let seed = seeds.get();
+            Sharded::new(collective, spec, |part| Cuda::on(Shim::new(64, seed), part, options))
+        };
+        conformance::every(every, from, |_| true, make);
+        conformance::rounded(10 * every, from, |_| true, make);
+    });
+}
+
+#[test]
+fn one_part_of_the_latents_conforms_as_one_device_does() {
+    parts_conform(1, 7, 3);
+}
+
+#[test]
+fn two_parts_of_the_latents_conform_as_one_device_does() {
+    parts_conform(2, 4, 1);
+}
+
+#[test]
+fn four_parts_of_the_latents_conform_as_one_device_does() {
+    // Some models have fewer latents than there are ranks.
+    parts_conform(4, 6, 2);
+}
+
+#[test]
+fn parts_of_the_latents_select_and_step_as_one_device_does_bit_for_bit_where_sums_are_exact() {
+    let aux = Some(AuxK { k: 3, weight: 0.5, dead_after: 40, target: AuxTarget::Residual });
+    for (activation, scales) in [
+        (Activation::TopK { k: 5 }, Scales::TopK { ks: vec![2, 5], weights: vec![1.0, 2.0] }),
+        (Activation::TopK { k: 40 }, Scales::Single),
+        (Activation::TopKRelu { k: 7 }, Scales::Prefixes { sizes: vec![13, 40], weights: vec![1.0, 1.0] }),
+        (Activation::BatchTopK { k: 3 }, Scales::Single),
+        (Activation::BatchTopK { k: 5 }, Scales::Prefixes { sizes: vec![20, 40], weights: vec![1.0, 1.0] }),
+        (Activation::Relu, Scales::Single),
+    ] {
+        let mut spec = Spec::plain(SHAPE, BATCH);
+        spec.objective = Objective { aux, scales, ..Objective::default() };
+        spec.optimizer = Optimizer { rule: Rule::Sgd, beta_1: 0.5, learning_rate: 0.25, ..Optimizer::default() };
+        for rows in [BATCH, 9] {
+            let alone = step(&Cuda::on(Shim::new(64, 3), spec.clone(), Options::default()), activation, rows);
+            for ranks in [1, 2, 3, 4] {
+                let found = on_ranks(ranks, |collective| {
+                    let seed = 11 + 5 * collective.rank() as u64;
+                    let make = |part| Cuda::on(Shim::new(32, seed), part, Options::default());
+                    step(&Sharded::new(collective, spec.clone(), make), activation, rows)
+                });
+                for found in found {
+                    assert!(
+                        found == alone,
+                        "{activation:?}, {rows} rows, {ranks} ranks: {found:?}\ninstead of\n{alone:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Steps, at most three, and what has gone wrong; `no_memory` is told when the backend is made and when everything is but a batch.
+fn until_it_fails<B: Backend>(backend: &B, model: &Model, no_memory: &dyn Fn(usize)) -> (usize, Option<String>) {
+    no_memory(0);
+    let mut params = backend.params(model);
+    let mut opt = backend.opt_state(&params);
+    let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
+    no_memory(1);
+    let inputs = integers(BATCH * SHAPE.n_p, 5);
+    let mut steps = 0;
+    while steps < 3 && !backend.agreed(false) {
+        backend.load(Rows { inputs: &inputs, targets: &[], weights: None }, &mut batch);
+        backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+        backend.decode_residual(&params, &batch, &mut codes);
+        backend.backward(&params, &batch, &mut codes, &mut grads);
+        backend.step(&mut params, &mut opt, &codes, &mut grads);
+        backend.observe(&params, &codes, &grads);
+        steps += 1;
+    }
+    (steps, backend.failure())
+}
+
 #[test]
 fn when_the_device_of_one_rank_has_no_memory_left_all_ranks_end_with_an_error() {
-    for activation in [Activation::TopK { k: 3 }, Activation::BatchTopK { k: 3 }] {
+    for (activation, shares_latents) in [
+        (Activation::TopK { k: 3 }, false),
+        (Activation::BatchTopK { k: 3 }, false),
+        (Activation::TopK { k: 3 }, true),
+        (Activation::Relu, true),
+    ] {
         let model = Init::default().model(SHAPE, activation, 1);
         // From the beginning, after all but the room for a batch, which is made at the first step, or never.
         for fails_after in [Some(0), Some(1), None] {
@@ -171,27 +264,15 @@ fn when_the_device_of_one_rank_has_no_memory_left_all_ranks_end_with_an_error() 
                     }
                 };
                 let make = |part| Cuda::on(shim, part, Options::default());
-                let backend = Ranked::new(collective, Spec::plain(SHAPE, BATCH), make);
-                no_memory(0);
-                let mut params = backend.params(&model);
-                let mut opt = backend.opt_state(&params);
-                let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
-                no_memory(1);
-                let inputs = integers(BATCH * SHAPE.n_p, 5);
-                let mut steps = 0;
-                while steps < 3 && !backend.agreed(false) {
-                    backend.load(Rows { inputs: &inputs, targets: &[], weights: None }, &mut batch);
-                    backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
-                    backend.decode_residual(&params, &batch, &mut codes);
-                    backend.backward(&params, &batch, &mut codes, &mut grads);
-                    backend.step(&mut params, &mut opt, &codes, &mut grads);
-                    backend.observe(&params, &codes, &grads);
-                    steps += 1;
+                let (spec, no_memory): (_, &dyn Fn(usize)) = (Spec::plain(SHAPE, BATCH), &no_memory);
+                if shares_latents {
+                    until_it_fails(&Sharded::new(collective, spec, make), &model, no_memory)
+                } else {
+                    until_it_fails(&Ranked::new(collective, spec, make), &model, no_memory)
                 }
-                (steps, backend.failure())
             });
             for (rank, (steps, failure)) in ended.into_iter().enumerate() {
-                let case = format!("{activation:?}, {fails_after:?}, rank {rank}");
+                let case = format!("{activation:?}, latents shared {shares_latents}, {fails_after:?}, rank {rank}");
                 assert_eq!(steps, fails_after.unwrap_or(3), "{case}");
                 let expected = if rank == 1 { "bytes cannot be allocated" } else { "rank 1 has failed" };
                 match failure {

@@ -1,7 +1,7 @@
 //! A step has the same bits whatever the order of threads and blocks: every activation with everything that an objective can hold. And
 //! a part of the suite under many schedules, so that all kernels run beside the reference.
 
-use sdlab_kernels::backend::collective::{Collective, CollectiveError, Ranked, Reaches};
+use sdlab_kernels::backend::collective::{Collective, CollectiveError, Ranked, Reaches, Sharded};
 use sdlab_kernels::backend::cuda::checked::Array;
 use sdlab_kernels::backend::cuda::kernels::signatures;
 use sdlab_kernels::backend::cuda::metrics::Directions;
@@ -141,8 +141,10 @@ fn a_part_of_the_suite_holds_under_many_schedules_and_every_kernel_runs() {
         if schedule < 4 {
             conformance::every(step, schedule as usize, |_| true, make);
             conformance::rounded(step, 4 + schedule as usize, |_| true, make);
-        } else {
+        } else if schedule % 2 == 0 {
             conformance::every(step, schedule as usize, |_| true, |spec| Ranked::new(&Alone, spec, make));
+        } else {
+            conformance::every(step, schedule as usize, |_| true, |spec| Sharded::new(&Alone, spec, make));
         }
     }
     let backend = Cuda::on(Shim::new(64, 1), Spec::plain(SHAPE, BATCH), Options::default());

@@ -1,11 +1,11 @@
 //! A backend that is one rank of several: to a training loop it looks like one backend with the whole batch.
 
-use super::{CollectiveError, DataParallel, Reaches, from_bytes, to_bytes};
+use super::team::Team;
+use super::{DataParallel, Reaches, from_bytes, to_bytes};
 use crate::backend::{Backend, Half, HostCodes, HostOptState, Mode, Observation, Rows, Spec};
 use crate::bench::dataset::Bench;
 use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Model, Parameter, Tensors};
-use std::cell::RefCell;
 use std::ops::Range;
 
 /// One rank. Every call is given the same by all ranks, and gives the same bits to all.
@@ -15,9 +15,8 @@ use std::ops::Range;
 /// optimizer's state and dead counters are the same on all ranks, and the update of each, clipping included, is that of the summed gradient.
 pub struct Ranked<'a, B, C> {
     inner: B,
-    collective: &'a C,
+    team: Team<'a, C>,
     spec: Spec,
-    failure: RefCell<Option<CollectiveError>>,
 }
 
 /// A rank's part of a batch.
@@ -38,39 +37,17 @@ impl<'a, B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Ranked<'a, B, C> {
     /// A rank of a training with this specification; `make` makes the backend for its part of a batch.
     pub fn new(collective: &'a C, spec: Spec, make: impl FnOnce(Spec) -> B) -> Self {
         let batch = spec.batch.div_ceil(collective.ranks().max(1));
-        Self { inner: make(Spec { batch, ..spec.clone() }), collective, spec, failure: RefCell::new(None) }
+        Self { inner: make(Spec { batch, ..spec.clone() }), team: Team::new(collective), spec }
     }
 
     /// The rows of this rank.
     fn part(&self, rows: usize) -> Range<usize> {
-        let (rank, ranks) = (self.collective.rank(), self.collective.ranks());
+        let (rank, ranks) = (self.team.collective.rank(), self.team.collective.ranks());
         rows * rank / ranks..rows * (rank + 1) / ranks
     }
 
-    /// Keeps the first failure, after which the ranks do nothing together.
-    fn note<T>(&self, result: Result<T, CollectiveError>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.collective.give_up();
-                self.failure.borrow_mut().get_or_insert(error);
-                None
-            }
-        }
-    }
-
-    /// What every rank gives; nothing after a failure. A rank whose device has failed comes as well and says so, so that all ranks stop at the same
-    /// call and none waits for another one.
     fn gather(&self, own: &[u8]) -> Option<Vec<Vec<u8>>> {
-        if self.failure.borrow().is_some() {
-            return None;
-        }
-        let own = [&[u8::from(self.inner.failure().is_some())][..], own].concat();
-        let all = self.note(self.collective.gather(&own))?;
-        if let Some(rank) = all.iter().position(|given| given.first() != Some(&0)) {
-            return self.note(Err(CollectiveError::Broken { rank }));
-        }
-        Some(all.into_iter().map(|mut given| given.split_off(1)).collect())
+        self.team.gather(&self.inner, own)
     }
 
     fn weigh(&self, rows: usize, part: &mut B::Batch) {
@@ -86,7 +63,7 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
     type Grads = B::Grads;
 
     fn describe(&self) -> String {
-        format!("{}, {} ranks", self.inner.describe(), self.collective.ranks())
+        format!("{}, {} ranks", self.inner.describe(), self.team.collective.ranks())
     }
 
     fn spec(&self) -> &Spec {
@@ -94,12 +71,11 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
     }
 
     fn failure(&self) -> Option<String> {
-        self.inner.failure().or_else(|| self.failure.borrow().as_ref().map(ToString::to_string))
+        self.inner.failure().or_else(|| self.team.failure())
     }
 
     fn agreed(&self, stop: bool) -> bool {
-        // Without the others there is nothing to go on with.
-        self.gather(&[stop.into()]).is_none_or(|all| all.iter().any(|given| given.as_slice() != [0]))
+        self.team.agreed(&self.inner, stop)
     }
 
     fn as_one(&self, half: Half, calls: &mut dyn FnMut()) {
@@ -159,9 +135,9 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
         codes: &mut Codes<B::Codes>,
     ) {
         codes.rows = batch.rows;
-        if self.failure.borrow().is_none() {
-            let (from, of) = ((params, opt, &batch.part), (batch.rows, self.collective));
-            self.note(self.inner.encode_select_part(from, mode, of, &mut codes.part));
+        if !self.team.has_failed() {
+            let (from, of) = ((params, opt, &batch.part), (batch.rows, self.team.collective));
+            self.team.note(self.inner.encode_select_part(from, mode, of, &mut codes.part));
         }
     }
 
@@ -173,12 +149,12 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
         self.inner.backward(params, &batch.part, &mut codes.part, grads);
         // A sum over ranks cannot be had where one of them has no memory for it.
         if self.gather(&[]).is_some() {
-            self.note(self.inner.join(batch.rows, self.collective, &mut codes.part, grads));
+            self.team.note(self.inner.join(batch.rows, self.team.collective, &mut codes.part, grads));
         }
     }
 
     fn step(&self, params: &mut B::Params, opt: &mut B::OptState, codes: &Codes<B::Codes>, grads: &mut B::Grads) {
-        if self.failure.borrow().is_none() {
+        if !self.team.has_failed() {
             self.inner.step(params, opt, &codes.part, grads);
         }
     }
@@ -189,15 +165,9 @@ impl<B: DataParallel, C: Reaches<B::Numbers, B::Marks>> Backend for Ranked<'_, B
         let of_rows = |x: f64| if own.rows == 0 { 0.0 } else { x };
         let mut terms: Vec<f64> = [own.penalty, own.aux, own.l0 * own.rows as f64].map(of_rows).to_vec();
         terms.extend(own.scales.iter().map(|x| of_rows(*x)));
-        let bytes: Vec<u8> = terms.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let Some(all) = self.gather(&bytes) else {
+        let Some(sums) = self.team.sums(&self.inner, &terms) else {
             return Observation { loss: f64::NAN, rows: codes.rows, ..own };
         };
-        let mut sums = vec![0.0; terms.len()];
-        for given in &all {
-            let given = given.as_chunks::<8>().0.iter().map(|x| f64::from_le_bytes(*x));
-            sums.iter_mut().zip(given).for_each(|(sum, x)| *sum += x);
-        }
         let (terms, scales) = sums.split_at(3);
         let [penalty, aux, active] = [terms[0], terms[1], terms[2]];
         let lambdas = self.spec.objective.scales.weights();

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 /// What each rank returns, in their order.
-fn on_ranks<T: Send>(ranks: usize, work: impl Fn(&Threads) -> T + Sync) -> Vec<T> {
+pub fn on_ranks<T: Send>(ranks: usize, work: impl Fn(&Threads) -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let work = &work;
         let team = Threads::team(ranks).into_iter();
@@ -77,28 +77,28 @@ fn ranks_together_conform_as_one_backend_does() {
 
 /// How far two trainings may be apart that round sums elsewhere. Adam moves a number by about η = 0.01 a step, whatever the size of its gradient,
 /// so that an error of 2⁻²⁴ times the cancellation in a gradient, of up to 1e-3 where it is nearly 0, becomes that share of a step; 30 steps.
-const TOLERANCE: f64 = 30.0 * 0.01 * 1e-3;
+pub const TOLERANCE: f64 = 30.0 * 0.01 * 1e-3;
 
 fn selects_in_batches(activation: Activation) -> bool {
     matches!(activation, Activation::BatchTopK { .. })
 }
 
 /// A training in a few steps.
-struct Training {
-    spec: Spec,
-    model: Model,
-    inputs: Vec<f32>,
-    steps: usize,
+pub struct Training {
+    pub spec: Spec,
+    pub model: Model,
+    pub inputs: Vec<f32>,
+    pub steps: usize,
 }
 
 /// Where it ends, and what the steps have shown.
-type Trained = (Model, HostOptState, Vec<Observation>);
+pub type Trained = (Model, HostOptState, Vec<Observation>);
 
 impl Training {
-    const BATCH: usize = 16;
+    pub const BATCH: usize = 16;
 
     /// Gaussian-like data, clipping, AuxK, biases.
-    fn new(activation: Activation) -> Self {
+    pub fn new(activation: Activation) -> Self {
         let shape = Shape { n_p: 24, n_r: 24, n_q: 96 };
         let objective = Objective {
             l1: if activation.is_sparse() { 0.0 } else { 0.01 },
@@ -115,7 +115,7 @@ impl Training {
     }
 
     /// Small integers, one step of gradient descent: every sum is exact, so that its order does not matter.
-    fn exact() -> Self {
+    pub fn exact() -> Self {
         let shape = Shape { n_p: 8, n_r: 8, n_q: 40 };
         let optimizer = Optimizer { rule: Rule::Sgd, beta_1: 0.5, learning_rate: 0.25, ..Optimizer::default() };
         let spec = Spec { optimizer, ..Spec::plain(shape, Self::BATCH) };
@@ -130,7 +130,7 @@ impl Training {
         Self { model, spec, inputs, steps: 1 }
     }
 
-    fn run<B: Backend>(&self, backend: &B) -> Trained {
+    pub fn run<B: Backend>(&self, backend: &B) -> Trained {
         let mut params = backend.params(&self.model);
         let mut opt = backend.opt_state(&params);
         let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
@@ -161,7 +161,7 @@ fn all_numbers(tensors: &Tensors<f32>) -> Vec<f32> {
 }
 
 /// Largest difference of two trainings: of parameters, and of losses relative to the first one.
-fn distance(a: &Trained, b: &Trained) -> f64 {
+pub fn distance(a: &Trained, b: &Trained) -> f64 {
     let parameters = all_numbers(&a.0.tensors).into_iter().zip(all_numbers(&b.0.tensors));
     let losses = a.2.iter().zip(&b.2).map(|(x, y)| (x.loss - y.loss).abs() / a.2[0].loss);
     parameters.map(|(x, y)| f64::from((x - y).abs())).chain(losses).fold(0.0, f64::max)
@@ -213,7 +213,7 @@ fn any_number_of_ranks_trains_alike_and_each_the_same_bits_again() {
 
 /// How a collective adds up.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Fault {
+pub enum Fault {
     /// As it should.
     None,
     /// The last rank is left out.
@@ -228,9 +228,9 @@ enum Fault {
     OwnMarks,
 }
 
-struct Faulty<'a> {
-    rank: &'a Threads,
-    fault: Fault,
+pub struct Faulty<'a> {
+    pub rank: &'a Threads,
+    pub fault: Fault,
 }
 
 impl Collective for Faulty<'_> {

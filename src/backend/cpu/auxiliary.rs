@@ -19,43 +19,60 @@ pub struct Auxiliary<'a> {
     pub parts: usize,
     /// λ of the last part.
     pub lambda: f64,
+    /// t takes part; else only the latents.
+    pub affine: bool,
+    /// How many latents each row has, where some of them are elsewhere.
+    pub counts: Option<&'a [u32]>,
 }
 
 impl Auxiliary<'_> {
-    /// λ_aux (ê − t) for every row that has dead latents, and λ_aux ‖ê − t‖², 0 without any.
-    pub fn run(self, codes: &Sparse, rows: &mut Vec<f32>, squares: &mut Vec<f64>) {
+    /// ê − t for every row that has dead latents, or what these latents and, with `affine`, t have in it; false where nothing was looked for.
+    pub fn start(self, codes: &Sparse, rows: &mut Vec<f32>, squares: &mut Vec<f64>) -> bool {
         let n_r = self.params.shape().n_r;
         squares.clear();
         // An evaluation has not looked for dead latents.
         if codes.rows() < self.batch.rows {
-            return;
+            return false;
         }
         rows.resize(self.batch.rows * n_r, 0.0);
         squares.resize(self.batch.rows, 0.0);
-        let out = rows.par_chunks_mut(n_r).zip(squares).enumerate();
-        out.with_min_len(8).for_each(|(b, (out, square))| *square = self.isa.run(Row { aux: self, codes, b, out }));
+        let rows = rows.par_chunks_mut(n_r).enumerate().with_min_len(8);
+        rows.for_each(|(b, out)| self.isa.run(Start { aux: self, codes, b, out }));
+        true
+    }
+
+    /// λ_aux (ê − t) from what [`Auxiliary::start`] has left on all ranks, and λ_aux ‖ê − t‖², 0 for rows without dead latents.
+    pub fn finish(self, codes: &Sparse, rows: &mut [f32], squares: &mut [f64]) {
+        let rows = rows.par_chunks_mut(self.params.shape().n_r).zip(squares).enumerate().with_min_len(8);
+        rows.for_each(|(b, (out, square))| {
+            *square = if self.is_empty(codes, b) { 0.0 } else { self.isa.run(Finish { weight: self.aux.weight, out }) };
+        });
+    }
+
+    fn is_empty(&self, codes: &Sparse, b: usize) -> bool {
+        self.counts.map_or_else(|| codes.row(b).0.is_empty(), |counts| counts[b] == 0)
     }
 }
 
-struct Row<'a> {
+struct Start<'a> {
     aux: Auxiliary<'a>,
     codes: &'a Sparse,
     b: usize,
     out: &'a mut [f32],
 }
 
-impl Kernel for Row<'_> {
-    type Output = f64;
+impl Kernel for Start<'_> {
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f64 {
+    fn run<S: Simd>(self, s: S) {
         let Self { aux, codes, b, out } = self;
-        let (latents, values) = codes.row(b);
-        if latents.is_empty() {
-            return 0.0;
+        if aux.is_empty(codes, b) {
+            return;
         }
+        let (latents, values) = codes.row(b);
         let n_r = out.len();
-        let weight = aux.aux.weight;
         match aux.aux.target {
+            _ if !aux.affine => out.fill(0.0),
             AuxTarget::Residual => {
                 out.copy_from_slice(&aux.residuals[((b + 1) * aux.parts - 1) * n_r..][..n_r]);
                 if aux.lambda != 1.0 {
@@ -68,8 +85,20 @@ impl Kernel for Row<'_> {
             }
         }
         gather_each(s, out, aux.params.decoder(), latents.iter().copied().zip(values.iter().copied()));
-        let square = f64::from(squared_norm(s, out));
-        scale(s, out, weight as f32);
-        weight * square
+    }
+}
+
+struct Finish<'a> {
+    weight: f64,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Finish<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f64 {
+        let square = f64::from(squared_norm(s, self.out));
+        scale(s, self.out, self.weight as f32);
+        self.weight * square
     }
 }

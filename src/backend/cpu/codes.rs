@@ -1,7 +1,7 @@
 //! Sparse codes by row and by latent.
 
-use super::select::{cut, rank_key};
 use crate::backend::HostCodes;
+use crate::backend::select::{cut, rank_key};
 use rayon::prelude::*;
 
 /// Selected latents by row (CSR): row b has the entries offsets\[b\] .. offsets\[b + 1\], by increasing latent.

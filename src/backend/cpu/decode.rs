@@ -1,5 +1,6 @@
 //! x̂_r − x_r and what the loss sees of it, by gathering decoder columns or, for many active latents, by dense products.
 
+use super::Sums;
 use super::codes::Sparse;
 use super::dense::Dense;
 use super::encode::ROWS;
@@ -7,6 +8,7 @@ use super::shared::add_skip;
 use super::simd::{Isa, Kernel, Simd};
 use super::state::{Batch, Params};
 use super::vector::{add_scaled, gather_each, scale, squared_norm};
+use crate::backend::collective::CollectiveError;
 use crate::sdl::{Parameter, Scales};
 use rayon::prelude::*;
 
@@ -19,7 +21,7 @@ pub struct Residuals {
     pub squares: Vec<f64>,
 }
 
-/// Everything but the latents' part of x̂_r.
+/// What reconstructs, and what is reconstructed.
 #[derive(Clone, Copy)]
 pub struct Decode<'a> {
     pub isa: Isa,
@@ -28,11 +30,41 @@ pub struct Decode<'a> {
     pub scales: &'a Scales,
     /// Where dense products work, if they are to be used.
     pub dense: Option<&'a Dense>,
+    /// b_D, W_S x_p and x_r take part; else only the latents.
+    pub affine: bool,
 }
 
 impl Decode<'_> {
-    /// Residuals of all rows and parts.
-    pub fn run(self, codes: &Sparse, out: &mut Residuals) {
+    /// Residuals of all rows and parts, from what each rank has in e^{(s)} if there are several.
+    pub fn with(
+        self,
+        codes: &Sparse,
+        others: &mut Option<(bool, Sums<'_>)>,
+        out: &mut Residuals,
+    ) -> Result<(), CollectiveError> {
+        let Some((_, sum)) = others else {
+            self.gather(codes, true, out);
+            return Ok(());
+        };
+        self.gather(codes, false, out);
+        sum(&mut out.rows)?;
+        self.finish(out);
+        Ok(())
+    }
+
+    /// Residuals from all e^{(s)}.
+    fn finish(self, out: &mut Residuals) {
+        let (n_r, weights) = (self.params.shape().n_r, self.scales.weights());
+        if n_r == 0 {
+            return;
+        }
+        let parts = weights.len();
+        let rows = out.rows.par_chunks_mut(parts * n_r).zip(out.squares.par_chunks_mut(parts)).with_min_len(8);
+        rows.for_each(|(residuals, squares)| self.isa.run(Finish { weights, n_r, residuals, squares }));
+    }
+
+    /// e^{(s)}, or what these latents and, with `affine`, the rest have in it; residuals, if that is all.
+    fn gather(self, codes: &Sparse, finish: bool, out: &mut Residuals) {
         let (n_r, parts, rows) = (self.params.shape().n_r, self.scales.weights().len(), self.batch.rows);
         let stride = parts * n_r;
         out.rows.resize(rows * stride, 0.0);
@@ -40,12 +72,16 @@ impl Decode<'_> {
         if n_r == 0 {
             return;
         }
-        let bias = self.params.block(Parameter::DecoderBias);
-        let targets = self.batch.targets().par_chunks(n_r);
-        out.rows.par_chunks_mut(stride).zip(targets).with_min_len(8).for_each(|(row, target)| {
-            self.isa.run(Start { row: &mut row[..n_r], target, bias });
-        });
-        add_skip(self.params, self.batch, stride, &mut out.rows);
+        if self.affine {
+            let bias = self.params.block(Parameter::DecoderBias);
+            let targets = self.batch.targets().par_chunks(n_r);
+            out.rows.par_chunks_mut(stride).zip(targets).with_min_len(8).for_each(|(row, target)| {
+                self.isa.run(Start { row: &mut row[..n_r], target, bias });
+            });
+            add_skip(self.params, self.batch, stride, &mut out.rows);
+        } else {
+            out.rows.par_chunks_mut(stride).with_min_len(8).for_each(|row| row[..n_r].fill(0.0));
+        }
         if let Some(dense) = self.dense {
             out.rows.par_chunks_mut(ROWS * stride).enumerate().for_each(|(block, out)| {
                 dense.decode(self.params, codes, self.scales, block * ROWS, out);
@@ -57,7 +93,9 @@ impl Decode<'_> {
             if self.dense.is_none() {
                 self.isa.run(Gather { table: self.params.decoder(), codes, b, n_r, parts, residuals });
             }
-            self.isa.run(Finish { weights, n_r, residuals, squares });
+            if finish {
+                self.isa.run(Finish { weights, n_r, residuals, squares });
+            }
         });
     }
 }

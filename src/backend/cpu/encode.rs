@@ -6,11 +6,11 @@
 use super::codes::{Rows, Sparse};
 use super::integer::{self, Packed, Screened, TILE, Tiles};
 use super::screen::{Block, List, Panel, gamma, norm_above, screen};
-use super::select::{cut, key, rank_key, value};
 use super::simd::{Isa, Kernel, Simd};
 use super::state::Params;
 use super::threshold::Hits;
 use super::vector::score;
+use crate::backend::select::{cut, key, rank_key, value};
 use crate::sdl::{Parameter, Scales};
 use rayon::prelude::*;
 use std::cmp::Ordering;

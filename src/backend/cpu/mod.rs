@@ -32,7 +32,7 @@ mod memory;
 mod part;
 mod penalty;
 mod screen;
-mod select;
+mod shard;
 mod shared;
 pub(crate) mod simd;
 mod state;
@@ -46,6 +46,7 @@ pub use memory::Memory;
 pub use simd::Isa;
 pub use state::{Batch, Grads, OptState, Params};
 
+use super::collective::CollectiveError;
 use super::{Backend, HostCodes, HostOptState, Mode, Observation, Rows, Spec, THRESHOLD_DECAY};
 use crate::bench::dataset::{Bench, Side};
 use crate::sdl::{Activation, Model, Parameter, Scales, Tensors};
@@ -56,7 +57,7 @@ use decode::{Decode, Residuals};
 use dense::{Coded, Dense};
 use encode::{Dead, Encoder, Workspace};
 use threshold::Thresholds;
-use update::Rates;
+use update::{Norm, Rates};
 
 /// The backend.
 #[derive(Debug, Clone)]
@@ -129,16 +130,31 @@ struct Counted {
     least: Option<f32>,
 }
 
+impl Counted {
+    fn mark(&mut self, codes: &Sparse, n_q: usize) {
+        self.active.clear();
+        self.active.resize(n_q, false);
+        for (&i, z) in codes.latents.iter().zip(&codes.values) {
+            self.active[i as usize] |= *z != 0.0;
+        }
+    }
+}
+
 /// Dead latents of a batch, which reconstruct what is missing.
 #[derive(Debug, Default)]
 struct AuxCodes {
     marks: Vec<bool>,
     norms: Vec<f32>,
     codes: Sparse,
+    /// How many of a row all ranks have, where latents are on several.
+    counts: Vec<u32>,
     by_latent: ByLatent,
     residuals: Vec<f32>,
     squares: Vec<f64>,
 }
+
+/// Adds up over ranks.
+type Sums<'a> = &'a mut dyn FnMut(&mut [f32]) -> Result<(), CollectiveError>;
 
 impl Cpu {
     /// A backend with the best instruction set of this processor.
@@ -168,6 +184,50 @@ impl Cpu {
         let norm = |(dead, norm): (&bool, &f32)| if *dead || !norm.is_finite() { *norm } else { f32::NEG_INFINITY };
         found.norms.extend(found.marks.iter().zip(&params.norms).map(norm));
         Some(Dead { k: aux.k, marks: &found.marks, norms: &found.norms })
+    }
+
+    /// Residuals; `others` sums them over ranks with other latents, and says whether b_D, W_S and the target belong to this one.
+    fn decode(
+        &self,
+        params: &Params,
+        batch: &Batch,
+        mut others: Option<(bool, Sums<'_>)>,
+        codes: &mut Codes,
+    ) -> Result<(), CollectiveError> {
+        let objective = &self.spec.objective;
+        let Codes { codes: main, second, residuals, gates, penalties, norms, dense, is_dense, aux: found, .. } = codes;
+        let dense = is_dense.then_some(&*dense);
+        let affine = others.as_ref().is_none_or(|(affine, _)| *affine);
+        let decode = Decode { isa: self.isa, params, batch, scales: &objective.scales, dense, affine };
+        decode.with(main, &mut others, residuals)?;
+        let is_gated = params.model.activation == Activation::Gated;
+        penalty::penalties(self.isa, params, objective, if is_gated { second } else { main }, norms, penalties);
+        if is_gated {
+            let levels = std::mem::take(&mut second.levels);
+            Decode { scales: &Scales::Single, ..decode }.with(second, &mut others, gates)?;
+            second.levels = levels;
+        }
+        if let (Some(aux), Some(found)) = (objective.aux, found) {
+            let lambdas = objective.scales.weights();
+            let (rows, parts, lambda) = (&residuals.rows, lambdas.len(), lambdas[lambdas.len() - 1]);
+            let AuxCodes { codes, counts, residuals, squares, .. } = found;
+            let counts = others.is_some().then_some(&counts[..]);
+            let auxiliary =
+                Auxiliary { isa: self.isa, params, batch, aux, residuals: rows, parts, lambda, affine, counts };
+            if auxiliary.start(codes, residuals, squares) {
+                if let Some((_, sum)) = &mut others {
+                    sum(residuals)?;
+                }
+                auxiliary.finish(codes, residuals, squares);
+            }
+        }
+        Ok(())
+    }
+
+    /// An update with the norm of the gradient of all latents.
+    fn update(&self, params: &mut Params, opt: &mut OptState, codes: &Codes, grads: &mut Grads, norm: Norm<'_>) {
+        update::step((&self.spec, self.isa), &self.anchors, params, opt, grads, norm);
+        self.count(params, opt, codes);
     }
 
     /// Selects in a batch, or in a part of one.
@@ -213,11 +273,7 @@ impl Cpu {
         }
         work.dead(&mut aux.codes);
         counted.rows = batch.rows as u64;
-        counted.active.clear();
-        counted.active.resize(self.spec.shape.n_q, false);
-        for (&i, z) in main.latents.iter().zip(&main.values) {
-            counted.active[i as usize] |= *z != 0.0;
-        }
+        counted.mark(main, self.spec.shape.n_q);
         let scales = &self.spec.objective.scales;
         encode::assign_levels(scales, main);
         encode::assign_levels(scales, second);
@@ -336,24 +392,8 @@ impl Backend for Cpu {
     }
 
     fn decode_residual(&self, params: &Params, batch: &Batch, codes: &mut Codes) {
-        let objective = &self.spec.objective;
-        let Codes { codes: main, second, residuals, gates, penalties, norms, dense, is_dense, aux: found, .. } = codes;
-        let dense = is_dense.then_some(&*dense);
-        let decode = Decode { isa: self.isa, params, batch, scales: &objective.scales, dense };
-        decode.run(main, residuals);
-        let is_gated = params.model.activation == Activation::Gated;
-        penalty::penalties(self.isa, params, objective, if is_gated { second } else { main }, norms, penalties);
-        if is_gated {
-            let levels = std::mem::take(&mut second.levels);
-            Decode { scales: &Scales::Single, ..decode }.run(second, gates);
-            second.levels = levels;
-        }
-        if let (Some(aux), Some(found)) = (objective.aux, found) {
-            let lambdas = objective.scales.weights();
-            let (residuals, parts, lambda) = (&residuals.rows, lambdas.len(), lambdas[lambdas.len() - 1]);
-            let auxiliary = Auxiliary { isa: self.isa, params, batch, aux, residuals, parts, lambda };
-            auxiliary.run(&found.codes, &mut found.residuals, &mut found.squares);
-        }
+        // Without other ranks nothing can fail between them.
+        let _ = self.decode(params, batch, None, codes);
     }
 
     fn backward(&self, params: &Params, batch: &Batch, codes: &mut Codes, grads: &mut Grads) {
@@ -386,8 +426,7 @@ impl Backend for Cpu {
     }
 
     fn step(&self, params: &mut Params, opt: &mut OptState, codes: &Codes, grads: &mut Grads) {
-        update::step(&self.spec, self.isa, &self.anchors, params, opt, grads);
-        self.count(params, opt, codes);
+        self.update(params, opt, codes, grads, Norm { shared: true, sum: &mut |own| own });
     }
 
     fn fuses(&self) -> bool {
@@ -417,7 +456,7 @@ impl Backend for Cpu {
         let update = (&self.spec, &self.anchors, rates);
         let [encoder, decoder] = fused::run(of, &source, &codes.by_latent, update, params, opt, grads);
         backward::spread(grads);
-        let total = update::rest_squared(grads) + encoder + decoder;
+        let total = update::rest_squared(grads, true) + encoder + decoder;
         update::finish(self.isa, rates, total, params, opt, grads);
         self.count(params, opt, codes);
     }

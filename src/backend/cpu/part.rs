@@ -1,10 +1,10 @@
 //! A part of a batch: this backend as one rank of several.
 
 use super::codes::Sparse;
-use super::select::{cut, rank_key};
 use super::{Batch, Codes, Cpu, Grads, OptState, Params, Whole};
 use crate::backend::Mode;
 use crate::backend::collective::{Collective, CollectiveError, DataParallel, Reaches, from_bytes, to_bytes};
+use crate::backend::select::{cut, rank_key};
 use crate::sdl::Parameter;
 
 impl DataParallel for Cpu {

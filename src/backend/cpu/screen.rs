@@ -163,9 +163,9 @@ impl List {
             return;
         }
         self.keys.clear();
-        self.keys.extend(self.lower.iter().map(|z| super::select::key(*z)));
+        self.keys.extend(self.lower.iter().map(|z| crate::backend::select::key(*z)));
         let (_, kth, _) = self.keys.select_nth_unstable_by(self.rank - 1, |a, b| b.cmp(a));
-        self.floor = self.floor.max(super::select::value(*kth));
+        self.floor = self.floor.max(crate::backend::select::value(*kth));
         let mut kept = 0;
         for j in 0..self.latents.len() {
             if self.upper[j] < self.floor {

@@ -85,11 +85,26 @@ impl Rates {
     }
 }
 
+/// Whose gradient the norm is.
+pub struct Norm<'a> {
+    /// Parameters that all latents share count here.
+    pub shared: bool,
+    /// The squared norm of all, from that of these latents.
+    pub sum: &'a mut dyn FnMut(f64) -> f64,
+}
+
 /// One update of everything; `spec` says which.
-pub fn step(spec: &Spec, isa: Isa, anchors: &AnchorIndex, params: &mut Params, opt: &mut OptState, grads: &mut Grads) {
+pub fn step(
+    (spec, isa): (&Spec, Isa),
+    anchors: &AnchorIndex,
+    params: &mut Params,
+    opt: &mut OptState,
+    grads: &mut Grads,
+    norm: Norm<'_>,
+) {
     let mut rates = Rates::new(spec, opt);
     anchors.mark(spec, grads);
-    let rest = rest_squared(grads);
+    let rest = rest_squared(grads, norm.shared);
     // Clipping needs the norm of everything before the first row is updated.
     let clips = spec.optimizer.clip > 0.0;
     let phases: &[Phase] = if clips { &[Phase::Gradient, Phase::Update] } else { &[Phase::Both] };
@@ -105,6 +120,9 @@ pub fn step(spec: &Spec, isa: Isa, anchors: &AnchorIndex, params: &mut Params, o
                 total += squares;
             }
         }
+        if phase != Phase::Update {
+            total = (norm.sum)(total);
+        }
         if phase == Phase::Gradient {
             let norm = total.sqrt();
             if norm > spec.optimizer.clip {
@@ -115,9 +133,10 @@ pub fn step(spec: &Spec, isa: Isa, anchors: &AnchorIndex, params: &mut Params, o
     finish(isa, rates, total, params, opt, grads);
 }
 
-/// The squared norm of the gradient of everything but W_E and W_D.
-pub fn rest_squared(grads: &Grads) -> f64 {
-    grads.rest.parameters().map(|p| sum_of_squares(grads.rest.get(p).unwrap_or_default())).sum()
+/// The squared norm of the gradient of everything but W_E and W_D; of what all latents share only if `shared`.
+pub fn rest_squared(grads: &Grads, shared: bool) -> f64 {
+    let counted = grads.rest.parameters().filter(|p| shared || p.is_per_latent());
+    counted.map(|p| sum_of_squares(grads.rest.get(p).unwrap_or_default())).sum()
 }
 
 /// What follows when W_E and W_D are updated. `total` is the squared norm of the whole gradient.

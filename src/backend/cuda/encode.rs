@@ -48,11 +48,23 @@ impl Slack {
     }
 }
 
-fn stride(activation: Activation, n_q: usize) -> usize {
+/// Room of a row for selected latents.
+pub(super) fn stride(activation: Activation, n_q: usize) -> usize {
     match activation {
         Activation::TopK { k } | Activation::TopKRelu { k } => k.min(n_q),
         _ => n_q,
     }
+}
+
+/// True where a screen comes before scores.
+pub(super) fn has_screen(activation: Activation, options: Options) -> bool {
+    let is_ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
+    is_ranked && options.encoder != Encoder::Exact
+}
+
+/// Room of a row for candidates of the first k.
+pub(super) fn most_candidates(options: Options, k: usize, n_q: usize) -> usize {
+    options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)).clamp(1, n_q.max(1))
 }
 
 /// Room for a batch of such codes.
@@ -61,12 +73,8 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
     let (activation, batch) = (params.activation, spec.batch);
     let parts = spec.objective.scales.weights().len();
     let has = |parameter| params.blocks.get(parameter).is_some();
-    let is_ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
-    let screens = is_ranked && options.encoder != Encoder::Exact;
-    let candidates = |k: usize| {
-        let most = options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)).clamp(1, n_q);
-        screens.then(|| Candidates::new(device, batch, most))
-    };
+    let screens = has_screen(activation, options);
+    let candidates = |k: usize| screens.then(|| Candidates::new(device, batch, most_candidates(options, k, n_q)));
     let main = Set::new(device, spec, stride(activation, n_q));
     let (selected, rows) = (batch * main.stride, batch * n_r);
     let limits: Vec<u32> = match &spec.objective.scales {
@@ -94,6 +102,7 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
         band: matches!(activation, Activation::JumpRelu { .. }).then(|| Set::new(device, spec, n_q)),
         aux: spec.objective.aux.map(|aux| Aux {
             set: Set::new(device, spec, aux.k.min(n_q)),
+            counts: device.zeros(batch),
             candidates: candidates(aux.k),
             lambda: device.array(&[aux.weight as f32]),
             residuals: device.zeros(rows),
@@ -195,6 +204,7 @@ impl<D: Device> Selection<'_, D> {
             }
         } else if let Some(found) = &room.aux {
             device.clear(&found.set.counts);
+            device.clear(&found.counts);
         }
         Ok(())
     }

@@ -24,6 +24,22 @@ pub(super) struct Pass<'a, D: Device> {
     pub rows: usize,
 }
 
+/// What reconstructs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The selected latents.
+    Main,
+    /// The gates of Gated.
+    Gates,
+    /// The dead latents of AuxK.
+    Dead,
+}
+
+impl Which {
+    /// All of them; AuxK needs the residuals of the first.
+    pub const ALL: [Self; 3] = [Self::Main, Self::Gates, Self::Dead];
+}
+
 /// One call of `decode`.
 struct Decoded<'a, D: Device> {
     set: &'a Set<D>,
@@ -50,15 +66,58 @@ impl<D: Device> Pass<'_, D> {
 
     /// Residuals of all parts, of gates and of AuxK, and penalties.
     pub fn decode(&self) {
+        self.linear();
+        for which in Which::ALL {
+            if let Some(of) = self.decoded(which) {
+                self.decode_set(&of, None);
+            }
+        }
+        self.row_terms();
+    }
+
+    /// W_S x_p.
+    pub fn linear(&self) {
         let Self { device, spec, params, batch, room, rows } = *self;
-        let Shape { n_p, n_r, n_q } = spec.shape;
-        let objective = &spec.objective;
+        let Shape { n_p, n_r, .. } = spec.shape;
         if let (Some(linear), Some(skip)) = (&room.linear, params.blocks.get(Parameter::Skip)) {
             let (precision, sizes) = (Precision::F32, [rows, n_r, n_p]);
             let (a, b) = ((&batch.inputs, n_p), (skip, n_p));
             device.product(&Matrices { precision, transposed: false, sizes, a, b, c: linear });
         }
-        let parts = self.parts();
+    }
+
+    /// What these latents have in residuals, and with `affine` everything else; false where there are none of these. [`Pass::finish`] goes on from
+    /// the sum over ranks.
+    pub fn start(&self, which: Which, affine: bool) -> bool {
+        let decoded = self.decoded(which);
+        if let Some(of) = &decoded {
+            self.decode_set(of, Some(affine));
+        }
+        decoded.is_some()
+    }
+
+    /// See [`Pass::start`].
+    pub fn finish(&self, which: Which) {
+        let Self { device, spec, batch, room, rows, .. } = *self;
+        let (Some(of), n_r) = (self.decoded(which), spec.shape.n_r) else { return };
+        let counts = room.aux.as_ref().map_or(&of.set.counts, |aux| &aux.counts);
+        let arguments = [
+            counts.of(rows),
+            of.skip_empty.into(),
+            batch.weights.of(rows),
+            of.lambdas.of(of.parts),
+            (of.parts as u32).into(),
+            of.residuals.of(rows * of.parts * n_r),
+            of.upstream.of(rows * of.parts * n_r),
+            of.squares.of(rows * of.parts),
+            (n_r as u32).into(),
+        ];
+        device.launch("residual_terms", [rows as u32, 1, 1], arguments);
+    }
+
+    fn decoded(&self, which: Which) -> Option<Decoded<'_, D>> {
+        let Self { spec, batch, room, .. } = *self;
+        let (parts, n_r) = (self.parts(), spec.shape.n_r);
         let main = Decoded {
             set: &room.main,
             values: &room.main.values,
@@ -74,14 +133,9 @@ impl<D: Device> Pass<'_, D> {
             upstream: &room.upstream,
             squares: &room.squares,
         };
-        self.decode_set(&main);
-        if objective.l1_by_decoder_norm {
-            let arguments = [params.decoder().all(), room.column_norms.all(), (n_q as u32).into(), (n_r as u32).into()];
-            device.launch("norms", [device.warps(n_q), 1, 1], arguments);
-        }
-        self.row_terms();
-        if let Some(gates) = &room.gates {
-            self.decode_set(&Decoded {
+        match which {
+            Which::Main => Some(main),
+            Which::Gates => room.gates.as_ref().map(|gates| Decoded {
                 values: &gates.pi,
                 has_levels: false,
                 lambdas: &room.one,
@@ -90,34 +144,38 @@ impl<D: Device> Pass<'_, D> {
                 upstream: &gates.upstream,
                 squares: &gates.squares,
                 ..main
-            });
-        }
-        if let (Some(of), Some(aux)) = (objective.aux, &room.aux) {
-            let from_residual = of.target == AuxTarget::Residual;
-            self.decode_set(&Decoded {
-                set: &aux.set,
-                values: &aux.set.values,
-                has_levels: false,
-                affine: false,
-                target: if from_residual { &room.residuals } else { batch.targets() },
-                strides: if from_residual { [parts * n_r, (parts - 1) * n_r] } else { [n_r, 0] },
-                from_residual,
-                skip_empty: true,
-                lambdas: &aux.lambda,
-                parts: 1,
-                residuals: &aux.residuals,
-                upstream: &aux.upstream,
-                squares: &aux.squares,
-            });
+            }),
+            Which::Dead => {
+                let (of, aux) = spec.objective.aux.zip(room.aux.as_ref())?;
+                let from_residual = of.target == AuxTarget::Residual;
+                Some(Decoded {
+                    set: &aux.set,
+                    values: &aux.set.values,
+                    has_levels: false,
+                    affine: false,
+                    target: if from_residual { &room.residuals } else { batch.targets() },
+                    strides: if from_residual { [parts * n_r, (parts - 1) * n_r] } else { [n_r, 0] },
+                    from_residual,
+                    skip_empty: true,
+                    lambdas: &aux.lambda,
+                    parts: 1,
+                    residuals: &aux.residuals,
+                    upstream: &aux.upstream,
+                    squares: &aux.squares,
+                })
+            }
         }
     }
 
-    fn decode_set(&self, of: &Decoded<'_, D>) {
+    /// `part` of several ranks: the one that has everything but latents, or another.
+    fn decode_set(&self, of: &Decoded<'_, D>, part: Option<bool>) {
         let Self { device, spec, params, batch, room, rows } = *self;
         let n_r = spec.shape.n_r;
         let selected = rows * of.set.stride;
         let (bias, linear) = (params.blocks.get(Parameter::DecoderBias), room.linear.as_ref());
         let needed = |is_there: bool, count: usize| if is_there { count } else { 0 };
+        let has_target = part.unwrap_or(true);
+        let affine = of.affine && has_target;
         let arguments = [
             of.set.counts.of(rows),
             of.set.latents.of(selected),
@@ -127,14 +185,16 @@ impl<D: Device> Pass<'_, D> {
             (of.set.stride as u32).into(),
             params.decoder().all(),
             bias.unwrap_or(&room.one).of(needed(bias.is_some(), n_r)),
-            (of.affine && bias.is_some()).into(),
+            (affine && bias.is_some()).into(),
             linear.unwrap_or(&room.one).of(needed(linear.is_some(), rows * n_r)),
-            (of.affine && linear.is_some()).into(),
+            (affine && linear.is_some()).into(),
             of.target.of(rows * of.strides[0]),
+            has_target.into(),
             (of.strides[0] as u32).into(),
             (of.strides[1] as u32).into(),
             of.from_residual.into(),
-            of.skip_empty.into(),
+            // Another rank may have codes of the row.
+            (of.skip_empty && part.is_none()).into(),
             batch.weights.of(rows),
             of.lambdas.of(of.parts),
             (of.parts as u32).into(),
@@ -146,7 +206,18 @@ impl<D: Device> Pass<'_, D> {
         device.launch("decode", [rows as u32, 1, 1], arguments);
     }
 
-    fn row_terms(&self) {
+    /// Penalties.
+    pub fn row_terms(&self) {
+        let Self { device, spec, params, room, .. } = *self;
+        if spec.objective.l1_by_decoder_norm {
+            let Shape { n_q, n_r, .. } = spec.shape;
+            let arguments = [params.decoder().all(), room.column_norms.all(), (n_q as u32).into(), (n_r as u32).into()];
+            device.launch("norms", [device.warps(n_q), 1, 1], arguments);
+        }
+        self.penalties();
+    }
+
+    fn penalties(&self) {
         let Self { device, spec, params, room, rows, .. } = *self;
         let (objective, set) = (&spec.objective, &room.main);
         let selected = rows * set.stride;
@@ -377,6 +448,8 @@ pub(super) struct Update<'a, D: Device> {
     pub device: &'a Checked<D>,
     pub spec: &'a Spec,
     pub anchors: Option<&'a Anchored<D>>,
+    /// Ranks with other latents: whether parameters that all of them have count here, and the sum of squared norms.
+    pub others: Option<(bool, &'a mut dyn FnMut(f64) -> f64)>,
 }
 
 /// The numbers of a rule at one step, and the decay that matrices keep.
@@ -411,14 +484,14 @@ impl Rates {
 
 impl<D: Device> Update<'_, D> {
     pub fn run(
-        &self,
+        mut self,
         params: &mut Params<D>,
         opt: &mut OptState<D>,
         room: &Room<D>,
         rows: usize,
         grads: &mut Grads<D>,
     ) {
-        let Self { device, spec, .. } = *self;
+        let Self { device, spec, .. } = self;
         let Shape { n_p, n_r, n_q } = spec.shape;
         let rate = spec.optimizer.learning_rate * spec.schedule.share_with(opt.warm_up, opt.step);
         let rates = Rates::new(spec, rate, opt.step);
@@ -439,8 +512,8 @@ impl<D: Device> Update<'_, D> {
             ];
             device.launch("anchor", [anchors.latents.len() as u32, 1, 1], arguments);
         }
-        // Without clipping the norm is for those who ask.
-        grads.norm_is_due = spec.optimizer.clip == 0.0;
+        // Without clipping the norm is for those who ask; ranks that hold other latents cannot be asked later.
+        grads.norm_is_due = spec.optimizer.clip == 0.0 && self.others.is_none();
         if grads.norm_is_due {
             if spec.unit_decoder {
                 self.squares(params, grads, true, 0);
@@ -487,7 +560,7 @@ impl<D: Device> Update<'_, D> {
     }
 
     /// Leaves the norm of all gradients on the device where [`Update::run`] has not needed it: those that are there are what it has met, projected.
-    pub fn norm_as_met(&self, params: &Params<D>, grads: &Grads<D>) {
+    pub fn norm_as_met(mut self, params: &Params<D>, grads: &Grads<D>) {
         if grads.norm_is_due {
             self.squares(params, grads, false, self.spec.shape.n_p);
             self.norm(grads);
@@ -511,11 +584,12 @@ impl<D: Device> Update<'_, D> {
     }
 
     /// The norm of all gradients and the factor of clipping, from the squares of latents.
-    fn norm(&self, grads: &Grads<D>) {
+    fn norm(&mut self, grads: &Grads<D>) {
         let Self { device, spec, .. } = *self;
+        let shared = self.others.as_ref().is_none_or(|(shared, _)| *shared);
         let n_q = spec.shape.n_q;
         let mut next = n_q;
-        for parameter in others(&grads.blocks) {
+        for parameter in others(&grads.blocks).filter(|parameter| shared || parameter.is_per_latent()) {
             let g = grads.or_spare(parameter);
             let blocks = g.len().div_ceil(SQUARES);
             let arguments = [
@@ -530,6 +604,12 @@ impl<D: Device> Update<'_, D> {
         }
         let arguments = [grads.squares.of(next), (next as u32).into(), spec.optimizer.clip.into(), grads.clip.all()];
         device.launch("clipping", [1, 1, 1], arguments);
+        if let Some((_, sum)) = &mut self.others {
+            // The square root of a square is that number again.
+            let own = device.download(&grads.clip, 1)[0];
+            let (norm, clip) = (sum(own * own).sqrt(), spec.optimizer.clip);
+            device.upload(&[norm, if clip > 0.0 && norm > clip { clip / norm } else { 1.0 }], &grads.clip);
+        }
     }
 
     fn rows(&self, parameter: Parameter, rates: Rates, params: &Params<D>, opt: &OptState<D>, grads: &Grads<D>) {

@@ -16,7 +16,8 @@
 //! | encode | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide, thresholds and BatchTopK: `scores` |
 //! | decode | `decode`, `row_terms` |
 //! | backward | `mark`, `by_latent`, `cut_lists`, `backward`, `join_pieces` |
-//! | ranks, before a step | `clear_silent` |
+//! | ranks with parts of a batch, before a step | `clear_silent` |
+//! | ranks with parts of the latents, in decode | `residual_terms` |
 //! | step | `anchor`; `gradient_squares` and `clipping`, where gradients are clipped, columns kept at norm 1 or the norm is asked for; `update_rows`, `update_flat` (with moments in bf16 `update_rows_bf16`, `update_flat_bf16`), `count_idle` |
 //! | resampling by the exact decrease | `put_rows`, `row_products`, `row_sums` |
 //!
@@ -31,7 +32,7 @@
 //! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals; 4 B (n_p + n_r) for sums of
 //! long lists of codes; and as much again, here and as locked memory of the host twice that, where samples come from the host. Activations that select by a threshold, and
 //! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k. While latents are moved by the exact decrease, 16 (n_p + n_r) for each
-//! of the samples that are looked at.
+//! of the samples that are looked at. [`memory()`] counts these for a given training. A rank with a part of the latents has n_q of that part.
 
 pub mod checked;
 pub mod device;
@@ -40,15 +41,18 @@ mod device_tests;
 mod encode;
 mod gradients;
 pub mod kernels;
+mod memory;
 pub mod metrics;
 pub mod nccl;
 mod part;
 mod passes;
 pub mod raw;
+mod shard;
 mod state;
 
 pub use device::{Device, DeviceError};
 pub use gradients::rounding;
+pub use memory::memory;
 pub use raw::Driver;
 pub use state::{Batch, Codes, Grads, OptState, Params};
 
@@ -60,7 +64,7 @@ use checked::Checked;
 use encode::Selection;
 use gradients::{Anchored, Pass, Update};
 use metrics::Directions;
-use state::{Drawn, SQUARES};
+use state::{Drawn, SQUARES, Set};
 use std::cell::Cell;
 
 /// How a backend finds what a row may select. It changes no selection.
@@ -119,7 +123,7 @@ impl<D: Device> Cuda<D> {
     }
 
     fn update(&self) -> Update<'_, D> {
-        Update { device: &self.device, spec: &self.spec, anchors: self.anchors.as_ref() }
+        Update { device: &self.device, spec: &self.spec, anchors: self.anchors.as_ref(), others: None }
     }
 }
 
@@ -303,19 +307,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn codes_of(&self, codes: &Codes<D>) -> HostCodes {
-        let mut host = HostCodes { offsets: vec![0], ..HostCodes::default() };
-        let Some(room) = &codes.room else { return host };
-        let set = &room.main;
-        let counts = self.device.download(&set.counts, codes.rows);
-        let latents = self.device.download(&set.latents, codes.rows * set.stride);
-        let values = self.device.download(&set.values, codes.rows * set.stride);
-        for (row, count) in counts.into_iter().enumerate() {
-            let range = row * set.stride..row * set.stride + count as usize;
-            host.latents.extend(&latents[range.clone()]);
-            host.values.extend(&values[range]);
-            host.offsets.push(host.latents.len());
-        }
-        host
+        codes.room.as_ref().map_or_else(HostCodes::none, |room| self.download(&room.main, codes.rows))
     }
 
     fn reconstruction_of(&self, batch: &Batch<D>, codes: &Codes<D>) -> Vec<f32> {
@@ -354,6 +346,20 @@ impl<D: Device> Backend for Cuda<D> {
 }
 
 impl<D: Device> Cuda<D> {
+    fn download(&self, set: &Set<D>, rows: usize) -> HostCodes {
+        let mut host = HostCodes::none();
+        let counts = self.device.download(&set.counts, rows);
+        let latents = self.device.download(&set.latents, rows * set.stride);
+        let values = self.device.download(&set.values, rows * set.stride);
+        for (row, count) in counts.into_iter().enumerate() {
+            let range = row * set.stride..row * set.stride + count as usize;
+            host.latents.extend(&latents[range.clone()]);
+            host.values.extend(&values[range]);
+            host.offsets.push(host.latents.len());
+        }
+        host
+    }
+
     /// Draws on the device; None where the law of the bench needs the processor.
     fn draw(&self, bench: &Bench, indices: &[u64], batch: &mut Batch<D>) -> Option<()> {
         let (device, has_targets) = (&self.device, batch.targets.is_some());

@@ -447,6 +447,8 @@ pub(super) struct Gates<D: Device> {
 /// What dead latents reconstruct.
 pub(super) struct Aux<D: Device> {
     pub set: Set<D>,
+    /// How many of a row all ranks have, where latents are on several.
+    pub counts: Array<D, u32>,
     pub candidates: Option<Candidates<D>>,
     pub lambda: Array<D, f32>,
     pub residuals: Array<D, f32>,

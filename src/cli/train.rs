@@ -7,16 +7,17 @@ use super::{Answer, CliError, Session};
 use crate::backend::collective::Ranked;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::nccl::Nccl;
-use crate::backend::cuda::{Cuda, Driver, Encoder, Options};
+use crate::backend::cuda::{Cuda, Driver, Encoder, Options, Room};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, Moments};
+use crate::bench::config::BenchConfig;
 use crate::stats::{Cell, Kind, Table};
-use crate::train::check::{Checked, Facts, Plan, most_threads};
+use crate::train::check::{Checked, ConfigError, Facts, Plan, most_threads};
 use crate::train::checkpoint;
 use crate::train::config::Experiment;
 use crate::train::data::{Data, Mapped};
 use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
-use crate::train::room::{ensure_room, memory, physical};
+use crate::train::room::{device_memory, ensure_device_room, ensure_room, memory, physical};
 use crate::train::run::{End, Record, State};
 use crate::train::session::{Display, Finish, Outcome, follow, train, train_on_ranks};
 use clap::{Args, ValueEnum};
@@ -72,8 +73,9 @@ pub struct Arguments {
 /// Seconds that ranks wait for each other: the first one writes checkpoints and scores in between.
 const PATIENCE: u64 = 1800;
 
+/// How a GPU finds what a top-k may select.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Screen {
+pub(super) enum Screen {
     /// None: all scores exactly
     Exact,
     /// A product in f32
@@ -85,7 +87,8 @@ enum Screen {
 }
 
 impl Screen {
-    fn encoder(self) -> Encoder {
+    /// For the backend.
+    pub(super) fn encoder(self) -> Encoder {
         match self {
             Self::Exact => Encoder::Exact,
             Self::F32 => Encoder::F32,
@@ -131,8 +134,8 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   [schedule]
   warm_up = 0.05                             a share of all steps; an integer counts steps
   [train]
-  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau, ranks,
-                                             moments, fold_decoder_norms
+  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, checkpoint_seconds,
+                                             target_loss, plateau, ranks, moments, fold_decoder_norms
 
 Further keys, each line a configuration of its own:
   model.init = { weights = \"kaiming\", tied = false, encoder_bias = true, decoder_bias = true } # and: scale, input_bias, skip
@@ -171,8 +174,11 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     }
     let checked = experiment.check().map_err(|error| request(error.to_string()))?;
     let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&arguments.config));
+    let encoder = arguments.screen.map_or_else(Encoder::default, Screen::encoder);
+    let options = Options { encoder, graphs: !arguments.no_graphs, ..Options::default() };
     if arguments.dry_run {
-        return describe(&checked, &folder, arguments.device, session).map_err(|error| request(error.to_string()));
+        let place = Place::of(arguments.device, arguments.rank.unwrap_or(0), options);
+        return describe(&checked, &folder, place, session).map_err(|error| request(error.to_string()));
     }
     let threads = arguments.threads.unwrap_or(checked.experiment().train.threads);
     // Refused only where this process has computed before, and then its threads stay.
@@ -184,10 +190,8 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     };
     fits(arguments, checked.experiment().train.ranks)?;
     let device = open_device(arguments.device, arguments.rank.unwrap_or(0), session)?;
-    let encoder = arguments.screen.map_or_else(Encoder::default, Screen::encoder);
     let patience = Duration::from_secs(arguments.patience.unwrap_or(PATIENCE));
     let rank = arguments.rank.zip(arguments.meeting.as_deref()).map(|(rank, meeting)| (rank, meeting, patience));
-    let options = Options { encoder, graphs: !arguments.no_graphs, ..Options::default() };
     let run = Run { name: &name, folder: &folder, opening, until: arguments.max_steps, device, options, rank };
     if arguments.rank.is_some_and(|rank| rank > 0) {
         return run.follow(checked, session);
@@ -291,11 +295,15 @@ impl Run<'_> {
         if checked.experiment().train.moments == Moments::Bf16 && !matches!(device, Computes::Cuda(_)) {
             return Err(request("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\"".to_owned()));
         }
-        // A finished run is only shown, and a GPU has memory of its own.
-        let is_begun_here = !matches!(device, Computes::Cuda(_)) && !folder.join(RESULT).exists();
-        let room = |plan: &Plan| {
-            let physical = physical().filter(|_| is_begun_here);
-            ensure_room(plan, physical).map_err(|error| request(error.to_string()))
+        // A finished run is only shown.
+        let is_finished = folder.join(RESULT).exists();
+        let bench = checked.experiment().bench.clone();
+        let room = |plan: &Plan| match &device {
+            _ if is_finished => Ok(()),
+            Computes::Cuda(driver) => device_room(driver, plan, &options, bench.as_ref()).map_err(request),
+            Computes::Cpu | Computes::Reference => {
+                ensure_room(plan, physical()).map_err(|error| request(error.to_string()))
+            }
         };
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
         let prepared;
@@ -358,6 +366,8 @@ impl Run<'_> {
             return Err(request("--rank: expected --device cuda".to_owned()));
         };
         let prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
+        let bench = prepared.checked.experiment().bench.as_ref();
+        device_room(&driver, &prepared.plan, &options, bench).map_err(request)?;
         // The first rank overwrites it only when all have come.
         let kept = folder.join(checkpoint::FILE);
         let state = if opening == Opening::Resume && kept.exists() {
@@ -375,6 +385,12 @@ impl Run<'_> {
         session.output.text(&format!("rank {rank} is done; the run is in {}", folder.display()))?;
         Ok(Answer::Yes)
     }
+}
+
+/// Refuses a training that the device cannot hold.
+fn device_room(driver: &Driver, plan: &Plan, options: &Options, bench: Option<&BenchConfig>) -> Result<(), String> {
+    let room = driver.room().map_err(|error| error.to_string())?;
+    ensure_device_room(device_memory(plan, options, bench), room).map_err(|error| error.to_string())
 }
 
 fn finished(text: &str, folder: &Path) -> Result<Box<Outcome>, CliError> {
@@ -396,11 +412,62 @@ fn default_folder(config: &str) -> PathBuf {
     Path::new("runs").join(if named == Path::new("-") { PathBuf::from("run") } else { named })
 }
 
+/// Where a training would take its memory.
+enum Place {
+    Host,
+    /// On a device with these options; what it has is known where there is one.
+    Device(Options, Option<Room>),
+}
+
+impl Place {
+    fn of(device: Where, number: usize, options: Options) -> Self {
+        let room = || Room::of(i32::try_from(number).unwrap_or(i32::MAX)).ok();
+        match device {
+            Where::Cpu | Where::Reference => Self::Host,
+            Where::Cuda => Self::Device(options, room()),
+            Where::Auto => room().map_or(Self::Host, |room| Self::Device(options, Some(room))),
+        }
+    }
+
+    /// What it takes, in words and for machines.
+    fn memory(&self, plan: &Plan, bench: Option<&BenchConfig>) -> Result<(Vec<(&str, u64)>, Value), ConfigError> {
+        match self {
+            Self::Host => {
+                ensure_room(plan, physical())?;
+                let bytes = memory(plan);
+                let lines = vec![
+                    ("bytes of memory on the processor, at least", bytes.training()),
+                    ("the same while a checkpoint is written", bytes.most()),
+                ];
+                Ok((lines, json!({"training": bytes.training(), "most": bytes.most()})))
+            }
+            Self::Device(options, room) => {
+                let bytes = device_memory(plan, options, bench);
+                let what = match plan.ranks {
+                    1 => "bytes of memory on the device, at least",
+                    _ => "bytes of memory on the device of each rank, at least",
+                };
+                let mut lines = vec![(what, bytes.training())];
+                let mut json = json!({"training": bytes.training(), "most": bytes.most()});
+                if bytes.moved > 0 {
+                    lines.push(("the same while latents are moved", bytes.most()));
+                }
+                if let Some(room) = room {
+                    ensure_device_room(bytes, *room)?;
+                    lines.push(("bytes of the device that are free", room.free));
+                    json["free"] = room.free.into();
+                }
+                Ok((lines, json))
+            }
+        }
+    }
+}
+
 /// What an experiment would do.
 fn describe(
     checked: &Checked,
     folder: &Path,
-    device: Where,
+    place: Place,
     session: &Session,
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let experiment = checked.experiment();
@@ -409,8 +476,7 @@ fn describe(
         (bench, None) => Facts::of_bench(&bench.clone().unwrap_or_default()),
     };
     let plan = checked.plan(facts)?;
-    ensure_room(&plan, physical().filter(|_| matches!(device, Where::Cpu | Where::Reference)))?;
-    let bytes = memory(&plan);
+    let (lines, bytes) = place.memory(&plan, experiment.bench.as_ref())?;
     let parameters: usize = plan
         .init
         .parameters(&plan.activation)
@@ -421,7 +487,7 @@ fn describe(
         })
         .sum();
     let mut table = Table::new("an experiment", "train", [("what", Kind::Text), ("value", Kind::Number)]);
-    for (what, value) in [
+    let of_plan = [
         ("samples N", facts.samples),
         ("dimension of inputs n_p", facts.n_p as u64),
         ("dimension of targets n_r", facts.n_r as u64),
@@ -432,9 +498,8 @@ fn describe(
         ("steps in an epoch", plan.order.steps_per_epoch()),
         ("steps of rising learning rate", plan.spec.schedule.warm_up),
         ("steps of falling learning rate", plan.spec.schedule.decay),
-        ("bytes of memory on the processor, at least", bytes.training()),
-        ("the same while a checkpoint is written", bytes.most()),
-    ] {
+    ];
+    for (what, value) in of_plan.into_iter().chain(lines) {
         table.push([Cell::from(what), Cell::from(value.to_string())]);
     }
     let output = &session.output;
@@ -446,7 +511,7 @@ fn describe(
         "step": 0,
         "steps": plan.steps,
         "parameters": parameters,
-        "memory": {"training": bytes.training(), "most": bytes.most()},
+        "memory": bytes,
         "experiment": experiment,
         "result": Value::Null,
     }))?;

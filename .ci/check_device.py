@@ -3,9 +3,11 @@
 
     python3 .ci/check_device.py SDLAB FOLDER
 
-SDLAB is the program, FOLDER has the stand-in of the driver and of its libraries, which kernels/check builds.
+SDLAB is the program, FOLDER has the stand-in of the driver and of its libraries, which kernels/check builds. What `sdlab device` prints is compared with
+docs/schema/device.json, and benches/gpu/run.py is run at small sizes, so that it holds on the day that there is a GPU.
 """
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -38,6 +40,36 @@ checkpoint_every = 2
 """
 
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# The steps of benches/gpu/run.py that need PyTorch.
+WITH_PYTORCH = ("small-peers", "large-peers")
+
+
+def misfit(schema, value, root, place="it"):
+    """What of a value is not as a schema says, or None; the keywords that docs/schema/device.json uses."""
+    if "$ref" in schema:
+        return misfit(root["$defs"][schema["$ref"].rsplit("/", 1)[1]], value, root, place)
+    if "oneOf" in schema:
+        all_wrong = [misfit(one, value, root, place) for one in schema["oneOf"]]
+        return None if all_wrong.count(None) == 1 else f"{place}: {all_wrong}"
+    if "enum" in schema:
+        return None if value in schema["enum"] else f"{place}: {value}"
+    kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float), "null": type(None)}
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if not any(isinstance(value, kinds[kind]) and isinstance(value, bool) <= (kind == "boolean") for kind in types):
+        return f"{place}: {value!r} is no {types}"
+    if isinstance(value, (int, float)) and value < schema.get("minimum", value):
+        return f"{place}: {value} is too small"
+    if isinstance(value, list):
+        return next(filter(None, (misfit(schema["items"], one, root, f"{place}[{k}]") for k, one in enumerate(value))), None)
+    if isinstance(value, dict):
+        known = schema["properties"]
+        if set(schema["required"]) - value.keys() or value.keys() - known.keys():
+            return f"{place}: has {sorted(value)}"
+        return next(filter(None, (misfit(known[key], one, root, f"{place}.{key}") for key, one in value.items())), None)
+    return None
+
+
 class Checks:
     """Runs of the program, and what was wrong with them."""
 
@@ -48,13 +80,7 @@ class Checks:
 
     def start(self, experiment, name, options, setting, device):
         """A process that trains into a folder."""
-        environment = {
-            **os.environ,
-            "LD_LIBRARY_PATH": str(self.libraries),
-            "SDLAB_STAND_IN": setting,
-            "XDG_CACHE_HOME": str(self.folder),
-            "TMPDIR": str(self.folder),
-        }
+        environment = {**os.environ, **self.own(setting)}
         command = [self.program, "train", experiment, "--device", device, "--out", name, *options]
         return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -64,6 +90,63 @@ class Checks:
         if process.returncode != expected:
             self.wrong.append(f"{name}: exit code {process.returncode}, {expected} expected: {said.strip()}")
         return said
+
+    def run(self, *words, setting="seed=1", expected=0):
+        """What the program prints with --json."""
+        environment = {**os.environ, **self.own(setting)}
+        command = [self.program, "--json", *words]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300)
+        if done.returncode != expected:
+            self.wrong.append(f"{words}: exit code {done.returncode}, {expected} expected: {done.stderr.strip()}")
+        return json.loads(done.stdout) if done.stdout else {}
+
+    def device(self):
+        """`sdlab device` against its schema."""
+        schema = json.loads((ROOT / "docs/schema/device.json").read_text(encoding="utf-8"))
+        timing = ["--shape", "16,60,4", "--batch", "24", "--times", "2", "--steps", "2", "--screen", "bf16"]
+        for words in ([], ["check", "--small", "--every", "150"], ["time", *timing], ["time", *timing, "--no-graphs", "--bf16-moments"]):
+            found = self.run("device", *words)
+            wrong = misfit(schema, found, schema)
+            self.expect(wrong is None, f"device {words}: {wrong}")
+            for check in found.get("checks", []):
+                self.expect(check["deviates"] is None, f"device check: {check}")
+        failed = self.run("device", "check", "products", "--small", setting="fail=cublasLtMatmul:2", expected=1)
+        self.expect("cuBLASLt" in (failed["checks"][0]["deviates"] or ""), f"a failing product: {failed}")
+
+    def memory(self):
+        """A training takes what was said before, and is refused where that is not free."""
+        dry = self.run("train", "experiment.toml", "--device", "cuda", "--dry-run", setting="memory=1000000000")["memory"]
+        self.expect(dry["free"] == 1000000000 and dry["training"] == dry["most"], f"a dry run: {dry}")
+        # A few small arrays that do not grow with a model are not counted, nor is what records look at.
+        self.train("fits", setting=f"seed=0,memory={dry['training'] + 65536}")
+        said = self.train("too-large", setting=f"memory={dry['training'] - 1}", expected=2)
+        expected = "expected a training that fits the memory of the device, of whose"
+        self.expect(expected in said and said.count("\n") == 1 and not (self.folder / "too-large").exists(), f"no memory: {said}")
+
+    def gpu_bench(self):
+        """benches/gpu/run.py at small sizes; without PyTorch there are no peers."""
+        out = self.folder / "gpu"
+        command = [sys.executable, ROOT / "benches/gpu/run.py", "--sdlab", self.program, "--out", out, "--libraries", self.libraries, "--tiny"]
+        if importlib.util.find_spec("torch") is None:
+            command += ["--without", ",".join(WITH_PYTORCH)]
+        environment = {**os.environ, **self.own("seed=0")}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+        self.expect(done.returncode == 0, f"benches/gpu/run.py: {done.stdout}")
+        lines = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+        failed = [line for line in lines if "error" in line and line["step"] not in WITH_PYTORCH]
+        self.expect(not failed, f"benches/gpu/run.py: {failed}")
+        summary = (out / "summary.md").read_text(encoding="utf-8")
+        for part in ("stand-in, architecture 9.0", "| products: ", "| small | bf16 ", "`update_rows`", "The command itself"):
+            self.expect(part in summary, f"benches/gpu/run.py: no {part} in {summary}")
+
+    def own(self, setting):
+        """What the environment of the program has beside the usual."""
+        return {
+            "LD_LIBRARY_PATH": str(self.libraries),
+            "SDLAB_STAND_IN": setting,
+            "XDG_CACHE_HOME": str(self.folder),
+            "TMPDIR": str(self.folder),
+        }
 
     def train(self, name, *options, setting="seed=1", expected=0, device="cuda"):
         """One training into a folder; its output."""
@@ -119,8 +202,14 @@ def main():
         checks.expect("finds no device" in said and said.count("\n") == 1, f"no device: {said}")
         said = checks.train("auto", setting="no-device", device="auto")
         checks.expect("training on the processor: the CUDA driver finds no device" in said, f"--device auto: {said}")
-        said = checks.train("full", setting="memory=33558000", expected=2)
+        # A device that has less left than it says.
+        said = checks.train("full", setting="memory=33558000,free=1000000000", expected=2)
         checks.expect("cannot be allocated on the device" in said, f"no memory: {said}")
+        said = checks.train("old", setting="driver=12080", expected=2)
+        checks.expect("install a driver for CUDA 13.0 or later" in said and said.count("\n") == 1, f"an old driver: {said}")
+        checks.memory()
+        checks.device()
+        checks.gpu_bench()
         said = checks.train("failing", setting="fail=cuGraphLaunch:3", expected=2)
         checks.expect("a graph of kernels" in said and "--no-graphs" in said, f"a failing graph: {said}")
         checks.ranks("two", settings=["seed=3", "seed=4"], expected=[0, 0])

@@ -77,6 +77,7 @@ fn every_command_prints_what_its_schema_says() {
         ("verify", vec!["verify", "thm-3.7", "--problem", PAIR]),
         ("verify", vec!["report", "ex-3.5", "--out", folder]),
         ("train", vec!["train", TRAINING, "--out", run, "--dry-run"]),
+        ("train", vec!["train", TRAINING, "--out", run, "--dry-run", "--device", "cuda"]),
         ("train", vec!["train", TRAINING, "--out", run, "--max-steps", "3"]),
         ("train", vec!["train", TRAINING, "--out", run, "--resume"]),
     ] {

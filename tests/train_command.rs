@@ -276,6 +276,34 @@ fn without_a_driver_a_gpu_is_refused_in_one_line_and_auto_goes_on_without() {
     assert_eq!(said.matches("training on the processor: the CUDA driver (libcuda) was not found").count(), 1, "{said}");
     assert_eq!(status(&place.train(&cpu, &[])), 0);
     assert_same(&auto, &cpu);
+    // What it would take is known without a device.
+    let dry = place.train(&place.run("dry"), &["--device", "cuda", "--dry-run", "--json"]);
+    let dry: Value = serde_json::from_slice(&dry.stdout).unwrap();
+    let bytes = dry["memory"]["training"].as_u64().unwrap();
+    // Parameters, two moments and a gradient, and 32 MiB for dense products.
+    assert!(bytes > 16 * 2 * 200 * 24 + (32 << 20) && dry["memory"].get("free").is_none(), "{dry}");
+    let refused = Command::new(env!("CARGO_BIN_EXE_sdlab")).args(["device", "check"]).output().unwrap();
+    assert!(error(&refused).contains("device: the CUDA driver (libcuda) was not found; install"), "{refused:?}");
+}
+
+/// What the loader was asked for: glibc says so.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn libraries_of_a_gpu_are_looked_for_only_where_one_is_asked_for() {
+    let place = Place::new(&EXPERIMENT.replace("1500", "5").replace("steps = [300, 700]", "steps = [3]"));
+    let looked_for = |mut command: Command| {
+        let output = command.env("LD_DEBUG", "libs").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("libc.so"), "the loader says what it looks for: {said}");
+        ["libcuda", "libnvrtc", "libcublasLt", "libnccl"].map(|name| said.contains(name))
+    };
+    let train = |name: &str, more: &[&str]| looked_for(place.command(&place.run(name), more));
+    assert_eq!(train("plain", &[]), [false; 4]);
+    assert_eq!(train("cpu", &["--device", "cpu", "--dry-run"]), [false; 4]);
+    let mut claims = Command::new(env!("CARGO_BIN_EXE_sdlab"));
+    claims.arg("claims");
+    assert_eq!(looked_for(claims), [false; 4]);
+    assert!(train("cuda", &["--device", "cuda"])[0], "the driver is looked for where it is asked for");
 }
 
 #[test]
@@ -407,7 +435,9 @@ fn the_memory_of_a_rank_with_a_part_of_the_latents_is_foretold() {
         assert_eq!(status(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["memory"].clone()
     };
-    let (one, two) = (foretold(&["--device", "cuda"]), foretold(&["--device", "cuda", "--shard-latents", "2"]));
-    assert!(one["rank"].is_null() && foretold(&[])["gpu"].is_null());
-    assert!(two["rank"].as_u64() < one["training"].as_u64() && two["gpu"].as_u64() < one["gpu"].as_u64());
+    let [one, two, gpu, half] =
+        [&[][..], &["--shard-latents", "2"], &["--device", "cuda"], &["--device", "cuda", "--shard-latents", "2"]]
+            .map(foretold);
+    assert!(one["rank"].is_null() && two["rank"].as_u64() < one["training"].as_u64(), "{one}, {two}");
+    assert!(half["training"].as_u64() < gpu["training"].as_u64(), "{gpu}, {half}");
 }

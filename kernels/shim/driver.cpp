@@ -9,9 +9,11 @@
 //   driver=N          the version of the driver            products=N         the version of cuBLASLt
 //   compiler=N        the major version of the compiler    refuse             it refuses every text
 //   memory=N          bytes of the device                  devices=N          how many there are
+//   free=N            what it says is left of them
 //   die=NAME:N        the process ends at call N of the function NAME
 //   fail=NAME:N       call N (from 1) of the function NAME fails, and no other
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -74,6 +76,9 @@ const std::map<int, const char*> NAMES = {
 struct Event {
   // Of its recordings: how many were asked for, and how many are done.
   uint64_t asked = 0, done = 0;
+  bool is_timed = false;
+  // When the last of them was done.
+  std::chrono::steady_clock::time_point at;
 };
 
 struct Piece {
@@ -203,7 +208,10 @@ struct Machine {
     Stream* stream = kind == 0 ? ready[draw() % ready.size()] : kind == 1 ? ready.front() : ready.back();
     Piece piece = stream->queue.front();
     stream->queue.pop_front();
-    if (piece.what == "record") piece.event->done = piece.until;
+    if (piece.what == "record") {
+      piece.event->done = piece.until;
+      piece.event->at = std::chrono::steady_clock::now();
+    }
     if (piece.work && sticky == 0) sticky = piece.work();
     return true;
   }
@@ -447,10 +455,12 @@ int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
   return m.put(stream, {"wait", nullptr, found->second, event->asked});
 }
 
-int cuEventCreate(Event** event, unsigned) {
+int cuEventCreate(Event** event, unsigned flags) {
   ENTER(cuEventCreate)
   NEED_CONTEXT()
   auto one = std::make_shared<Event>();
+  // 2 is CU_EVENT_DISABLE_TIMING.
+  one->is_timed = (flags & 2) == 0;
   *event = one.get();
   m.events[one.get()] = one;
   return SUCCESS;
@@ -474,9 +484,30 @@ int cuEventSynchronize(Event* event) {
   return m.wait([&] { return one->done >= one->asked; });
 }
 
+int cuEventElapsedTime(float* milliseconds, Event* from, Event* to) {
+  ENTER(cuEventElapsedTime)
+  NEED_CONTEXT()
+  auto first = m.events.find(from), last = m.events.find(to);
+  if (first == m.events.end() || last == m.events.end()) return INVALID_HANDLE;
+  for (const auto* one : {first->second.get(), last->second.get()}) {
+    if (!one->is_timed || one->asked == 0) return INVALID_HANDLE;
+    if (one->done < one->asked) return NOT_READY;
+  }
+  *milliseconds = std::chrono::duration<float, std::milli>(to->at - from->at).count();
+  return SUCCESS;
+}
+
 int cuEventDestroy_v2(Event* event) {
   ENTER(cuEventDestroy_v2)
   return m.events.erase(event) ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuMemGetInfo_v2(size_t* left, size_t* total) {
+  ENTER(cuMemGetInfo_v2)
+  NEED_CONTEXT()
+  *total = m.number("memory", uint64_t(1) << 40);
+  *left = m.number("free", *total - m.used);
+  return SUCCESS;
 }
 
 int cuMemAllocAsync(uint64_t* address, size_t bytes, Stream* stream) {

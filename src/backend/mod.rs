@@ -73,7 +73,6 @@
 //! cannot be selected by that score. Ties go to the lower latent; NaN is never selected while a number is left.
 
 pub mod collective;
-#[cfg(any(test, sdlab_kernels))]
 pub mod conformance;
 #[cfg(not(sdlab_kernels))]
 pub mod cpu;

@@ -8,6 +8,7 @@ mod bench;
 mod certify;
 mod claims;
 mod compare;
+mod device;
 mod diagnose;
 mod evaluate;
 mod input;
@@ -64,6 +65,7 @@ enum Command {
     Certify(certify::Arguments),
     Bench(bench::Arguments),
     Train(train::Arguments),
+    Device(device::Arguments),
     Evaluate(evaluate::Arguments),
     Diagnose(diagnose::Arguments),
     Compare(compare::Arguments),
@@ -155,6 +157,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Certify(arguments) => certify::run(arguments, &mut session),
         Command::Bench(arguments) => bench::run(arguments, &mut session),
         Command::Train(arguments) => train::run(arguments, &mut session),
+        Command::Device(arguments) => device::run(arguments, &mut session),
         Command::Compare(arguments) => compare::run(arguments, &mut session),
         Command::Evaluate(arguments) => evaluate::run(arguments, &mut session),
         Command::Diagnose(arguments) => diagnose::run(arguments, &mut session),

@@ -7,16 +7,17 @@ use super::{Answer, CliError, Session};
 use crate::backend::collective::{Ranked, Sharded};
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::nccl::Nccl;
-use crate::backend::cuda::{Cuda, Driver, Encoder, Options, memory as memory_of_device};
+use crate::backend::cuda::{Cuda, Driver, Encoder, Options, Room};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, Moments};
+use crate::bench::config::BenchConfig;
 use crate::stats::{Cell, Kind, Table};
-use crate::train::check::{Checked, Facts, Plan, most_threads};
+use crate::train::check::{Checked, ConfigError, Facts, Plan, most_threads};
 use crate::train::checkpoint;
 use crate::train::config::Experiment;
 use crate::train::data::{Data, Mapped};
 use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
-use crate::train::room::{ensure_room, memory, physical, rank_memory, rank_spec};
+use crate::train::room::{device_memory, ensure_device_room, ensure_room, memory, physical, rank_memory};
 use crate::train::run::{End, Record, State};
 use crate::train::session::{Display, Finish, Outcome, follow, train, train_on_ranks, train_on_shards};
 use clap::{Args, ValueEnum};
@@ -79,8 +80,9 @@ const MOST_SHARDS: u64 = 64;
 /// Seconds that ranks wait for each other: the first one writes checkpoints and scores in between.
 const PATIENCE: u64 = 1800;
 
+/// How a GPU finds what a top-k may select.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Screen {
+pub(super) enum Screen {
     /// None: all scores exactly
     Exact,
     /// A product in f32
@@ -92,7 +94,8 @@ enum Screen {
 }
 
 impl Screen {
-    fn encoder(self) -> Encoder {
+    /// For the backend.
+    pub(super) fn encoder(self) -> Encoder {
         match self {
             Self::Exact => Encoder::Exact,
             Self::F32 => Encoder::F32,
@@ -140,8 +143,8 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   [schedule]
   warm_up = 0.05                             a share of all steps; an integer counts steps
   [train]
-  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, target_loss, plateau, ranks,
-                                             moments, fold_decoder_norms
+  epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, checkpoint_seconds,
+                                             target_loss, plateau, ranks, moments, fold_decoder_norms
 
 Further keys, each line a configuration of its own:
   model.init = { weights = \"kaiming\", tied = false, encoder_bias = true, decoder_bias = true } # and: scale, input_bias, skip
@@ -181,10 +184,10 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let checked = experiment.check().map_err(|error| request(error.to_string()))?;
     let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&arguments.config));
     let shards = shards(arguments, checked.experiment())?;
+    let options = options(arguments);
     if arguments.dry_run {
-        let device = (arguments.device, options(arguments));
-        let described = describe(&checked, &folder, device, shards, session);
-        return described.map_err(|error| request(error.to_string()));
+        let place = Place::of(arguments.device, arguments.rank.unwrap_or(0), options);
+        return describe(&checked, &folder, place, shards, session).map_err(|error| request(error.to_string()));
     }
     let threads = arguments.threads.unwrap_or(checked.experiment().train.threads);
     // Refused only where this process has computed before, and then its threads stay.
@@ -198,7 +201,6 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let device = open_device(arguments.device, arguments.rank.unwrap_or(0), session)?;
     let patience = Duration::from_secs(arguments.patience.unwrap_or(PATIENCE));
     let rank = arguments.rank.zip(arguments.meeting.as_deref()).map(|(rank, meeting)| (rank, meeting, patience));
-    let options = options(arguments);
     let until = arguments.max_steps;
     let run = Run { name: &name, folder: &folder, opening, until, device, options, rank, shards };
     if arguments.rank.is_some_and(|rank| rank > 0) {
@@ -325,11 +327,15 @@ impl Run<'_> {
         if checked.experiment().train.moments == Moments::Bf16 && !matches!(device, Computes::Cuda(_)) {
             return Err(request("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\"".to_owned()));
         }
-        // A finished run is only shown, and a GPU has memory of its own.
-        let is_begun_here = !matches!(device, Computes::Cuda(_)) && !folder.join(RESULT).exists();
-        let room = |plan: &Plan| {
-            let physical = physical().filter(|_| is_begun_here);
-            ensure_room(plan, shards, physical).map_err(|error| request(error.to_string()))
+        // A finished run is only shown.
+        let is_finished = folder.join(RESULT).exists();
+        let bench = checked.experiment().bench.clone();
+        let room = |plan: &Plan| match &device {
+            _ if is_finished => Ok(()),
+            Computes::Cuda(driver) => device_room(driver, plan, shards, &options, bench.as_ref()).map_err(request),
+            Computes::Cpu | Computes::Reference => {
+                ensure_room(plan, shards, physical()).map_err(|error| request(error.to_string()))
+            }
         };
         // The folder first: a bench may take seconds, and a wrong folder is known at once. Facts of files need the files.
         let prepared;
@@ -399,6 +405,8 @@ impl Run<'_> {
             return Err(request("--rank: expected --device cuda".to_owned()));
         };
         let prepared = prepare(checked).map_err(|error| request(error.to_string()))?;
+        let bench = prepared.checked.experiment().bench.as_ref();
+        device_room(&driver, &prepared.plan, shards, &options, bench).map_err(request)?;
         // The first rank overwrites it only when all have come.
         let kept = folder.join(checkpoint::FILE);
         let state = if opening == Opening::Resume && kept.exists() {
@@ -426,6 +434,18 @@ impl Run<'_> {
     }
 }
 
+/// Refuses a training that the device cannot hold.
+fn device_room(
+    driver: &Driver,
+    plan: &Plan,
+    shards: usize,
+    options: &Options,
+    bench: Option<&BenchConfig>,
+) -> Result<(), String> {
+    let room = driver.room().map_err(|error| error.to_string())?;
+    ensure_device_room(device_memory(plan, shards, options, bench), room).map_err(|error| error.to_string())
+}
+
 fn finished(text: &str, folder: &Path) -> Result<Box<Outcome>, CliError> {
     serde_json::from_str(text).map_err(|error| CliError::Request(format!("{}: {error}", folder.join(RESULT).display())))
 }
@@ -445,11 +465,77 @@ fn default_folder(config: &str) -> PathBuf {
     Path::new("runs").join(if named == Path::new("-") { PathBuf::from("run") } else { named })
 }
 
+/// Where a training would take its memory.
+enum Place {
+    Host,
+    /// On a device with these options; what it has is known where there is one.
+    Device(Options, Option<Room>),
+}
+
+impl Place {
+    fn of(device: Where, number: usize, options: Options) -> Self {
+        let room = || Room::of(i32::try_from(number).unwrap_or(i32::MAX)).ok();
+        match device {
+            Where::Cpu | Where::Reference => Self::Host,
+            Where::Cuda => Self::Device(options, room()),
+            Where::Auto => room().map_or(Self::Host, |room| Self::Device(options, Some(room))),
+        }
+    }
+
+    /// What it takes, in words and for machines.
+    fn memory(
+        &self,
+        plan: &Plan,
+        shards: usize,
+        bench: Option<&BenchConfig>,
+    ) -> Result<(Vec<(&str, u64)>, Value), ConfigError> {
+        match self {
+            Self::Host => {
+                ensure_room(plan, shards, physical())?;
+                let bytes = memory(plan, shards);
+                let mut lines = vec![
+                    ("bytes of memory on the processor, at least", bytes.training()),
+                    ("the same while a checkpoint is written", bytes.most()),
+                ];
+                let mut json = json!({"training": bytes.training(), "most": bytes.most()});
+                if shards > 1 {
+                    let rank = rank_memory(plan, shards);
+                    lines.extend([
+                        ("latents of a rank, at most", plan.spec.shape.n_q.div_ceil(shards) as u64),
+                        ("bytes of memory of a rank, at least", rank.training()),
+                        ("the same while a checkpoint is written, the whole model and its moments", rank.most()),
+                    ]);
+                    json["rank"] = rank.training().into();
+                }
+                Ok((lines, json))
+            }
+            Self::Device(options, room) => {
+                let bytes = device_memory(plan, shards, options, bench);
+                let what = match plan.ranks.max(shards) {
+                    1 => "bytes of memory on the device, at least",
+                    _ => "bytes of memory on the device of each rank, at least",
+                };
+                let mut lines = vec![(what, bytes.training())];
+                let mut json = json!({"training": bytes.training(), "most": bytes.most()});
+                if bytes.moved > 0 {
+                    lines.push(("the same while latents are moved", bytes.most()));
+                }
+                if let Some(room) = room {
+                    ensure_device_room(bytes, *room)?;
+                    lines.push(("bytes of the device that are free", room.free));
+                    json["free"] = room.free.into();
+                }
+                Ok((lines, json))
+            }
+        }
+    }
+}
+
 /// What an experiment would do.
 fn describe(
     checked: &Checked,
     folder: &Path,
-    (device, options): (Where, Options),
+    place: Place,
     shards: usize,
     session: &Session,
 ) -> Result<Answer, Box<dyn std::error::Error>> {
@@ -459,8 +545,7 @@ fn describe(
         (bench, None) => Facts::of_bench(&bench.clone().unwrap_or_default()),
     };
     let plan = checked.plan(facts)?;
-    ensure_room(&plan, shards, physical().filter(|_| matches!(device, Where::Cpu | Where::Reference)))?;
-    let bytes = memory(&plan, shards);
+    let (lines, bytes) = place.memory(&plan, shards, experiment.bench.as_ref())?;
     let parameters: usize = plan
         .init
         .parameters(&plan.activation)
@@ -471,7 +556,7 @@ fn describe(
         })
         .sum();
     let mut table = Table::new("an experiment", "train", [("what", Kind::Text), ("value", Kind::Number)]);
-    for (what, value) in [
+    let of_plan = [
         ("samples N", facts.samples),
         ("dimension of inputs n_p", facts.n_p as u64),
         ("dimension of targets n_r", facts.n_r as u64),
@@ -482,34 +567,9 @@ fn describe(
         ("steps in an epoch", plan.order.steps_per_epoch()),
         ("steps of rising learning rate", plan.spec.schedule.warm_up),
         ("steps of falling learning rate", plan.spec.schedule.decay),
-        ("bytes of memory on the processor, at least", bytes.training()),
-        ("the same while a checkpoint is written", bytes.most()),
-    ] {
+    ];
+    for (what, value) in of_plan.into_iter().chain(lines) {
         table.push([Cell::from(what), Cell::from(value.to_string())]);
-    }
-    let of_rank = (shards > 1).then(|| rank_memory(&plan, shards));
-    if let Some(bytes) = of_rank {
-        for (what, value) in [
-            ("ranks with a part of the latents each", shards as u64),
-            ("latents of a rank, at most", plan.spec.shape.n_q.div_ceil(shards) as u64),
-            ("bytes of memory of a rank on the processor, at least", bytes.training()),
-            ("the same while a checkpoint is written, the whole model and its moments", bytes.most()),
-        ] {
-            table.push([Cell::from(what), Cell::from(value.to_string())]);
-        }
-    }
-    let of_gpu = (device == Where::Cuda).then(|| {
-        let from_host = experiment.data.is_some();
-        memory_of_device(
-            &rank_spec(&plan, shards),
-            options,
-            plan.activation,
-            &plan.init.parameters(&plan.activation),
-            from_host,
-        )
-    });
-    if let Some(bytes) = of_gpu {
-        table.push([Cell::from("bytes of memory of each GPU, at least"), Cell::from(bytes.to_string())]);
     }
     let output = &session.output;
     output.table(&table)?;
@@ -520,12 +580,7 @@ fn describe(
         "step": 0,
         "steps": plan.steps,
         "parameters": parameters,
-        "memory": {
-            "training": bytes.training(),
-            "most": bytes.most(),
-            "rank": of_rank.map(|bytes| bytes.training()),
-            "gpu": of_gpu,
-        },
+        "memory": bytes,
         "experiment": experiment,
         "result": Value::Null,
     }))?;

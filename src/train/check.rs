@@ -67,6 +67,8 @@ pub struct Plan {
     pub log_every: u64,
     /// Steps between two checkpoints; 0 means none before the end.
     pub checkpoint_every: u64,
+    /// Seconds between two checkpoints at least.
+    pub checkpoint_seconds: u64,
     /// Samples after which a silent latent counts as dead.
     pub dead_after: u64,
     /// A loss that ends training.
@@ -87,6 +89,8 @@ pub struct Plan {
 const MOST_LATENTS: usize = 1 << 24;
 /// Most numbers in the encoder and the decoder together.
 const MOST_WEIGHTS: usize = 1 << 34;
+/// Bytes of a checkpoint for which training goes on a second before the next one, unless `train.checkpoint_seconds` says otherwise.
+const CHECKPOINT_RATE: u64 = 64 << 20;
 /// Most samples in a batch.
 const MOST_ROWS: usize = 1 << 20;
 /// Most ranks.
@@ -367,6 +371,9 @@ impl Checked {
         let expected = format!("warm_up and decay of together at most the {steps} steps");
         ensure(fits, "schedule.decay", &expected, format!("{warm_up} and {decay}"))?;
         let schedule = Schedule { warm_up, decay, curve: schedule.curve, steps };
+        // Parameters and their moments, by far the most of which are those of latents.
+        let numbers = if self.0.optimizer.rule == Rule::Sgd { 2 } else { 3 };
+        let checkpoint = numbers * size_of::<f32>() * model.latents * (n_p + n_r);
         let spec = Spec {
             shape: Shape { n_p, n_r, n_q: model.latents },
             batch,
@@ -389,6 +396,7 @@ impl Checked {
             resampling: self.0.resampling.clone(),
             log_every: train.log_every,
             checkpoint_every: train.checkpoint_every,
+            checkpoint_seconds: train.checkpoint_seconds.unwrap_or(checkpoint as u64 / CHECKPOINT_RATE),
             dead_after: train.dead_after.unwrap_or(samples),
             target_loss: train.target_loss,
             plateau: train.plateau,
@@ -553,6 +561,19 @@ mod tests {
         ] {
             assert_eq!(planned(text, facts).unwrap_err().field, field, "{text}");
         }
+    }
+
+    #[test]
+    fn large_models_have_more_time_between_checkpoints_unless_it_is_given() {
+        let seconds = |text: &str, n| planned(text, Facts { n_p: n, n_r: n, ..FACTS }).unwrap().checkpoint_seconds;
+        // Three numbers of each weight: 0.9 MB, 0.29 GB and 12.9 GB.
+        assert_eq!(seconds("[model]\nlatents = 800", 48), 0);
+        assert_eq!(seconds("[model]\nlatents = 16000", 768), 4);
+        assert_eq!(seconds("[model]\nlatents = 131072", 4096), 192);
+        assert_eq!(seconds("[model]\nlatents = 131072\n[optimizer]\nrule = \"sgd\"", 4096), 128);
+        assert_eq!(seconds("[model]\nlatents = 131072\n[train]\ncheckpoint_seconds = 7", 4096), 7);
+        let hash = |text: &str| checked(text).unwrap().experiment().hash();
+        assert_eq!(hash("[train]\ncheckpoint_seconds = 7"), hash(""));
     }
 
     #[test]

@@ -233,6 +233,10 @@ pub struct Length {
     pub log_every: u64,
     /// Steps between two checkpoints; 0 means at the end only.
     pub checkpoint_every: u64,
+    /// Seconds between two checkpoints at least: one that is due earlier is left out. As many as it has times 64 MiB if absent, so that large models
+    /// on fast devices do not mostly write. They change no result, and count from when the command began, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_seconds: Option<u64>,
     /// A latent counts as dead after so many samples without it; one epoch if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_after: Option<u64>,
@@ -267,6 +271,7 @@ impl Default for Length {
             seed: 0,
             log_every: 10,
             checkpoint_every: 500,
+            checkpoint_seconds: None,
             dead_after: None,
             target_loss: None,
             plateau: None,
@@ -325,12 +330,13 @@ impl Experiment {
         toml::to_string(self).expect("plain parameters always serialise")
     }
 
-    /// SHA-256 of the complete experiment without what changes no result (threads): two runs with the same hash, program and instruction set
+    /// SHA-256 of the complete experiment without what changes no result (threads, seconds between checkpoints): two runs with the same hash, program and instruction set
     /// have the same bits, if the files of `[data]` hold the same. Only the names of files count here; a checkpoint and `provenance.json` keep
     /// what was in them ([`Content`](super::data::Content)).
     pub fn hash(&self) -> String {
         let mut complete = self.completed();
         complete.train.threads = 0;
+        complete.train.checkpoint_seconds = None;
         complete.bench = complete.bench.as_ref().map(BenchConfig::shortened);
         hexadecimal(&Sha256::digest(complete.to_toml().as_bytes()))
     }

@@ -367,7 +367,7 @@ fn difference(field: &str, a: &toml::Value, b: &toml::Value) -> Option<(String, 
     keys.dedup();
     keys.into_iter().find_map(|key| {
         let name = if field.is_empty() { key.clone() } else { format!("{field}.{key}") };
-        if name == "train.threads" {
+        if matches!(name.as_str(), "train.threads" | "train.checkpoint_seconds") {
             return None;
         }
         difference(&name, x.get(key).unwrap_or(&absent), y.get(key).unwrap_or(&absent))

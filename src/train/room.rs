@@ -1,9 +1,12 @@
-//! Whether a training fits the memory of this machine, before any is taken.
+//! Whether a training fits the memory of this machine or of a device, before any is taken.
 
 use super::check::{ConfigError, Plan};
 use crate::backend::Spec;
 use crate::backend::collective::sharded::{part_of, spec_of};
 use crate::backend::cpu::{Cpu, Memory};
+use crate::backend::cuda::{self, Options, Samples};
+use crate::bench::config::BenchConfig;
+use crate::sdl::resampling::Resampling;
 
 /// Bytes that a training on the processor takes, all its ranks together; of more than one of `shards`, each has a part of the latents.
 pub fn memory(plan: &Plan, shards: usize) -> Memory {
@@ -39,10 +42,50 @@ pub fn ensure_room(plan: &Plan, shards: usize, physical: Option<u64>) -> Result<
     let Some(physical) = physical.filter(|physical| memory.most() > *physical) else {
         return Ok(());
     };
-    let field = if memory.batch > memory.model { "train.batch" } else { "model.latents" };
+    let field = largest(memory.batch, memory.model);
     let expected = format!("a training that fits the memory of this machine, {}", shown(physical));
     let [training, most] = [memory.training(), memory.most()].map(shown);
     Err(ConfigError::new(field, expected, format!("one of {training}, and of {most} while a checkpoint is written")))
+}
+
+/// Bytes that a training takes on a device, or each of its ranks on its own; `bench` is what samples are drawn from, if they are.
+pub fn device_memory(plan: &Plan, shards: usize, options: &Options, bench: Option<&BenchConfig>) -> cuda::Memory {
+    let spec = rank_spec(plan, shards);
+    // Features that fire together are drawn on the processor.
+    let samples = match bench {
+        Some(bench) if bench.correlation.is_none() && bench.hierarchy.is_none() => Samples::Drawn(bench.n),
+        _ => Samples::Host,
+    };
+    let parameters = plan.init.parameters(&plan.activation);
+    let mut memory = cuda::Memory::of(&spec, options, plan.activation, &parameters, samples);
+    match &plan.resampling {
+        Resampling::None => memory.moved = 0,
+        Resampling::Bricken(_) => {}
+        Resampling::Decrease(recipe) => {
+            let shape = spec.shape;
+            let of_sample = 16_u64.saturating_mul((shape.n_p as u64).saturating_add(shape.n_r as u64));
+            memory.moved = memory.moved.max(of_sample.saturating_mul(recipe.samples as u64));
+        }
+    }
+    memory
+}
+
+/// Refuses a training that needs more than is free on a device.
+///
+/// # Errors
+/// `model.latents` or `train.batch`, whichever needs more.
+pub fn ensure_device_room(memory: cuda::Memory, room: cuda::Room) -> Result<(), ConfigError> {
+    if memory.most() <= room.free {
+        return Ok(());
+    }
+    let [free, total, training, most] = [room.free, room.total, memory.training(), memory.most()].map(shown);
+    let expected = format!("a training that fits the memory of the device, of whose {total} {free} are free");
+    let moved = if memory.moved > 0 { format!(", and of {most} while latents are moved") } else { String::new() };
+    Err(ConfigError::new(largest(memory.batch, memory.model), expected, format!("one of {training}{moved}")))
+}
+
+fn largest(batch: u64, model: u64) -> &'static str {
+    if batch > model { "train.batch" } else { "model.latents" }
 }
 
 /// The memory of this machine in bytes, where Linux says it.
@@ -91,6 +134,30 @@ mod tests {
     }
 
     #[test]
+    fn a_training_that_does_not_fit_a_device_is_refused_by_the_field_that_asks_for_most() {
+        let memory = |text: &str| device_memory(&plan(text), 1, &Options::default(), Some(&BenchConfig::default()));
+        let large = memory("[model]\nlatents = 1000000");
+        let room = |free| cuda::Room { free, total: 1 << 40 };
+        assert_eq!(ensure_device_room(large, room(large.most())), Ok(()));
+        let error = ensure_device_room(large, room(large.most() - 1)).unwrap_err().to_string();
+        let begins = "model.latents: expected a training that fits the memory of the device, of whose 1024.0 GiB ";
+        assert!(error.starts_with(begins) && !error.contains("moved") && !error.contains('\n'), "{error}");
+        let wide = memory("[model]\nlatents = 70\n[train]\nbatch = 1048576");
+        assert_eq!(ensure_device_room(wide, room(1 << 20)).unwrap_err().field, "train.batch");
+        // Each rank has a whole model, and its share of the batch.
+        let [one, four] = [1, 4].map(|ranks| memory(&format!("[train]\nranks = {ranks}\nbatch = 4096")));
+        assert_eq!(one.beside, four.beside);
+        assert!(one.model.abs_diff(four.model) < one.model / 1000 && 3 * four.batch < one.batch, "{one:?} {four:?}");
+        let moving = |samples: u64| {
+            let text = format!("[resampling]\nkind = \"decrease\"\nsteps = [3]\nsamples = {samples}");
+            let memory = memory(&text);
+            (memory.moved, ensure_device_room(memory, room(memory.training())).unwrap_err().to_string())
+        };
+        assert!(moving(100).0 > 12 * 2 * 768 * 16000 && moving(100).1.contains("while latents are moved"));
+        assert_eq!(moving(1 << 20).0, 16 * 2 * 768 << 20);
+    }
+
+    #[test]
     fn every_rank_has_a_model_of_its_own_and_its_share_of_the_batch() {
         let [one, four] = [1, 4].map(|ranks| memory(&plan(&format!("[train]\nranks = {ranks}")), 1));
         assert_eq!((4 * one.model, 4 * one.copy, one.batch), (four.model, four.copy, four.batch));
@@ -104,6 +171,9 @@ mod tests {
         // 4001 of 16003 latents, rounded up.
         assert!((one.model / 4..one.model / 4 + one.model / 1000).contains(&four.model), "{one:?}, {four:?}");
         assert!(four.batch == one.batch && four.copy > one.copy && four.copy < one.copy + one.copy / 3);
+        let [one, four] =
+            [1, 4].map(|shards| device_memory(&plan, shards, &Options::default(), Some(&BenchConfig::default())));
+        assert!((one.model / 4..one.model / 4 + one.model / 1000).contains(&four.model), "{one:?}, {four:?}");
     }
 
     #[test]

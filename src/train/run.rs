@@ -94,7 +94,11 @@ pub trait Watch {
     }
     /// Those of W_E and W_D after so many updates, instead of the model.
     fn compared(&mut self, _step: u64, _best: &[Vec<f32>; 2]) {}
-    /// A checkpoint is due.
+    /// True if a checkpoint that is due is wanted.
+    fn wants_checkpoint(&self) -> bool {
+        true
+    }
+    /// A checkpoint is due and wanted.
     ///
     /// # Errors
     /// The state cannot be kept.
@@ -111,6 +115,10 @@ impl Watch for () {
 
     fn record(&mut self, _: &Record) -> Result<(), Self::Error> {
         Ok(())
+    }
+
+    fn wants_checkpoint(&self) -> bool {
+        false
     }
 
     fn checkpoint(&mut self, _: &State) -> Result<(), Self::Error> {
@@ -266,7 +274,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 watch.resampled(self.step, &moved).map_err(RunError::Watch)?;
             }
             let every = self.plan.checkpoint_every;
-            if every > 0 && self.step.is_multiple_of(every) && self.step < self.plan.steps {
+            let is_due = every > 0 && self.step.is_multiple_of(every) && self.step < self.plan.steps;
+            // The watcher of one rank may know that it is too early.
+            if is_due && self.backend.agreed(watch.wants_checkpoint()) {
                 watch.checkpoint(&self.finite_state()?).map_err(RunError::Watch)?;
             }
         }

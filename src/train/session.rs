@@ -234,7 +234,7 @@ pub fn train<B: Backend>(
     };
     let (started, clock, from) = (SystemTime::now(), Instant::now(), trainer.step());
     let trace = Trace::new(data, plan);
-    let mut recorder = Recorder { plan, directory, display, until, clock, marked: (clock, from), trace };
+    let mut recorder = Recorder { plan, directory, display, until, clock, marked: (clock, from), kept: clock, trace };
     // A run that was killed between its last checkpoint and its result has nothing left to do.
     let reached = |last: Record| last.step + 1 == from && plan.target_loss.is_some_and(|target| last.loss <= target);
     let ended = if backend.agreed(recorder.directory.last_record()?.is_some_and(reached)) {
@@ -459,6 +459,8 @@ struct Recorder<'a, 'd> {
     clock: Instant,
     /// When the last record came, and the updates that were done then.
     marked: (Instant, u64),
+    /// When the last checkpoint was kept, or training began.
+    kept: Instant,
     trace: Trace<'d>,
 }
 
@@ -506,7 +508,13 @@ impl Watch for Recorder<'_, '_> {
         self.trace.compared(step, best);
     }
 
+    fn wants_checkpoint(&self) -> bool {
+        self.kept.elapsed().as_secs() >= self.plan.checkpoint_seconds
+    }
+
     fn checkpoint(&mut self, state: &State) -> Result<(), FileError> {
-        self.directory.checkpoint(state, self.plan)
+        self.directory.checkpoint(state, self.plan)?;
+        self.kept = Instant::now();
+        Ok(())
     }
 }

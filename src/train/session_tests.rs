@@ -129,6 +129,44 @@ fn a_finished_run_has_all_its_files_and_they_repeat_byte_for_byte() {
     assert_eq!((points[8].decoder, points[8].samples), (scored, 290));
 }
 
+/// Whether a checkpoint was there after each step.
+struct Looks<'a>(&'a Path, Vec<bool>);
+
+impl Display for Looks<'_> {
+    fn stepped(&mut self, _: u64) {
+        self.1.push(self.0.join(checkpoint::FILE).exists());
+    }
+
+    fn recorded(&mut self, _: &Record, _: f64) {}
+
+    fn interrupted(&mut self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn checkpoints_keep_a_distance_in_time_that_changes_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, more: &str, opening| {
+        let (place, prepared) = (folder.path().join(name), prepared(&format!("{EXPERIMENT}{more}")));
+        let (mut directory, _) = opened(&prepared, &place, opening).unwrap();
+        let mut looks = Looks(&place, Vec::new());
+        train(&prepared, &Mock::new(&prepared.plan.spec), &mut directory, None, None, &mut looks).unwrap();
+        let mut kept = files(&place);
+        kept.remove(CONFIG);
+        (looks.1.iter().position(|is_there| *is_there), kept)
+    };
+    let soon = run("soon", "", Opening::New);
+    // A model of a few numbers is kept whenever that is due, and every one at the end.
+    assert_eq!(soon.0, Some(10));
+    let late = run("late", "checkpoint_seconds = 3600\n", Opening::New);
+    assert_eq!(late.0, None);
+    assert!(late.1.contains_key(checkpoint::FILE) && soon.1 == late.1);
+    // A run goes on with another distance.
+    let prepared = prepared(&format!("{EXPERIMENT}checkpoint_seconds = 7\n"));
+    assert!(matches!(opened(&prepared, &folder.path().join("soon"), Opening::Resume), Ok((_, Found::Finished(_)))));
+}
+
 #[test]
 fn stopping_anywhere_and_going_on_gives_the_files_of_an_uninterrupted_run() {
     let folder = tempfile::tempdir().unwrap();

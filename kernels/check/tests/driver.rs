@@ -4,8 +4,10 @@
 #![cfg(all(unix, not(feature = "address")))]
 #![allow(unsafe_code)]
 
-use sdlab_kernels::backend::cuda::{Cuda, Device, Driver, Encoder, Options};
-use sdlab_kernels::backend::{Backend, Half, HostOptState, Mode, Rows, Spec, conformance};
+use sdlab_kernels::backend::cuda::check::{CHECKS, Settings};
+use sdlab_kernels::backend::cuda::raw::WORKSPACE;
+use sdlab_kernels::backend::cuda::{Cuda, Device, Driver, Encoder, Memory, Options, Room, Samples, timing};
+use sdlab_kernels::backend::{Backend, Half, HostOptState, Mode, Moments, Rows, Spec, conformance};
 use sdlab_kernels::sdl::{Activation, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape};
 use sdlab_kernels::shim::Shim;
 use std::cell::Cell;
@@ -212,7 +214,7 @@ fn what_is_missing_or_too_old_is_said_in_one_line() {
     }
     // Libraries, the setting, and what is said.
     let all = ["libcuda.so", "libnvrtc.so", "libcublasLt.so"];
-    let cases: [(&[&str], &str, &str); 9] = [
+    let cases: [(&[&str], &str, &str); 13] = [
         (&all, "", "stand-in"),
         (&all, "no-device", "the CUDA driver finds no device"),
         (&all, "driver=11080", "the CUDA driver: it is for CUDA 11.8, 12.0 is needed: install a newer one"),
@@ -222,6 +224,19 @@ fn what_is_missing_or_too_old_is_said_in_one_line() {
             "compiler=11",
             "the kernels cannot be built: the compiler (libnvrtc) is version 11.0; install a CUDA toolkit",
         ),
+        (
+            &all,
+            "driver=12080,products=120803",
+            "the CUDA driver: it serves CUDA 12.8, and the compiler of kernels (libnvrtc) is of CUDA 13.0: install a driver for CUDA 13.0 or later, or the \
+             libraries of CUDA 12",
+        ),
+        (
+            &all,
+            "driver=12080,compiler=12",
+            "the CUDA driver: it serves CUDA 12.8, and cuBLASLt is of CUDA 13.0: install a driver for CUDA 13.0",
+        ),
+        (&all, "driver=12080,compiler=12,products=120803", "stand-in"),
+        (&all, "driver=13000,compiler=12,products=120803", "stand-in"),
         (&all, "refuse", "the kernels cannot be built: "),
         (&all, "memory=1000", "33554432 bytes cannot be allocated on the device"),
         (&all[..1], "", "the compiler of kernels (libnvrtc) was not found; install "),
@@ -254,7 +269,13 @@ fn any_call_may_fail_and_becomes_one_line() {
     let test = "any_call_may_fail_and_becomes_one_line";
     if is_within() {
         let found = match Driver::open(0) {
-            Ok(driver) => trained(&driver, Activation::TopK { k: 4 }, options(true)).map(|_| "a training".to_owned()),
+            Ok(driver) => {
+                driver.time_kernels(true);
+                let room = driver.room().map_err(|error| error.to_string());
+                let found = room.and_then(|_| trained(&driver, Activation::TopK { k: 4 }, options(true)));
+                let times = found.and_then(|_| driver.times().map_err(|error| error.to_string()));
+                times.map(|_| "a training".to_owned())
+            }
             Err(error) => Err(error.to_string()),
         };
         println!("found: {}", found.unwrap_or_else(|error| format!("error: {error}")).replace('\n', "<a line>"));
@@ -291,6 +312,8 @@ fn any_call_may_fail_and_becomes_one_line() {
         ("cublasLtMatmulAlgoGetHeuristic", vec![1]),
         ("cublasLtMatmul", vec![1, 2]),
         ("cuMemHostAlloc", vec![1, 2]),
+        ("cuMemGetInfo_v2", vec![1]),
+        ("cuEventElapsedTime", vec![1, 5]),
         ("cuEventCreate", vec![1, 2]),
         ("cuEventRecord", vec![1, 4]),
         ("cuEventSynchronize", vec![1]),
@@ -337,6 +360,101 @@ fn kernels_are_built_once_and_again_where_what_was_kept_is_damaged() {
     std::fs::remove_dir_all(cache.path().join("sdlab")).expect("no cache");
     std::fs::write(cache.path().join("sdlab"), "a file in its place").expect("a file");
     assert_eq!([built(), built()], ["1", "1"]);
+}
+
+#[test]
+fn what_a_device_checks_of_itself_agrees_and_a_fault_is_told() {
+    let test = "what_a_device_checks_of_itself_agrees_and_a_fault_is_told";
+    if is_within() {
+        let driver = Driver::open(0).expect("the stand-in");
+        let outcomes: Vec<String> = CHECKS
+            .iter()
+            .map(|check| {
+                let outcome = check.run(&driver, Settings { seed: 3, every: 100, small: true });
+                let has_numbers = ["products", "repeat"].contains(&check.name);
+                assert!(outcome.deviates.is_some() || outcome.found.is_empty() != has_numbers, "{}", check.name);
+                outcome.deviates.unwrap_or_else(|| "agrees".to_owned()).replace('\n', "<a line>")
+            })
+            .collect();
+        println!("found: {}", outcomes.join("; "));
+        return;
+    }
+    let cache = folder();
+    let found = |setting: &str| said(&run(test, setting, Path::new(STAND_IN), cache.path()));
+    assert_eq!(found("seed=2"), ["agrees"; CHECKS.len()].join("; "));
+    // The first product fails, and nothing is done any more.
+    let failed = found("fail=cublasLtMatmul:2");
+    assert!(failed.starts_with("cuBLASLt: ") && !failed.contains("<a line>"), "{failed}");
+}
+
+#[test]
+fn kernels_are_timed_by_operation_only_where_that_is_asked_for() {
+    let test = "kernels_are_timed_by_operation_only_where_that_is_asked_for";
+    if is_within() {
+        let driver = Driver::open(0).expect("the stand-in");
+        trained(&driver, Activation::TopK { k: 4 }, options(false)).expect("a training");
+        assert_eq!((driver.times(), calls("cuEventElapsedTime")), (Ok(Vec::new()), 0));
+        let before = of_stand_in("sdlab_stand_in_held", "");
+        let (shape, options) = (Shape { n_p: 8, n_r: 8, n_q: 40 }, options(true));
+        let settings =
+            timing::Settings { shape, k: 4, batch: 24, moments: Moments::F32, options, before: 0, times: 2, steps: 2 };
+        let timed = timing::time(&driver, &settings).expect("times");
+        assert!(timed.steps.len() == 2 && timed.steps.iter().all(|step| *step > 0.0));
+        // Small arrays that do not grow with a model are not counted.
+        assert!(timed.taken.abs_diff(timed.said) < 8192, "{timed:?}");
+        let of = |phase: &str, name: &str| {
+            let found = timed.kernels.iter().find(|time| time.phase == phase && time.name == name);
+            found.unwrap_or_else(|| panic!("{phase}, {name}: {:?}", timed.kernels)).calls
+        };
+        // One for each of the two matrices.
+        let calls =
+            [("encode", "cuBLASLt in bf16"), ("decode", "decode"), ("backward", "backward"), ("update", "update_rows")];
+        assert_eq!(calls.map(|(phase, name)| of(phase, name)), [1, 1, 1, 2]);
+        assert!(timed.kernels.iter().all(|time| time.seconds > 0.0 && !time.phase.is_empty()));
+        assert!(of_stand_in("sdlab_stand_in_held", "") == before);
+        drop(driver);
+        assert_eq!(of_stand_in("sdlab_stand_in_handles", ""), 0, "events that were not given back");
+        println!("found: times");
+        return;
+    }
+    assert_eq!(said(&run(test, "seed=5", Path::new(STAND_IN), folder().path())), "times");
+}
+
+#[test]
+fn what_a_training_will_take_is_what_the_device_has_less_of() {
+    let test = "what_a_training_will_take_is_what_the_device_has_less_of";
+    if is_within() {
+        let driver = Driver::open(0).expect("the stand-in");
+        let room = || driver.room().expect("the memory of the stand-in");
+        assert_eq!(Room::of(0).expect("a device").total, room().total);
+        let mut found = Vec::new();
+        for activation in ACTIVATIONS {
+            let (own, spec) = (options(true), spec(activation));
+            let init = Init { input_bias: true, ..Init::default() };
+            let said = Memory::of(&spec, &own, activation, &init.parameters(&activation), Samples::Host).training();
+            let before = room().free;
+            let backend = Cuda::on(&driver, spec, own);
+            let mut params = backend.params(&init.model(SHAPE, activation, 3));
+            let mut opt = backend.opt_state(&params);
+            let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
+            let (inputs, targets) = (numbers(BATCH * SHAPE.n_p, 1), numbers(BATCH * SHAPE.n_r, 2));
+            backend.load(Rows { inputs: &inputs, targets: &targets, weights: None }, &mut batch);
+            backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
+            backend.decode_residual(&params, &batch, &mut codes);
+            backend.backward(&params, &batch, &mut codes, &mut grads);
+            backend.step(&mut params, &mut opt, &codes, &mut grads);
+            let taken = before - room().free + WORKSPACE as u64;
+            // Small arrays that do not grow with a model are not counted.
+            assert!(taken.abs_diff(said) < 4096, "{activation:?}: {taken} taken, {said} said");
+            found.push("as said");
+        }
+        println!("found: {}", found.join(" "));
+        return;
+    }
+    assert_eq!(
+        said(&run(test, "seed=0,memory=1000000000", Path::new(STAND_IN), folder().path())),
+        "as said as said as said"
+    );
 }
 
 #[test]

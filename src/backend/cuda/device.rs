@@ -139,6 +139,19 @@ impl<M> Product<'_, M> {
     }
 }
 
+/// How long a kernel has taken.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Time {
+    /// The operation of a backend that it belongs to.
+    pub phase: &'static str,
+    /// The kernel, or what else was asked for.
+    pub name: String,
+    /// How often it ran.
+    pub calls: u64,
+    /// How long all of them took.
+    pub seconds: f64,
+}
+
 /// A device. Calls are asynchronous and in order, except downloads, which wait, and staged copies, which overtake.
 pub trait Device {
     /// A piece of its memory; released when dropped.
@@ -207,6 +220,15 @@ pub trait Device {
         calls();
         Ok(())
     }
+    /// Says to which operation what is asked for from now on belongs, for [`Device::times`].
+    fn enter(&self, _phase: &'static str) {}
+    /// How long what was asked for since the last such question has taken, by operation and kernel, where a device was made to know that.
+    ///
+    /// # Errors
+    /// A call failed.
+    fn times(&self) -> Result<Vec<Time>, DeviceError> {
+        Ok(Vec::new())
+    }
 }
 
 /// One device may serve several backends.
@@ -260,5 +282,13 @@ impl<D: Device> Device for &D {
 
     fn as_one(&self, part: usize, calls: &mut dyn FnMut()) -> Result<(), DeviceError> {
         D::as_one(self, part, calls)
+    }
+
+    fn enter(&self, phase: &'static str) {
+        D::enter(self, phase);
+    }
+
+    fn times(&self) -> Result<Vec<Time>, DeviceError> {
+        D::times(self)
     }
 }

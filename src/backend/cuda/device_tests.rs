@@ -1,10 +1,10 @@
-//! The suite on the first GPU, where there is one. It is left out for want of a driver or of a device, and for no other reason.
+//! What `sdlab device` does, on the first GPU, where there is one. It is left out for want of a driver or of a device, and for no other reason.
 
-use super::{Cuda, DeviceError, Driver, Encoder, Options};
-use crate::backend::{Backend, HostOptState, Mode, Spec, conformance};
-use crate::bench::config::BenchConfig;
-use crate::bench::dataset::Bench;
-use crate::sdl::{Activation, Init, Model, Shape};
+use super::check::{CHECKS, Settings};
+use super::timing::{self, time};
+use super::{DeviceError, Driver, Options};
+use crate::backend::Moments;
+use crate::sdl::Shape;
 
 /// The first device.
 fn device() -> Option<Driver> {
@@ -35,67 +35,21 @@ fn only_a_missing_driver_or_device_is_a_reason_to_leave_the_suite_out() {
     assert!(!is_absent(&DeviceError::OutOfMemory { bytes: 1 }));
 }
 
-fn conforms(takes: impl Fn(Activation) -> bool, encoder: Encoder, candidates: Option<usize>) {
+#[test]
+fn a_device_computes_what_it_should() {
     let Some(driver) = device() else { return };
-    conformance::suite_of(takes, |spec| Cuda::on(&driver, spec, Options { encoder, candidates, ..Options::default() }));
-}
-
-/// Only these are screened.
-fn is_ranked(activation: Activation) -> bool {
-    matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. })
-}
-
-#[test]
-fn exact_scores_conform_on_a_device() {
-    conforms(|_| true, Encoder::Exact, None);
-}
-
-#[test]
-fn a_screen_in_f32_conforms_on_a_device() {
-    conforms(is_ranked, Encoder::F32, None);
-}
-
-#[test]
-fn a_screen_in_tf32_conforms_on_a_device_with_room_for_few_candidates() {
-    conforms(is_ranked, Encoder::Tf32, Some(12));
-}
-
-#[test]
-fn a_screen_in_bf16_conforms_on_a_device() {
-    conforms(is_ranked, Encoder::Bf16, Some(40));
-}
-
-#[test]
-fn moments_in_bf16_conform_on_a_device() {
-    let Some(driver) = device() else { return };
-    conformance::rounded(1, 0, |_| true, |spec| Cuda::on(&driver, spec, Options::default()));
-}
-
-/// A few steps on the bench at sizes that fill some multiprocessors.
-fn trained(driver: &Driver, encoder: Encoder) -> (Model, HostOptState) {
-    let bench = Bench::generate(&BenchConfig { n: 300, n_p: 64, interference: 0.9, ..BenchConfig::default() })
-        .expect("a small bench");
-    let shape = Shape { n_p: 64, n_r: 64, n_q: 2000 };
-    let backend = Cuda::on(driver, Spec::plain(shape, 1500), Options { encoder, ..Options::default() });
-    let mut params = backend.params(&Init::default().model(shape, Activation::TopK { k: 20 }, 1));
-    let mut opt = backend.opt_state(&params);
-    let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
-    for step in 0..5 {
-        backend.sample(&bench, &(step * 1500..(step + 1) * 1500).collect::<Vec<_>>(), &mut batch);
-        backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
-        backend.decode_residual(&params, &batch, &mut codes);
-        backend.backward(&params, &batch, &mut codes, &mut grads);
-        backend.step(&mut params, &mut opt, &codes, &mut grads);
+    for check in &CHECKS {
+        let outcome = check.run(&driver, Settings { seed: 0, every: 1, small: false });
+        assert_eq!(outcome.deviates, None, "{}", check.name);
     }
-    assert_eq!(backend.failure(), None);
-    (backend.model(&params), backend.save(&opt))
 }
 
 #[test]
-fn a_device_trains_to_the_same_bits_again_whatever_screens() {
+fn steps_of_a_device_are_timed_kernel_by_kernel() {
     let Some(driver) = device() else { return };
-    let expected = trained(&driver, Encoder::Exact);
-    for encoder in [Encoder::Exact, Encoder::F32, Encoder::Tf32, Encoder::Bf16, Encoder::Tf32] {
-        assert!(trained(&driver, encoder) == expected, "{encoder:?}");
-    }
+    let (shape, options) = (Shape { n_p: 64, n_r: 64, n_q: 2000 }, Options::default());
+    let settings =
+        timing::Settings { shape, k: 8, batch: 512, moments: Moments::F32, options, before: 0, times: 2, steps: 3 };
+    let timed = time(&driver, &settings).unwrap();
+    assert!(timed.steps.len() == 2 && timed.kernels.iter().all(|kernel| kernel.calls > 0 && kernel.seconds > 0.0));
 }

@@ -28,12 +28,11 @@
 //!
 //! # Memory
 //!
-//! In bytes: 16 n_q (n_p + n_r) for parameters, moments and gradients (12 with [`Moments::Bf16`]; 2 n_q n_p more with [`Encoder::Bf16`]); 4 B n_q
-//! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals; 4 B (n_p + n_r) for sums of
-//! long lists of codes; and as much again, here and as locked memory of the host twice that, where samples come from the host. Activations that select by a threshold, and
-//! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k. While latents are moved by the exact decrease, 16 (n_p + n_r) for each
-//! of the samples that are looked at. [`memory()`] counts these for a given training. A rank with a part of the latents has n_q of that part.
+//! [`Memory`] counts it before any is taken. By far the most are 16 n_q (n_p + n_r) bytes for parameters, moments and gradients (12 with
+//! [`Moments::Bf16`]) and 4 B n_q for scores. A rank with a part of
+//! the latents has n_q of that part.
 
+pub mod check;
 pub mod checked;
 pub mod device;
 #[cfg(test)]
@@ -49,11 +48,12 @@ mod passes;
 pub mod raw;
 mod shard;
 mod state;
+pub mod timing;
 
-pub use device::{Device, DeviceError};
+pub use device::{Device, DeviceError, Time};
 pub use gradients::rounding;
-pub use memory::memory;
-pub use raw::Driver;
+pub use memory::{Memory, Samples};
+pub use raw::{Driver, Facts, Room};
 pub use state::{Batch, Codes, Grads, OptState, Params};
 
 use super::{Backend, Half, HostCodes, HostOptState, Mode, Moments, Observation, Rows, Spec};
@@ -117,6 +117,10 @@ impl<D: Device> Cuda<D> {
         Self { device, spec, options, anchors, is_known: Default::default() }
     }
 
+    fn enter(&self, phase: &'static str) {
+        self.device.device().enter(phase);
+    }
+
     fn pass<'a>(&'a self, params: &'a Params<D>, batch: &'a Batch<D>, codes: &'a Codes<D>) -> Option<Pass<'a, D>> {
         let room = codes.room.as_ref()?;
         Some(Pass { device: &self.device, spec: &self.spec, params, batch, room, rows: codes.rows })
@@ -178,12 +182,14 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn load(&self, rows: Rows<'_>, batch: &mut Batch<D>) {
+        self.enter("samples");
         batch.rows = rows.inputs.len() / self.spec.shape.n_p.max(1);
         batch.load(&self.device, &self.spec, rows);
         batch.weigh(&self.device, rows.weights);
     }
 
     fn sample(&self, bench: &Bench, indices: &[u64], batch: &mut Batch<D>) {
+        self.enter("samples");
         if self.draw(bench, indices, batch).is_some() {
             return;
         }
@@ -200,12 +206,14 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn encode_select(&self, params: &Params<D>, opt: &OptState<D>, batch: &Batch<D>, mode: Mode, codes: &mut Codes<D>) {
         let Self { device, spec, options, .. } = self;
+        self.enter("encode");
         let selection = Selection { device, spec, options: *options, params, opt, mode, whole: None };
         // Without other ranks nothing can fail between them.
         let _ = selection.run(batch, codes);
     }
 
     fn decode_residual(&self, params: &Params<D>, batch: &Batch<D>, codes: &mut Codes<D>) {
+        self.enter("decode");
         if let Some(pass) = self.pass(params, batch, codes) {
             pass.decode();
         }
@@ -213,6 +221,7 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn backward(&self, params: &Params<D>, batch: &Batch<D>, codes: &mut Codes<D>, grads: &mut Grads<D>) {
         grads.norm_is_due = false;
+        self.enter("backward");
         if let Some(pass) = self.pass(params, batch, codes) {
             pass.backward(grads);
         }
@@ -220,10 +229,12 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn step(&self, params: &mut Params<D>, opt: &mut OptState<D>, codes: &Codes<D>, grads: &mut Grads<D>) {
         let Some(room) = &codes.room else { return };
+        self.enter("update");
         self.update().run(params, opt, room, codes.counted, grads);
     }
 
     fn observe(&self, params: &Params<D>, codes: &Codes<D>, grads: &Grads<D>) -> Observation {
+        self.enter("records");
         let Some(room) = &codes.room else { return Observation::default() };
         let (device, rows) = (&self.device, codes.rows);
         let objective = &self.spec.objective;

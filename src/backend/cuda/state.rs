@@ -505,7 +505,7 @@ impl<D: Device> Lists<D> {
 }
 
 /// Codes of a piece of a list.
-const PIECE: usize = 128;
+pub(super) const PIECE: usize = 128;
 /// Numbers that one block squares and adds.
 pub(super) const SQUARES: usize = 1 << 14;
 /// Rows that one thread adds.

@@ -11,8 +11,6 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
-/// The least major version of the compiler.
-const LEAST_COMPILER: i32 = 12;
 /// Contraction would change bits.
 const OPTIONS: [&str; 2] = ["--std=c++17", "--fmad=false"];
 
@@ -23,8 +21,17 @@ pub(super) fn compiler() -> Result<(), DeviceError> {
     present(found, "the compiler of kernels (libnvrtc)", "the CUDA toolkit 12.0 or later, or its nvrtc library")
 }
 
+/// Major and minor version of the compiler.
+pub(super) fn version() -> Result<(u32, u32), DeviceError> {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the compiler writes two numbers.
+    let status = unsafe { nvrtc_sys::nvrtcVersion(&mut major, &mut minor) };
+    status.result().map_err(|error| DeviceError::Build { reason: format!("{error:?}") })?;
+    Ok((major.unsigned_abs(), minor.unsigned_abs()))
+}
+
 /// Major and minor of the architecture.
-fn architecture(device: cu_sys::CUdevice) -> Result<(i32, i32), DeviceError> {
+pub(super) fn architecture(device: cu_sys::CUdevice) -> Result<(i32, i32), DeviceError> {
     use cu_sys::CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
     };
@@ -51,15 +58,10 @@ fn kept(place: &PathBuf) -> Option<Vec<u8>> {
 }
 
 /// The kernels for the device's own architecture, from the cache or the compiler.
-pub(super) fn load(device: cu_sys::CUdevice) -> Result<BTreeMap<String, cu_sys::CUfunction>, DeviceError> {
-    let (major, minor) = architecture(device)?;
-    let (mut newest, mut of_newest) = (0, 0);
-    // SAFETY: the compiler writes two numbers.
-    let status = unsafe { nvrtc_sys::nvrtcVersion(&mut newest, &mut of_newest) };
-    status.result().map_err(|error| DeviceError::Build { reason: format!("{error:?}") })?;
-    if newest < LEAST_COMPILER {
-        return Err(DeviceError::Build { reason: format!("the compiler (libnvrtc) is version {newest}.{of_newest}") });
-    }
+pub(super) fn load(
+    (major, minor): (i32, i32),
+    (newest, of_newest): (u32, u32),
+) -> Result<BTreeMap<String, cu_sys::CUfunction>, DeviceError> {
     let options = options(&format!("sm_{major}{minor}"));
     let text = source();
     // Another compiler may build something else.

@@ -17,14 +17,14 @@ pub fn one_line(text: &str) -> String {
 }
 
 thread_local! {
-    /// True within `guarded`, whose panics become errors and are not printed.
+    /// True within `quietly`, whose panics become errors and are not printed.
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
 static QUIET: Once = Once::new();
 
-/// cudarc panics where a library lacks a function that it looks for. Nothing that a panic leaves behind is used again.
-pub fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+/// Makes a call; what a panic of it says, in one line, in place of its result. Nothing that a panic leaves behind is used again.
+pub fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     QUIET.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -36,15 +36,17 @@ pub fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> 
     let outer = IS_GUARDED.replace(true);
     let result = catch_unwind(AssertUnwindSafe(call));
     IS_GUARDED.set(outer);
-    result.unwrap_or_else(|panic| {
+    result.map_err(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-        Err(DeviceError::Failed {
-            what: what.to_owned(),
-            reason: one_line(&format!(
-                "a function of the library is missing ({}): it is too old, install a newer one",
-                said.unwrap_or_default()
-            )),
-        })
+        one_line(said.unwrap_or_default())
+    })
+}
+
+/// cudarc panics where a library lacks a function that it looks for.
+pub fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+    quietly(call).unwrap_or_else(|said| {
+        let reason = format!("a function of the library is missing ({said}): it is too old, install a newer one");
+        Err(DeviceError::Failed { what: what.to_owned(), reason })
     })
 }
 

@@ -88,6 +88,11 @@ impl Shared {
         Err(DeviceError::Failed { what: "waiting for other ranks".to_owned(), reason })
     }
 
+    /// Whether calls are recorded now.
+    pub fn records(&self) -> bool {
+        self.is_recording.get()
+    }
+
     /// Makes calls that are recorded.
     pub fn record(&self, calls: &mut dyn FnMut()) {
         self.is_recording.set(true);

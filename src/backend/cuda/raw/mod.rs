@@ -7,6 +7,8 @@
 //! | streams, memory, copies | `memory` |
 //! | many calls as one graph | `graphs` |
 //! | dense products | `products` |
+//! | times of kernels | `times` |
+//! | which versions go together | `versions` |
 //!
 //! None of it has run on a GPU so far. `kernels/check` runs it on stand-ins for the three libraries.
 //!
@@ -21,12 +23,17 @@ pub(super) mod memory;
 mod owned;
 pub mod plain;
 mod products;
+mod times;
+mod versions;
 
 pub use compiler::{build, options};
+pub use guard::quietly;
 pub use memory::{Memory, Staging};
 pub use plain::{Plain, bytes, bytes_mut};
+pub use products::WORKSPACE;
+pub use versions::Versions;
 
-use super::device::{Argument, Device, DeviceError, Product};
+use super::device::{Argument, Device, DeviceError, Precision, Product, Time};
 use cudarc::cublaslt::sys as lt_sys;
 use cudarc::driver::{result as cu, sys as cu_sys};
 use graphs::Graphs;
@@ -36,28 +43,97 @@ use products::Products;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::rc::Rc;
+use times::Times;
 
 /// Threads of a block.
 const WIDTH: u32 = 256;
-/// The least version of the driver: that of CUDA 12.0.
-const LEAST_DRIVER: i32 = 12_000;
 
 /// A CUDA device with the kernels that were built for it.
 pub struct Driver {
     // Before what they were launched on.
     graphs: Graphs,
+    times: Times,
     shared: Rc<Shared>,
     kernels: BTreeMap<String, cu_sys::CUfunction>,
     products: Products,
-    name: String,
+    facts: Facts,
+}
+
+/// What is known of a device and of what drives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What it calls itself.
+    pub name: String,
+    /// Major and minor of its architecture, such as 9 and 0.
+    pub architecture: (i32, i32),
+    /// The driver and the libraries.
+    pub versions: Versions,
+}
+
+/// Memory of a device in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What no program has taken.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+impl Room {
+    /// Of the device whose context is current in this thread.
+    fn current() -> Result<Self, DeviceError> {
+        let (free, total) = cu::mem_get_info().map_err(failed("memory of the device"))?;
+        Ok(Self { free: free as u64, total: total as u64 })
+    }
+
+    /// Of the device of this number; no kernel is built for it.
+    ///
+    /// # Errors
+    /// There is no driver, or no such device.
+    pub fn of(number: i32) -> Result<Self, DeviceError> {
+        driver()?;
+        guarded("the CUDA driver", || {
+            let device = device(number)?;
+            // SAFETY: the device exists; what is retained is released before this returns.
+            unsafe {
+                let context = cu::primary_ctx::retain(device).map_err(none)?;
+                let room = cu::ctx::set_current(context).map_err(none).and_then(|()| Self::current());
+                let _ = cu::primary_ctx::release(device);
+                room
+            }
+        })
+    }
+}
+
+/// An error of the driver before there is a device.
+fn none(error: cu::DriverError) -> DeviceError {
+    match error.0 {
+        cu_sys::CUresult::CUDA_ERROR_NO_DEVICE | cu_sys::CUresult::CUDA_ERROR_INVALID_DEVICE => {
+            DeviceError::NoDevice { reason: one_line(&format!("{error:?}")) }
+        }
+        _ => failed("the CUDA driver")(error),
+    }
+}
+
+/// Starts the driver and finds a device.
+fn device(number: i32) -> Result<cu_sys::CUdevice, DeviceError> {
+    cu::init().map_err(none)?;
+    cu::device::get(number).map_err(none)
+}
+
+/// Asks for the driver, without touching a device.
+fn driver() -> Result<(), DeviceError> {
+    // SAFETY: it only tries to open the library.
+    let found = unsafe { cu_sys::is_culib_present() };
+    present(found, "the CUDA driver (libcuda)", "an NVIDIA driver for CUDA 12.0 or later")
 }
 
 /// Asks for the three libraries, without touching a device.
 fn libraries() -> Result<(), DeviceError> {
-    // SAFETY: these only try to open the libraries.
-    let (driver, products) = unsafe { (cu_sys::is_culib_present(), lt_sys::is_culib_present()) };
-    present(driver, "the CUDA driver (libcuda)", "an NVIDIA driver for CUDA 12.0 or later")?;
+    driver()?;
     compiler::compiler()?;
+    // SAFETY: it only tries to open the library.
+    let products = unsafe { lt_sys::is_culib_present() };
     present(products, "cuBLASLt (libcublasLt)", "the CUDA toolkit 12.0 or later, or its cublas library")
 }
 
@@ -71,40 +147,67 @@ impl Driver {
         guarded("the CUDA driver", || Self::start(number))
     }
 
+    /// Whether every kernel is timed by itself from now on, which takes a little longer; see [`Device::times`]. What is part of a graph is not.
+    pub fn time_kernels(&self, on: bool) {
+        self.times.turn(on);
+    }
+
+    /// Waits for the end of everything that was asked for.
+    ///
+    /// # Errors
+    /// A call failed, now or before.
+    pub fn wait(&self) -> Result<(), DeviceError> {
+        // SAFETY: the stream exists.
+        guarded("waiting", || unsafe { cu::stream::synchronize(self.shared.stream()) }.map_err(failed("waiting")))
+    }
+
+    /// What is known of it.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Its memory before a training; what cuBLASLt works with is counted as free, since a training counts it.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub fn room(&self) -> Result<Room, DeviceError> {
+        let room = guarded("memory of the device", Room::current)?;
+        Ok(Room { free: room.free + WORKSPACE as u64, ..room })
+    }
+
     /// What its memory lives on.
     pub(super) fn shared(&self) -> Rc<Shared> {
         Rc::clone(&self.shared)
     }
 
     fn start(number: i32) -> Result<Self, DeviceError> {
-        let none = |error: cu::DriverError| match error.0 {
-            cu_sys::CUresult::CUDA_ERROR_NO_DEVICE | cu_sys::CUresult::CUDA_ERROR_INVALID_DEVICE => {
-                DeviceError::NoDevice { reason: one_line(&format!("{error:?}")) }
-            }
-            _ => failed("the CUDA driver")(error),
-        };
-        cu::init().map_err(none)?;
+        let device = device(number)?;
         let mut version = 0;
         // SAFETY: the driver writes one number.
         unsafe { cu_sys::cuDriverGetVersion(&mut version) }.result().map_err(none)?;
-        if version < LEAST_DRIVER {
-            let found = format!(
-                "it is for CUDA {}.{}, 12.0 is needed: install a newer one",
-                version / 1000,
-                version % 1000 / 10
-            );
-            return Err(DeviceError::Failed { what: "the CUDA driver".to_owned(), reason: found });
-        }
-        let device = cu::device::get(number).map_err(none)?;
+        let versions = Versions {
+            driver: versions::of_driver(version),
+            compiler: compiler::version()?,
+            products: versions::of_products(products::version()),
+        };
+        versions.check()?;
         let name = cu::device::get_name(device).map_err(none)?;
         // SAFETY: the device exists; its primary context is retained until `Shared` is dropped, and current in this thread.
         let context = unsafe { cu::primary_ctx::retain(device) }.map_err(none)?;
         // SAFETY: as above.
         unsafe { cu::ctx::set_current(context) }.map_err(none)?;
         let shared = Rc::new(Shared::new(device, context).map_err(none)?);
-        let kernels = compiler::load(device)?;
+        let architecture = compiler::architecture(device)?;
+        let kernels = compiler::load(architecture, versions.compiler)?;
         let products = Products::new(&shared)?;
-        Ok(Self { graphs: Graphs::default(), shared, kernels, products, name })
+        let facts = Facts { name, architecture, versions };
+        Ok(Self { graphs: Graphs::default(), times: Times::default(), shared, kernels, products, facts })
+    }
+
+    /// Makes a call, and times it if that is wanted.
+    fn asked(&self, name: &str, call: impl FnOnce() -> Result<(), DeviceError>) -> Result<(), DeviceError> {
+        let is_timed = self.times.is_on() && !self.shared.records();
+        guarded(name, || if is_timed { self.times.around(name, self.shared.stream(), call) } else { call() })
     }
 }
 
@@ -120,7 +223,7 @@ impl Device for Driver {
     type Staging = Staging;
 
     fn describe(&self) -> String {
-        self.name.clone()
+        self.facts.name.clone()
     }
 
     fn width(&self) -> u32 {
@@ -154,7 +257,7 @@ impl Device for Driver {
     fn fill(&self, memory: &Memory, byte: u8, bytes: usize) -> Result<(), DeviceError> {
         let bytes = bytes.min(memory.size());
         // SAFETY: within the memory.
-        guarded("filling", || {
+        self.asked("filling", || {
             unsafe { cu::memset_d8_async(memory.address(), byte, bytes, self.shared.stream()) }
                 .map_err(failed("filling"))
         })
@@ -169,18 +272,31 @@ impl Device for Driver {
         let (grid, block) = ((grid[0], grid[1], grid[2]), (WIDTH, 1, 1));
         // SAFETY: the arguments are those of the kernel's signature, with memory as long as it needs, which the checked layer has compared; a
         // little-endian word of eight bytes begins with the bytes of a shorter parameter, and the driver copies them before it returns.
-        guarded(kernel, || {
+        self.asked(kernel, || {
             unsafe { cu::launch_kernel(function, grid, block, 0, self.shared.stream(), &mut pointers) }
                 .map_err(failed(kernel))
         })
     }
 
     fn product(&self, product: &Product<'_, Memory>) -> Result<(), DeviceError> {
-        guarded("cuBLASLt", || self.products.multiply(&self.shared, product))
+        let name = match product.precision {
+            Precision::F32 => "cuBLASLt in f32",
+            Precision::Tf32 => "cuBLASLt in tf32",
+            Precision::Bf16 => "cuBLASLt in bf16",
+        };
+        self.asked(name, || self.products.multiply(&self.shared, product))
     }
 
     fn as_one(&self, part: usize, calls: &mut dyn FnMut()) -> Result<(), DeviceError> {
         self.graphs.run(&self.shared, part, calls)
+    }
+
+    fn enter(&self, phase: &'static str) {
+        self.times.enter(phase);
+    }
+
+    fn times(&self) -> Result<Vec<Time>, DeviceError> {
+        guarded("times of kernels", || self.times.take())
     }
 }
 

@@ -10,9 +10,7 @@ use std::ffi::c_void;
 use std::rc::Rc;
 
 /// Bytes that cuBLASLt may use.
-const WORKSPACE: usize = 32 << 20;
-/// The least version of cuBLASLt, as it counts: that of CUDA 12.0.
-const LEAST_PRODUCTS: usize = 120_000;
+pub const WORKSPACE: usize = 32 << 20;
 
 /// The library with its workspace.
 pub struct Products {
@@ -23,7 +21,6 @@ pub struct Products {
 impl Products {
     /// On a device that is current in this thread.
     pub fn new(shared: &Rc<Shared>) -> Result<Self, DeviceError> {
-        recent()?;
         let library = lt::create_handle().map_err(wrong)?;
         let workspace = allocate(shared, WORKSPACE).inspect_err(|_| {
             // SAFETY: it was just created.
@@ -44,16 +41,10 @@ fn wrong(error: lt::CublasError) -> DeviceError {
     DeviceError::Failed { what: "cuBLASLt".to_owned(), reason: one_line(&format!("{error:?}")) }
 }
 
-/// Whether cuBLASLt is new enough.
-fn recent() -> Result<(), DeviceError> {
+/// The version of cuBLASLt, as it counts.
+pub fn version() -> usize {
     // SAFETY: it returns a number.
-    let version = unsafe { lt_sys::cublasLtGetVersion() };
-    if version >= LEAST_PRODUCTS {
-        return Ok(());
-    }
-    let (major, minor) = (version / 10_000, version % 10_000 / 100);
-    let reason = format!("it is version {major}.{minor}, 12.0 is needed: install a newer one");
-    Err(DeviceError::Failed { what: "cuBLASLt".to_owned(), reason })
+    unsafe { lt_sys::cublasLtGetVersion() }
 }
 
 impl Products {

@@ -5,7 +5,7 @@ use super::device::{Device, Precision};
 use super::state::{Aux, Batch, Candidates, Codes, Gates, OptState, Params, Room, Set};
 use super::{Encoder, Options};
 use crate::backend::collective::{Collective, CollectiveError};
-use crate::backend::{Mode, Spec};
+use crate::backend::{Mode, SelectBy, Spec};
 use crate::sdl::{Activation, Parameter, Scales, Shape};
 
 /// u of f32.
@@ -48,6 +48,16 @@ impl Slack {
     }
 }
 
+/// Of the dense product by which a top-k selects, or which screens for it.
+pub(super) fn precision(spec: &Spec, options: Options) -> Option<Precision> {
+    match (spec.select_by, options.encoder) {
+        (SelectBy::Score, Encoder::Exact) => None,
+        (SelectBy::Score, Encoder::F32) => Some(Precision::F32),
+        (SelectBy::Tf32, _) | (SelectBy::Score, Encoder::Tf32) => Some(Precision::Tf32),
+        (SelectBy::Bf16, _) | (SelectBy::Score, Encoder::Bf16) => Some(Precision::Bf16),
+    }
+}
+
 fn stride(activation: Activation, n_q: usize) -> usize {
     match activation {
         Activation::TopK { k } | Activation::TopKRelu { k } => k.min(n_q),
@@ -62,10 +72,13 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
     let parts = spec.objective.scales.weights().len();
     let has = |parameter| params.blocks.get(parameter).is_some();
     let is_ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
-    let screens = is_ranked && options.encoder != Encoder::Exact;
+    let product = precision(spec, options).filter(|_| is_ranked);
     let candidates = |k: usize| {
-        let most = options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)).clamp(1, n_q);
-        screens.then(|| Candidates::new(device, batch, most))
+        let most = match spec.select_by {
+            SelectBy::Score => options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)),
+            SelectBy::Tf32 | SelectBy::Bf16 => k,
+        };
+        product.is_some().then(|| Candidates::new(device, batch, most.clamp(1, n_q)))
     };
     let main = Set::new(device, spec, stride(activation, n_q));
     let (selected, rows) = (batch * main.stride, batch * n_r);
@@ -81,7 +94,7 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
         centred: has(Parameter::InputBias).then(|| device.zeros(batch * n_p)),
         scores: device.zeros(batch * n_q),
         x_norms: device.zeros(batch),
-        half: (screens && options.encoder == Encoder::Bf16).then(|| device.zeros(batch * n_p)),
+        half: (product == Some(Precision::Bf16)).then(|| device.zeros(batch * n_p)),
         candidates: activation.k().and_then(candidates),
         main,
         gates: (activation == Activation::Gated).then(|| Gates {
@@ -150,6 +163,28 @@ struct Ranked {
     dead_after: Option<u64>,
 }
 
+/// Where the first k of rows are written.
+struct Listed<'a, D: Device> {
+    stride: usize,
+    counts: &'a Array<D, u32>,
+    latents: &'a Array<D, u32>,
+    values: &'a Array<D, f32>,
+}
+
+impl<'a, D: Device> From<&'a Set<D>> for Listed<'a, D> {
+    fn from(set: &'a Set<D>) -> Self {
+        let Set { stride, counts, latents, values, .. } = set;
+        Self { stride: *stride, counts, latents, values }
+    }
+}
+
+impl<'a, D: Device> From<&'a Candidates<D>> for Listed<'a, D> {
+    fn from(list: &'a Candidates<D>) -> Self {
+        let Candidates { most, counts, latents, pi, .. } = list;
+        Self { stride: *most, counts, latents, values: pi }
+    }
+}
+
 impl<D: Device> Selection<'_, D> {
     /// An error of the collective, where a batch is on several ranks.
     pub fn run(&self, batch: &Batch<D>, codes: &mut Codes<D>) -> Result<(), CollectiveError> {
@@ -191,7 +226,7 @@ impl<D: Device> Selection<'_, D> {
             let is_ranked = matches!(params.activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
             if let (Some(aux), Some(found), false) = (spec.objective.aux, &room.aux, is_ranked) {
                 let dead = Ranked { k: aux.k, positive: true, dead_after: Some(aux.dead_after) };
-                self.first_of_row(dead, None, rows, room, &found.set);
+                self.first_of_row(dead, None, rows, room, (&found.set).into());
             }
         } else if let Some(found) = &room.aux {
             device.clear(&found.set.counts);
@@ -236,14 +271,23 @@ impl<D: Device> Selection<'_, D> {
             (Ranked { k: aux.k, positive: true, dead_after: Some(aux.dead_after) }, &found.set, &found.candidates)
         });
         let both = [Some((main, &room.main, &room.candidates)), dead];
-        if self.options.encoder == Encoder::Exact {
+        let Some(precision) = precision(self.spec, self.options) else {
             self.exact(x, rows, None, room);
             for (ranked, set, _) in both.into_iter().flatten() {
-                self.first_of_row(ranked, None, rows, room, set);
+                self.first_of_row(ranked, None, rows, room, set.into());
+            }
+            return;
+        };
+        self.product(x, rows, precision, room);
+        if self.spec.select_by != SelectBy::Score {
+            for (ranked, set, list) in both.into_iter().flatten() {
+                if let Some(list) = list {
+                    self.first_by_product(x, ranked, rows, room, (list, set));
+                }
             }
             return;
         }
-        self.screen(x, rows, room);
+        self.norms(x, rows, room);
         // All lists first: rows that are scored in full overwrite what a screen has left.
         for (ranked, _, list) in both.into_iter().flatten() {
             if let Some(list) = list {
@@ -253,24 +297,47 @@ impl<D: Device> Selection<'_, D> {
         for (ranked, set, list) in both.into_iter().flatten() {
             let Some(list) = list else { continue };
             self.exact(x, rows, Some(&list.marks), room);
-            self.first_of_row(ranked, Some(&list.marks), rows, room, set);
-            self.first_of_candidates(x, ranked, rows, list, set);
+            self.first_of_row(ranked, Some(&list.marks), rows, room, set.into());
+            self.score(x, rows, list.into());
+            self.first_of_candidates(ranked, rows, list, set);
         }
     }
 
+    /// The first k of each row by the product, with their scores. No score decides but whether one is positive.
+    fn first_by_product(
+        &self,
+        x: &Array<D, f32>,
+        ranked: Ranked,
+        rows: usize,
+        room: &Room<D>,
+        (list, set): (&Candidates<D>, &Set<D>),
+    ) {
+        let into = || if ranked.positive { list.into() } else { set.into() };
+        self.first_of_row(ranked, None, rows, room, into());
+        self.score(x, rows, into());
+        if ranked.positive {
+            // No row is marked, and of k candidates at most those with a positive score are the first.
+            self.first_of_candidates(ranked, rows, list, set);
+        }
+    }
+
+    fn norms(&self, x: &Array<D, f32>, rows: usize, room: &Room<D>) {
+        let Self { device, spec, .. } = *self;
+        let n_p = spec.shape.n_p;
+        let arguments = [x.of(rows * n_p), room.x_norms.of(rows), (rows as u32).into(), (n_p as u32).into()];
+        device.launch("norms_above", [device.warps(rows), 1, 1], arguments);
+    }
+
     /// Approximate scores of all latents.
-    fn screen(&self, x: &Array<D, f32>, rows: usize, room: &Room<D>) {
-        let Self { device, spec, options, params, .. } = *self;
+    fn product(&self, x: &Array<D, f32>, rows: usize, precision: Precision, room: &Room<D>) {
+        let Self { device, spec, params, .. } = *self;
         let Shape { n_p, n_q, .. } = spec.shape;
         let (count, sizes, c) = (rows * n_p, [rows, n_q, n_p], &room.scores);
-        let arguments = [x.of(count), room.x_norms.of(rows), (rows as u32).into(), (n_p as u32).into()];
-        device.launch("norms_above", [device.warps(rows), 1, 1], arguments);
-        if let Some(half) = room.half.as_ref().filter(|_| params.has_half()) {
+        if let Some(half) = &room.half {
             device.launch("to_bf16", [device.some(count), 1, 1], [x.of(count), half.of(count), (count as u64).into()]);
             let (a, b) = ((half, n_p), (params.half(), n_p));
-            device.product(&Matrices { precision: Precision::Bf16, transposed: false, sizes, a, b, c });
+            device.product(&Matrices { precision, transposed: false, sizes, a, b, c });
         } else {
-            let precision = if options.encoder == Encoder::Tf32 { Precision::Tf32 } else { Precision::F32 };
             let (a, b) = ((x, n_p), (params.encoder(), n_p));
             device.product(&Matrices { precision, transposed: false, sizes, a, b, c });
         }
@@ -303,7 +370,14 @@ impl<D: Device> Selection<'_, D> {
         device.launch("candidates", [rows as u32, 1, 1], arguments);
     }
 
-    fn first_of_row(&self, ranked: Ranked, marks: Option<&Array<D, u32>>, rows: usize, room: &Room<D>, set: &Set<D>) {
+    fn first_of_row(
+        &self,
+        ranked: Ranked,
+        marks: Option<&Array<D, u32>>,
+        rows: usize,
+        room: &Room<D>,
+        into: Listed<'_, D>,
+    ) {
         let Self { device, spec, params, opt, .. } = *self;
         let n_q = spec.shape.n_q;
         let arguments = [
@@ -316,30 +390,35 @@ impl<D: Device> Selection<'_, D> {
             marks.is_some().into(),
             clamped(ranked.k).into(),
             ranked.positive.into(),
-            (set.stride as u32).into(),
-            set.counts.of(rows),
-            set.latents.of(rows * set.stride),
-            set.values.of(rows * set.stride),
+            (into.stride as u32).into(),
+            into.counts.of(rows),
+            into.latents.of(rows * into.stride),
+            into.values.of(rows * into.stride),
             (n_q as u32).into(),
         ];
         device.launch("first_of_row", [rows as u32, 1, 1], arguments);
     }
 
-    fn first_of_candidates(&self, x: &Array<D, f32>, ranked: Ranked, rows: usize, list: &Candidates<D>, set: &Set<D>) {
+    /// Scores of candidates, and π.
+    fn score(&self, x: &Array<D, f32>, rows: usize, of: Listed<'_, D>) {
         let Self { device, spec, params, .. } = *self;
         let Shape { n_p, n_q, .. } = spec.shape;
-        let room = rows * list.most;
+        let room = rows * of.stride;
         let arguments = [
             x.of(rows * n_p),
             params.encoder().all(),
             params.encoder_bias().of(n_q),
-            list.counts.of(rows),
-            list.latents.of(room),
-            list.pi.of(room),
-            (list.most as u32).into(),
+            of.counts.of(rows),
+            of.latents.of(room),
+            of.values.of(room),
+            (of.stride as u32).into(),
             (n_p as u32).into(),
         ];
         device.launch("score_candidates", [rows as u32, 1, 1], arguments);
+    }
+
+    fn first_of_candidates(&self, ranked: Ranked, rows: usize, list: &Candidates<D>, set: &Set<D>) {
+        let (device, room) = (self.device, rows * list.most);
         let arguments = [
             list.counts.of(rows),
             list.latents.of(room),

@@ -2,11 +2,15 @@
 
 use super::checked::{Array, Checked, Matrices};
 use super::device::{Device, Precision};
-use super::state::{Aux, Batch, Candidates, Codes, Gates, OptState, Params, Room, Set};
+use super::state::{Aux, Batch, Candidates, Codes, Gates, Lanes, OptState, PART, Params, Room, Set};
 use super::{Encoder, Options};
 use crate::backend::collective::{Collective, CollectiveError};
 use crate::backend::{Mode, SelectBy, Spec};
 use crate::sdl::{Activation, Parameter, Scales, Shape};
+use std::ops::Range;
+
+/// Blocks that score marked rows, enough to fill a device.
+const MARKED_BLOCKS: u32 = 512;
 
 /// u of f32.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
@@ -93,6 +97,7 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
         activation,
         centred: has(Parameter::InputBias).then(|| device.zeros(batch * n_p)),
         scores: device.zeros(batch * n_q),
+        lanes: (!is_ranked || spec.select_by == SelectBy::Score).then(|| Lanes::new(device, spec)),
         x_norms: device.zeros(batch),
         half: (product == Some(Precision::Bf16)).then(|| device.zeros(batch * n_p)),
         candidates: activation.k().and_then(candidates),
@@ -246,22 +251,51 @@ impl<D: Device> Selection<'_, D> {
         centred
     }
 
-    /// Scores of all latents, of the marked rows or of all.
+    /// Scores of all latents, of the marked rows or of all. How many are marked the host does not know: blocks find out.
     fn exact(&self, x: &Array<D, f32>, rows: usize, marks: Option<&Array<D, u32>>, room: &Room<D>) {
         let Self { device, spec, params, .. } = *self;
         let Shape { n_p, n_q, .. } = spec.shape;
-        let grid = [device.warps(n_q.div_ceil(8)), rows.div_ceil(8) as u32, 1];
-        let arguments = [
-            x.of(rows * n_p),
-            params.encoder().all(),
-            marks.unwrap_or(&room.ignored).of(if marks.is_some() { rows } else { 0 }),
-            marks.is_some().into(),
-            room.scores.of(rows * n_q),
-            (rows as u32).into(),
-            (n_q as u32).into(),
-            (n_p as u32).into(),
-        ];
-        device.launch("scores", grid, arguments);
+        let Some(lanes) = &room.lanes else { return };
+        let ([x_stride, w_stride], n) = (lanes.strides.map(|stride| stride as u32), n_p as u32);
+        if let Some(marks) = marks {
+            device.launch("list_marked", [1, 1, 1], [marks.of(rows), lanes.list.of(1 + rows), (rows as u32).into()]);
+        }
+        let listed = |how: u32| if marks.is_some() { how } else { 0 };
+        let by_lane = |of: &Array<D, f32>, listed: u32, range: Range<usize>, to: &Array<D, f32>, stride: u32| {
+            let arguments = [
+                of.of(if listed == 1 { rows } else { range.end } * n_p),
+                lanes.list.all(),
+                listed.into(),
+                (range.start as u32).into(),
+                to.all(),
+                (range.len() as u32).into(),
+                n.into(),
+                stride.into(),
+            ];
+            device.launch("by_lane", [device.some(range.len() * n_p), 1, 1], arguments);
+        };
+        by_lane(x, listed(1), 0..rows, &lanes.inputs, x_stride);
+        for first in (0..n_q).step_by(PART) {
+            let latents = PART.min(n_q - first);
+            by_lane(params.encoder(), listed(2), first..first + latents, &lanes.encoder, w_stride);
+            let tiles = (rows.div_ceil(64) * latents.div_ceil(128)) as u32;
+            let arguments = [
+                lanes.inputs.all(),
+                lanes.encoder.all(),
+                lanes.list.all(),
+                marks.is_some().into(),
+                room.scores.of(rows * n_q),
+                (rows as u32).into(),
+                (first as u32).into(),
+                (latents as u32).into(),
+                (n_q as u32).into(),
+                n.into(),
+                x_stride.into(),
+                w_stride.into(),
+            ];
+            // Of rows that are marked there are few, most often none.
+            device.launch("scores", [if marks.is_some() { tiles.min(MARKED_BLOCKS) } else { tiles }, 1, 1], arguments);
+        }
     }
 
     /// The first k of each row, and the dead latents of AuxK.

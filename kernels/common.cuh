@@ -15,6 +15,26 @@ typedef unsigned long long u64;
 #define REGISTER(name)
 #endif
 
+// Copies of 16 bytes from global to shared memory that go on beside other work, in groups: those since the last `copies_end` are one.
+#ifdef SDLAB_SHIM
+inline void copy_16(void* to, const void* from) { shim::copy_later(to, from); }
+inline void copies_end() { shim::end_copies(); }
+template <u32 most>
+inline void copies_wait() {
+  shim::wait_copies(most);
+}
+#else
+__device__ __forceinline__ void copy_16(void* to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from) : "memory");
+}
+__device__ __forceinline__ void copies_end() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Until this thread has at most so many groups under way.
+template <u32 most>
+__device__ __forceinline__ void copies_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(most) : "memory");
+}
+#endif
+
 #define ALL_LANES 0xffffffffu
 // Warps of the largest block.
 #define WARPS 32

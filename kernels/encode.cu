@@ -17,61 +17,177 @@ KERNEL(exponentials)(const float* __restrict__ x, float* __restrict__ out, u32 n
 }
 REGISTER(exponentials)
 
-#define TILE_ROWS 8
-#define TILE_LATENTS 8
+// What follows makes scores with the bits of their definition as a product of matrices. The 64 lanes of a score are chains of fused
+// multiply-adds, so that they can be made one after the other: first matrices are copied lane by lane, then a product of columns adds up one
+// lane at a time and folds finished lanes by the tree.
 
-// s = W_E x' for all latents of the rows that are marked (of all rows without marks), with the bits of the score.
-// Grid: (groups of 8 latents, one a warp; groups of 8 rows). A warp holds the 64 lanes of 64 scores in registers, two lanes a thread, and
-// reads 16 numbers for 64 fused multiply-adds. Traffic: x' and W_E once from DRAM if a row of blocks stays in L2, 4 bytes a score written.
-// Floor: 2 rows n_q n_p operations on the f32 units.
-KERNEL(scores)
-(const float* __restrict__ x, const float* __restrict__ w, const u32* __restrict__ marks, u32 has_marks, float* __restrict__ s, u32 rows,
- u32 n_q, u32 n_p) {
-  u32 row = blockIdx.y * TILE_ROWS, latent = (blockIdx.x * warps_of() + warp_of()) * TILE_LATENTS;
-  if (latent >= n_q) return;
-  if (has_marks) {
-    bool any = false;
-    for (u32 r = 0; r < TILE_ROWS; ++r) any |= row + r < rows && marks[row + r] != 0;
-    if (!any) return;
+// Lane t in the order that folds: the bits of t backwards, since the tree first adds lanes that are 32 apart.
+__device__ __forceinline__ u32 folded(u32 t) {
+  u32 lane = 0;
+#pragma unroll
+  for (u32 bit = 0; bit < 6; ++bit) lane |= (t >> bit & 1u) << (5 - bit);
+  return lane;
+}
+
+// Copies by lane have zeros up to a multiple of so many rows.
+#define PADDED 128u
+
+// Rows as columns, lane by lane: with J = ceil(n/64) numbers a lane, number 64 j + folded(t) of row r goes to out[(t J + j) stride + r]. Behind
+// the last number and the last row there are zeros, up to 64 J numbers and a multiple of 128 rows, for which `stride` has room.
+// The rows are `first` and those after it (`listed` 0); or those of a list, whose first word is their number (1); or the same as with 0 unless the list is empty (2).
+// Grid: any number of blocks, one a tile of 32 rows and 32 numbers at a time. Traffic: 8 bytes a number. Floor: the same.
+KERNEL(by_lane)
+(const float* __restrict__ x, const u32* __restrict__ list, u32 listed, u32 first, float* __restrict__ out, u32 rows, u32 n, u32 stride) {
+  __shared__ float tile[32][33];
+  if (listed != 0 && list[0] == 0) return;
+  u32 count = listed == 1 ? list[0] : rows, steps = (n + 63) / 64;
+  u32 wide = 2 * steps, tiles = wide * ((count + PADDED - 1) / PADDED * (PADDED / 32));
+  for (u32 at = blockIdx.x; at < tiles; at += gridDim.x) {
+    u32 k = at % wide * 32, r = at / wide * 32;
+    for (u32 e = warp_of(); e < 32; e += warps_of()) {
+      bool in = r + e < count && k + lane_of() < n;
+      u32 row = listed == 1 && r + e < count ? list[1 + r + e] : first + r + e;
+      tile[e][lane_of()] = in ? x[(u64)row * n + k + lane_of()] : 0.0f;
+    }
+    __syncthreads();
+    for (u32 e = warp_of(); e < 32; e += warps_of()) {
+      u32 to = folded((k + e) % 64) * steps + (k + e) / 64;
+      out[(u64)to * stride + r + lane_of()] = tile[lane_of()][e];
+    }
+    __syncthreads();
   }
-  const float* xs[TILE_ROWS];
-  const float* ws[TILE_LATENTS];
-  // Beyond the last one the last one is scored again, and not stored.
-  for (u32 r = 0; r < TILE_ROWS; ++r) xs[r] = x + (u64)min(row + r, rows - 1) * n_p;
-  for (u32 c = 0; c < TILE_LATENTS; ++c) ws[c] = w + (u64)min(latent + c, n_q - 1) * n_p;
-  float sums[2][TILE_ROWS][TILE_LATENTS];
+}
+REGISTER(by_lane)
+
+// Rows and latents of a block's tile, and of a thread's.
+#define TILE_ROWS 64u
+#define TILE_LATENTS 128u
+#define OWN_ROWS 4u
+#define OWN_LATENTS 8u
+#define OWN (OWN_ROWS * OWN_LATENTS)
+// Numbers of a column that a block holds at once.
+#define DEPTH 8u
+// Threads that compute.
+#define SCORERS 256
+
+// s = W_E x' for `latents` latents from `first` on, with the bits of the score, from copies by lane. Of all rows, or of the rows of a list.
+// Grid: any number of blocks, one a tile of 64 rows and 128 latents at a time (of 256 threads; fewer take smaller tiles), rows first, so that W_E
+// comes from DRAM once. A thread has 32 scores. It adds up one lane of them at a time, 32 fused multiply-adds for 12 numbers from shared memory,
+// which give those at most two thirds of the time, and keeps the sums of lanes that wait for others: of 1, 2, 4 and 8 lanes in registers, of 16 in
+// shared memory, of 32 where the score will be. Traffic: the copies, each from L2 as often as there are tiles of the other: 12 bytes a clock and
+// multiprocessor at full speed; 12 bytes a score. Floor: 2 rows n_q n_p operations on the f32 units.
+KERNEL(scores)
+(const float* __restrict__ x, const float* __restrict__ w, const u32* __restrict__ list, u32 has_list, float* __restrict__ s, u32 rows,
+ u32 first, u32 latents, u32 n_q, u32 n_p, u32 x_stride, u32 w_stride) {
+  __shared__ __align__(16) float xs[2][DEPTH][TILE_ROWS];
+  __shared__ __align__(16) float ws[2][DEPTH][TILE_LATENTS];
+  __shared__ float sixteen[OWN][SCORERS];
+  u32 count = has_list ? list[0] : rows, steps = (n_p + 63) / 64;
+  // A warp takes 32 rows and 32 latents.
+  u32 high = warps_of() < 2 ? 1 : 2, wide = warps_of() < 4 ? 1 : warps_of() < 8 ? 2 : 4;
+  u32 tile_rows = 32 * high, tile_latents = 32 * wide;
+  bool scores = warp_of() < high * wide;
+  u32 x_at = warp_of() % high * 32 + lane_of() % 8 * 4, w_at = warp_of() / high * 32 + lane_of() / 8 * 8;
+  u32 row_tiles = (count + tile_rows - 1) / tile_rows, tiles = row_tiles * ((latents + tile_latents - 1) / tile_latents);
+  for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    u32 row = tile % row_tiles * tile_rows, latent = tile / row_tiles * tile_latents;
+    auto stage = [&](u32 number) {
+      u32 k = number * DEPTH, to = number % 2;
+      for (u32 e = threadIdx.x; e < DEPTH * TILE_LATENTS / 4; e += blockDim.x) {
+        u32 line = e / (TILE_LATENTS / 4), column = e % (TILE_LATENTS / 4) * 4;
+        if (column < tile_latents) copy_16(&ws[to][line][column], w + (u64)(k + line) * w_stride + latent + column);
+        if (column < tile_rows) copy_16(&xs[to][line][column], x + (u64)(k + line) * x_stride + row + column);
+      }
+      copies_end();
+    };
+    // Puts the own sums of 16 lanes, or of 32 in their place, where the scores will be, and later adds what stands there.
+    auto put = [&](bool last) {
+#pragma unroll 1
+      for (u32 r = 0; r < OWN_ROWS; ++r) {
+        u32 slot = row + x_at + r, i = latent + w_at;
+        if (slot >= count) break;
+        float* to = s + (u64)(has_list ? list[1 + slot] : slot) * n_q + first + i;
+#pragma unroll 2
+        for (u32 c = 0; c < OWN_LATENTS; c += 4) {
+          float sum[4];
 #pragma unroll
-  for (u32 half = 0; half < 2; ++half)
+          for (u32 e = 0; e < 4; ++e) sum[e] = sixteen[r * OWN_LATENTS + c + e][threadIdx.x];
+          if (n_q % 4 == 0 && i + c + 4 <= latents) {
+            float4* four = (float4*)(to + c);
+            if (last) {
+              float4 half = *four;
+              sum[0] += half.x, sum[1] += half.y, sum[2] += half.z, sum[3] += half.w;
+            }
+            *four = make_float4(sum[0] + 0.0f, sum[1] + 0.0f, sum[2] + 0.0f, sum[3] + 0.0f);
+          } else {
+#pragma unroll 1
+            for (u32 e = 0; e < 4; ++e)
+              if (i + c + e < latents) to[c + e] = (last ? sixteen[r * OWN_LATENTS + c + e][threadIdx.x] + to[c + e] : sixteen[r * OWN_LATENTS + c + e][threadIdx.x]) + 0.0f;
+          }
+        }
+      }
+    };
+    float sums[OWN], waiting[4][OWN];
 #pragma unroll
-    for (u32 r = 0; r < TILE_ROWS; ++r)
+    for (u32 e = 0; e < OWN; ++e) sums[e] = 0.0f;
+    stage(0);
+    u32 lane = 0, left = steps;
+    for (u32 number = 0; number < steps * 64 / DEPTH; ++number) {
+      copies_wait<0>();
+      __syncthreads();
+      if (number + 1 < steps * 64 / DEPTH) stage(number + 1);
+      if (!scores) continue;
+      const float* a_of = &xs[number % 2][0][x_at];
+      const float* b_of = &ws[number % 2][0][w_at];
+      for (u32 k = 0; k < DEPTH;) {
+        u32 end = min(DEPTH, k + left);
+        left -= end - k;
+#pragma unroll 4
+        for (; k < end; ++k) {
+          float4 a = *(const float4*)(a_of + k * TILE_ROWS), b = *(const float4*)(b_of + k * TILE_LATENTS);
+          float4 c = *(const float4*)(b_of + k * TILE_LATENTS + 4);
+          const float as[OWN_ROWS] = {a.x, a.y, a.z, a.w}, bs[OWN_LATENTS] = {b.x, b.y, b.z, b.w, c.x, c.y, c.z, c.w};
 #pragma unroll
-      for (u32 c = 0; c < TILE_LATENTS; ++c) sums[half][r][c] = 0.0f;
-  for (u32 base = lane_of(); base < n_p + lane_of(); base += 64) {
+          for (u32 e = 0; e < OWN; ++e) sums[e] = fmaf(bs[e % OWN_LATENTS], as[e / OWN_LATENTS], sums[e]);
+        }
+        if (left != 0 || lane == 63) continue;
+        // A lane is done: it joins those before it like a bit that is added to a number.
+        left = steps;
+        bool joins = true;
 #pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-      u32 k = base + 32 * half;
-      bool in = k < n_p;
-      float a[TILE_ROWS];
+        for (u32 level = 0; level < 4; ++level) {
+          if (joins && (lane >> level & 1u) != 0) {
 #pragma unroll
-      for (u32 r = 0; r < TILE_ROWS; ++r) a[r] = in ? xs[r][k] : 0.0f;
+            for (u32 e = 0; e < OWN; ++e) sums[e] += waiting[level][e];
+          } else if (joins) {
 #pragma unroll
-      for (u32 c = 0; c < TILE_LATENTS; ++c) {
-        float b = in ? ws[c][k] : 0.0f;
+            for (u32 e = 0; e < OWN; ++e) waiting[level][e] = sums[e];
+            joins = false;
+          }
+        }
+        if (joins) {
 #pragma unroll
-        for (u32 r = 0; r < TILE_ROWS; ++r) sums[half][r][c] = fmaf(b, a[r], sums[half][r][c]);
+          for (u32 e = 0; e < OWN; ++e) {
+            float* waits = &sixteen[e][threadIdx.x];
+            *waits = lane == 31 ? sums[e] + *waits : sums[e];
+          }
+          if (lane == 31) put(false);
+        }
+#pragma unroll
+        for (u32 e = 0; e < OWN; ++e) sums[e] = 0.0f;
+        ++lane;
       }
     }
-  }
+    // Before the stages of the next tile are filled.
+    __syncthreads();
+    if (!scores) continue;
 #pragma unroll
-  for (u32 r = 0; r < TILE_ROWS; ++r) {
-    float mine = 0.0f;
+    for (u32 e = 0; e < OWN; ++e) {
 #pragma unroll
-    for (u32 c = 0; c < TILE_LATENTS; ++c) {
-      float sum = score_tree(sums[0][r][c], sums[1][r][c]);
-      if (lane_of() == c) mine = sum;
+      for (u32 level = 0; level < 4; ++level) sums[e] += waiting[level][e];
+      sixteen[e][threadIdx.x] += sums[e];
     }
-    if (lane_of() < TILE_LATENTS && row + r < rows && latent + lane_of() < n_q && (!has_marks || marks[row + r] != 0))
-      s[(u64)(row + r) * n_q + latent + lane_of()] = mine;
+    put(true);
   }
 }
 REGISTER(scores)

@@ -38,6 +38,22 @@ KERNEL(first_of_row)
 }
 REGISTER(first_of_row)
 
+// The rows that are marked, in order, behind their number.
+// Grid: one block. Traffic: 4 bytes a row and 4 bytes a marked one. Floor: a launch.
+KERNEL(list_marked)(const u32* __restrict__ marks, u32* __restrict__ list, u32 rows) {
+  __shared__ u32 space[WARPS];
+  u32 taken = 0;
+  for (u32 base = 0; base < rows; base += blockDim.x) {
+    u32 row = base + threadIdx.x, all;
+    bool marked = row < rows && marks[row] != 0;
+    u32 place = taken + block_rank(marked, space, &all);
+    if (marked) list[1 + place] = row;
+    taken += all;
+  }
+  if (threadIdx.x == 0) list[0] = taken;
+}
+REGISTER(list_marked)
+
 // Candidates of the first k of every row: with approximate scores s~ of error at most err_i, the latents whose upper bound is not below the
 // k-th largest lower bound. A row with more than `most` of them, or with a norm that is not finite, is marked, to be scored in full.
 //   err_i = product ‖x'‖ ‖w_i‖ + sum (‖x'‖ + ‖w_i‖) + least + share (|s~| + |b_i|)

@@ -375,6 +375,23 @@ fn moments_that_only_a_gpu_can_store_are_refused_elsewhere_before_anything_is_be
 }
 
 #[test]
+fn a_top_k_by_a_product_is_refused_without_a_gpu_and_beside_a_screen() {
+    let place = Place::new(&EXPERIMENT.replace("log_every = 1\n", "log_every = 1\nselect_by = \"bf16\"\n"));
+    for (options, expected) in [
+        (vec![], "train.select_by: expected \"score\" unless --device is cuda, found \"bf16\""),
+        (vec!["--device", "reference"], "train.select_by: expected \"score\" unless --device is cuda"),
+        (vec!["--device", "cuda", "--screen", "bf16"], "--screen: expected train.select_by = \"score\""),
+    ] {
+        let run = place.run("refused");
+        let refused = place.train(&run, &options);
+        assert_eq!(status(&refused), 2, "{options:?}");
+        let text = error(&refused);
+        assert!(text.contains(expected), "{options:?}: {text}");
+        assert!(!run.exists(), "nothing was begun");
+    }
+}
+
+#[test]
 fn two_ranks_train_into_one_folder_and_repeat_byte_for_byte() {
     let ranks = EXPERIMENT.replace("1500", "30").replace("steps = [300, 700]", "steps = [10]");
     let place = Place::new(&ranks.replace("log_every = 1\n", "log_every = 1\nranks = 2\n"));

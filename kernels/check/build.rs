@@ -12,7 +12,7 @@ struct Fault {
     replaced: [&'static str; 2],
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 12] = [
     // The histogram is searched before all threads have counted.
     Fault {
         name: "missing-barrier",
@@ -33,6 +33,27 @@ const FAULTS: [Fault; 9] = [
         files: ["select.cu", "select.cu"],
         marker: "KERNEL(first_of_row)",
         replaced: ["latents[start + place] = i", "latents[start + place + 1] = i"],
+    },
+    // A stage is filled while others still read it.
+    Fault {
+        name: "early-stage",
+        files: ["encode.cu", "encode.cu"],
+        marker: "copies_wait<0>();",
+        replaced: ["      __syncthreads();\n", ""],
+    },
+    // A stage is read before it is filled.
+    Fault {
+        name: "no-wait",
+        files: ["encode.cu", "encode.cu"],
+        marker: "KERNEL(scores)",
+        replaced: ["copies_wait<0>()", "copies_wait<1>()"],
+    },
+    // Lanes are added in the order in which they are numbered.
+    Fault {
+        name: "other-tree",
+        files: ["encode.cu", "encode.cu"],
+        marker: "u32 folded(u32 t)",
+        replaced: ["<< (5 - bit)", "<< bit"],
     },
     // Moments are rounded to the nearest bf16.
     Fault {

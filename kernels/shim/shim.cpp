@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <string>
@@ -24,12 +25,20 @@ constexpr size_t STACK = 256 * 1024;
 
 enum State { RUNS, WAITS_FOR_BLOCK, WAITS_FOR_WARP, DONE };
 
+struct Copy {
+  void* to;
+  const void* from;
+};
+
 struct Fiber {
   void* at = nullptr;
   char* stack = nullptr;
   State state = DONE;
   unsigned parity = 0;
   void* fake = nullptr;
+  // Copies that are under way, and those of the group that has not ended.
+  std::deque<std::vector<Copy>> copies;
+  std::vector<Copy> group;
 };
 
 struct Warp {
@@ -197,6 +206,8 @@ void prepare(Fiber& fiber) {
   fiber.at = top;
   fiber.state = RUNS;
   fiber.parity = 0;
+  fiber.copies.clear();
+  fiber.group.clear();
 }
 
 // False if some threads wait for others that never come.
@@ -249,6 +260,24 @@ void wait_warp() {
     for (unsigned i = first; i < first + 32; ++i) machine.fibers[i].state = RUNS;
   }
   to_scheduler();
+}
+
+void copy_later(void* to, const void* from) {
+  // What the device does not copy.
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) std::abort();
+  machine.fibers[machine.current].group.push_back({to, from});
+}
+
+void end_copies() {
+  Fiber& fiber = machine.fibers[machine.current];
+  fiber.copies.push_back(std::move(fiber.group));
+  fiber.group.clear();
+}
+
+void wait_copies(unsigned most) {
+  Fiber& fiber = machine.fibers[machine.current];
+  for (; fiber.copies.size() > most; fiber.copies.pop_front())
+    for (const Copy& copy : fiber.copies.front()) std::memcpy(copy.to, copy.from, 16);
 }
 
 unsigned self() { return machine.current; }

@@ -19,6 +19,7 @@ typedef unsigned long long u64;
 #define __forceinline__ inline __attribute__((always_inline))
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
 // Shared memory lies in a section of its own, which is filled with rubbish before a launch and before some of its blocks; AddressSanitizer guards ordinary variables only.
 #ifdef __SANITIZE_ADDRESS__
 #define __shared__ static
@@ -42,6 +43,12 @@ void wait_warp();
 unsigned self();
 /// A place of the warp where each lane leaves a word for the others; it alternates between two, so that one barrier an exchange suffices.
 uint64_t* slots();
+/// Copies 16 bytes when this thread waits for the group that it is in, and not before.
+void copy_later(void* to, const void* from);
+/// Ends a group of copies.
+void end_copies();
+/// Makes the copies of this thread but those of the last groups, so many.
+void wait_copies(unsigned most);
 /// False if the block has fewer threads than that.
 bool exists(unsigned thread);
 
@@ -140,6 +147,11 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
   for (unsigned lane = 0; lane < 32; ++lane) result |= unsigned(at[lane] & 1) << lane;
   return result;
 }
+
+struct __align__(16) float4 {
+  float x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }

@@ -71,6 +71,12 @@
 //! Which latents a top-k keeps depends on the last bit of a pre-activation, so all f32 backends compute the same bits: the score is
 //! [`score::score`], products accumulated in 64 lanes by fused multiply-adds and summed in a fixed tree. Screens may only discard what provably
 //! cannot be selected by that score. Ties go to the lower latent; NaN is never selected while a number is left.
+//!
+//! **Selection by a product.** Where [`Spec::select_by`] says so, π̃ = s̃ + b_E takes the place of π in the order of a top-k, and only there: s̃ is the
+//! dense product of x' and W_E as the device rounds it, added in f32. TopK selects the first k of the row by π̃, with the same rule for ties and NaN;
+//! Top-k∘ReLU and AuxK select those of the first k with π̃ > 0 for which π > 0 too, so that they may have fewer. z is π, the score of what is selected plus b_E, which may be NaN where π̃ is
+//! not; ranks and levels go by z. The same step has the same bits on the same device and library; another device may select other latents
+//! where pre-activations differ by less than the rounding of the product. The other activations compare with thresholds, and know scores only.
 
 pub mod collective;
 pub mod conformance;
@@ -83,7 +89,7 @@ pub mod score;
 pub mod select;
 pub mod wide;
 
-pub use optimizer::{Curve, Moments, Optimizer, Rule, Schedule, WarmUp};
+pub use optimizer::{Curve, Moments, Optimizer, Rule, Schedule, SelectBy, WarmUp};
 
 use crate::bench::dataset::Bench;
 use crate::sdl::resampling::passes::{Passes, Tables};
@@ -108,6 +114,8 @@ pub struct Spec {
     pub optimizer: Optimizer,
     /// How its moments are stored. Only [`cuda`] knows bf16; the others keep what they compute.
     pub moments: Moments,
+    /// By what a top-k ranks latents. Only [`cuda`] knows products; the others rank by the score.
+    pub select_by: SelectBy,
     /// Learning rate over the steps.
     pub schedule: Schedule,
     /// Decoder columns are kept at norm 1: the gradient's part along the column is removed, and the column is rescaled after the update.
@@ -127,6 +135,7 @@ impl Spec {
             anchors: Anchors::none(),
             optimizer: Optimizer::default(),
             moments: Moments::default(),
+            select_by: SelectBy::default(),
             schedule: Schedule::default(),
             unit_decoder: false,
             reconstructs_its_input: true,

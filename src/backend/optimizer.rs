@@ -46,6 +46,30 @@ pub enum Moments {
     Bf16,
 }
 
+/// By what a top-k ranks latents: TopK, Top-k∘ReLU and the dead latents of AuxK. The codes that are selected are exact scores in every case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelectBy {
+    /// The score, on which all f32 backends agree bit for bit.
+    #[default]
+    Score,
+    /// A product in tf32 on tensor cores, as the device rounds it.
+    Tf32,
+    /// A product in bf16 on tensor cores, likewise: nothing is scored but what is selected.
+    Bf16,
+}
+
+impl SelectBy {
+    /// As configurations call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Score => "score",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 impl Default for Optimizer {
     fn default() -> Self {
         Self {

@@ -9,12 +9,12 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::nccl::Nccl;
 use crate::backend::cuda::{Cuda, Driver, Encoder, Options, Room};
 use crate::backend::reference::Reference;
-use crate::backend::{Backend, Moments};
+use crate::backend::{Backend, Moments, SelectBy};
 use crate::bench::config::BenchConfig;
 use crate::stats::{Cell, Kind, Table};
 use crate::train::check::{Checked, ConfigError, Facts, Plan, most_threads};
 use crate::train::checkpoint;
-use crate::train::config::Experiment;
+use crate::train::config::{Experiment, Length};
 use crate::train::data::{Data, Mapped};
 use crate::train::directory::{Found, Opening, RESULT, RunDirectory};
 use crate::train::room::{device_memory, ensure_device_room, ensure_room, memory, physical, rank_memory};
@@ -53,7 +53,7 @@ pub struct Arguments {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = Where::Cpu)]
     device: Where,
-    /// How a GPU finds what a top-k may select; it changes no result
+    /// How a GPU finds what a top-k by the score may select; it changes no result
     #[arg(long, value_enum, value_name = "HOW")]
     screen: Option<Screen>,
     /// A GPU is given every kernel by itself, not half a step as one graph; it changes no result
@@ -144,7 +144,7 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   warm_up = 0.05                             a share of all steps; an integer counts steps
   [train]
   epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, checkpoint_seconds,
-                                             target_loss, plateau, ranks, moments, fold_decoder_norms
+                                             target_loss, plateau, ranks, moments, select_by, fold_decoder_norms
 
 Further keys, each line a configuration of its own:
   model.init = { weights = \"kaiming\", tied = false, encoder_bias = true, decoder_bias = true } # and: scale, input_bias, skip
@@ -161,6 +161,7 @@ Further keys, each line a configuration of its own:
   resampling = { kind = \"bricken\", steps = [2000] }                                          # the recipe of Bricken et al.
   anchors = { source = \"ground-truth\", weight = 0.1, latents = [3, 4] }                      # or \"labels\", those of [data]
   train = { dead_after = 100000, divergence = 1e4, threads = 2 }
+  train = { select_by = \"bf16\", moments = \"bf16\" }                                          # on a GPU: top-k by a product
 
 The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
 with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the
@@ -197,7 +198,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         (_, true) => Opening::Force,
         _ => Opening::New,
     };
-    fits(arguments, checked.experiment().train.ranks, shards)?;
+    fits(arguments, &checked.experiment().train, shards)?;
     let device = open_device(arguments.device, arguments.rank.unwrap_or(0), session)?;
     let patience = Duration::from_secs(arguments.patience.unwrap_or(PATIENCE));
     let rank = arguments.rank.zip(arguments.meeting.as_deref()).map(|(rank, meeting)| (rank, meeting, patience));
@@ -252,16 +253,27 @@ fn shards(arguments: &Arguments, experiment: &Experiment) -> Result<usize, CliEr
     match arguments.device {
         Where::Auto | Where::Reference => refused("--device cpu or cuda".to_owned()),
         _ if ranks > 1 => refused(format!("1 as train.ranks, whose ranks share batches, found {ranks}")),
+        _ if experiment.train.select_by != SelectBy::Score => {
+            let name = experiment.train.select_by.name();
+            refused(format!("\"score\" as train.select_by, by which ranks compare candidates, found \"{name}\""))
+        }
         _ if shards > latents => refused(format!("at most the {latents} of model.latents, found {shards}")),
         _ => Ok(shards),
     }
 }
 
 /// Which options go together.
-fn fits(arguments: &Arguments, ranks: usize, shards: usize) -> Result<(), CliError> {
+fn fits(arguments: &Arguments, train: &Length, shards: usize) -> Result<(), CliError> {
+    let ranks = train.ranks;
     let refused = |text: String| Err(CliError::Request(text));
     if arguments.screen.is_some() && !matches!(arguments.device, Where::Cuda | Where::Auto) {
         return refused("--screen: expected --device cuda or auto".to_owned());
+    }
+    if arguments.screen.is_some() && train.select_by != SelectBy::Score {
+        let by = train.select_by.name();
+        return refused(format!(
+            "--screen: expected train.select_by = \"score\", which a screen keeps to, found \"{by}\""
+        ));
     }
     if arguments.no_graphs && !matches!(arguments.device, Where::Cuda | Where::Auto) {
         return refused("--no-graphs: expected --device cuda or auto".to_owned());
@@ -326,6 +338,12 @@ impl Run<'_> {
         let request = |error: String| CliError::Request(format!("{name}: {error}"));
         if checked.experiment().train.moments == Moments::Bf16 && !matches!(device, Computes::Cuda(_)) {
             return Err(request("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\"".to_owned()));
+        }
+        let select_by = checked.experiment().train.select_by;
+        if select_by != SelectBy::Score && !matches!(device, Computes::Cuda(_)) {
+            let name = select_by.name();
+            let text = format!("train.select_by: expected \"score\" unless --device is cuda, found \"{name}\"");
+            return Err(request(text));
         }
         // A finished run is only shown.
         let is_finished = folder.join(RESULT).exists();

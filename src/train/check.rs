@@ -3,7 +3,7 @@
 use super::config::{AnchorSource, Experiment, Span};
 use super::data::{Content, Data};
 use super::order::Order;
-use crate::backend::{Optimizer, Rule, Schedule, Spec};
+use crate::backend::{Optimizer, Rule, Schedule, SelectBy, Spec};
 use crate::bench::config::{BenchConfig, Task};
 use crate::bench::dataset::Side;
 use crate::sdl::resampling::Resampling;
@@ -241,6 +241,9 @@ fn length(experiment: &Experiment) -> Result {
     let compares = matches!(experiment.model.activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
     let expected = "false with a top-k, which compares latents and would keep others";
     ensure(!(train.fold_decoder_norms && compares), FOLD, expected, train.fold_decoder_norms)?;
+    let expected = "\"score\" unless the activation is top-k or top-k-relu";
+    let found = format!("\"{}\"", train.select_by.name());
+    ensure(train.select_by == SelectBy::Score || compares, "train.select_by", expected, found)?;
     ensure((1..=MOST_RANKS).contains(&train.ranks), "train.ranks", "an integer from 1 to 64", train.ranks)?;
     let most = most_threads();
     ensure(train.threads <= most, "train.threads", &format!("an integer from 0 to {most}"), train.threads)
@@ -381,6 +384,7 @@ impl Checked {
             anchors: Anchors::none(),
             optimizer: self.0.optimizer,
             moments: train.moments,
+            select_by: train.select_by,
             schedule,
             unit_decoder: model.unit_decoder,
             reconstructs_its_input,
@@ -463,6 +467,7 @@ mod tests {
             ("[train]\nranks = 0", "train.ranks"),
             ("[train]\nranks = 65", "train.ranks"),
             ("[train]\nfold_decoder_norms = true", "train.fold_decoder_norms"),
+            ("[model]\nactivation = { kind = \"relu\" }\n[train]\nselect_by = \"bf16\"", "train.select_by"),
             (
                 "[model]\nactivation = { kind = \"top-k-relu\", k = 3 }\n[train]\nfold_decoder_norms = true",
                 "train.fold_decoder_norms",

@@ -3,7 +3,7 @@
 //! [`Experiment`] is what the file says. [`Experiment::completed`] fills in what has been left out, so that the file a run keeps is complete,
 //! and [`check`](super::check) refuses what cannot be trained.
 
-use crate::backend::{Curve, Moments, Optimizer};
+use crate::backend::{Curve, Moments, Optimizer, SelectBy};
 use crate::bench::config::BenchConfig;
 use crate::bench::configuration;
 use crate::io::hexadecimal;
@@ -256,6 +256,10 @@ pub struct Length {
     /// How the optimizer's moments are stored: `bf16` halves their memory and their traffic, rounds them at random, and needs `--device cuda`.
     #[serde(skip_serializing_if = "is_f32")]
     pub moments: Moments,
+    /// By what a top-k ranks latents: `bf16` and `tf32` take the product of tensor cores for the score, which is quicker, may select other latents where
+    /// two are nearly equal, and needs `--device cuda`.
+    #[serde(skip_serializing_if = "is_score")]
+    pub select_by: SelectBy,
     /// Move the norms of decoder columns into the encoder once training is over ([`folding`](crate::sdl::folding)): the model that is written and
     /// scored has columns of norm 1 and computes the same; a BatchTopK becomes a JumpReLU. Refused for a top-k, whose selection would change.
     #[serde(skip_serializing_if = "is_false")]
@@ -279,6 +283,7 @@ impl Default for Length {
             threads: 0,
             ranks: 1,
             moments: Moments::F32,
+            select_by: SelectBy::Score,
             fold_decoder_norms: false,
         }
     }
@@ -292,6 +297,11 @@ fn is_one(ranks: &usize) -> bool {
 /// The same for moments that are stored as they are computed.
 fn is_f32(moments: &Moments) -> bool {
     *moments == Moments::F32
+}
+
+/// The same for a top-k that ranks by the score.
+fn is_score(select_by: &SelectBy) -> bool {
+    *select_by == SelectBy::Score
 }
 
 /// The same for a training whose model is kept as it is.
@@ -395,6 +405,7 @@ mod tests {
             ("latents = 3", "latents"),
             ("[train]\nbatch = -1", "line 2: train.batch: "),
             ("[train]\nmoments = \"f16\"", "train.moments"),
+            ("[train]\nselect_by = \"f16\"", "train.select_by"),
             ("[schedule]\nwarm_up = \"long\"", "share of all steps"),
             ("[schedule]\nwarm_up = -3", "share of all steps"),
             ("[anchors]\nsource = \"labels\"", "missing field `weight`"),
@@ -445,9 +456,15 @@ mod tests {
         assert_eq!(Experiment::from_toml(&rounded.to_toml()).unwrap(), rounded);
         assert_ne!(hash(""), rounded.hash());
         assert_eq!(hash(""), hash("[train]\nmoments = \"f32\""));
+        let ranked = Experiment::from_toml("[train]\nselect_by = \"bf16\"").unwrap();
+        assert_eq!(Experiment::from_toml(&ranked.to_toml()).unwrap(), ranked);
+        assert!(hash("") != ranked.hash() && hash("[train]\nselect_by = \"tf32\"") != ranked.hash());
+        assert_eq!(hash(""), hash("[train]\nselect_by = \"score\""));
         // Trainings from before there were these fields keep their hash.
         let default = Experiment::default().to_toml();
-        assert!(!default.contains("fold_decoder_norms") && !default.contains("moments"));
+        for field in ["fold_decoder_norms", "moments", "select_by"] {
+            assert!(!default.contains(field), "{field}");
+        }
         assert_ne!(hash(""), hash("[bench]\nn = 999"));
         assert_eq!(hash(""), hash("[bench.descent]\nstep = 0.125"));
         assert_ne!(hash(""), hash("[bench.descent]\nstep = 0.25"));

@@ -2,6 +2,7 @@
 
 use super::checked::{Checked, Matrices};
 use super::device::Precision;
+use super::encode::is_ranked;
 use super::raw::quietly;
 use super::{Cuda, Driver, Encoder, Options};
 use crate::backend::{Backend, Half, HostOptState, Mode, Moments, Spec, conformance};
@@ -105,11 +106,6 @@ impl Check {
             }
         }
     }
-}
-
-/// Only these are screened.
-fn is_ranked(activation: Activation) -> bool {
-    matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. })
 }
 
 fn conforms(

@@ -2,11 +2,15 @@
 
 use super::checked::{Array, Checked, Matrices};
 use super::device::{Device, Precision};
-use super::state::{Aux, Batch, Candidates, Codes, Gates, OptState, Params, Room, Set};
+use super::state::{Aux, Batch, Candidates, Codes, Gates, Lanes, OptState, PART, Params, Room, Set};
 use super::{Encoder, Options};
 use crate::backend::collective::{Collective, CollectiveError};
-use crate::backend::{Mode, Spec};
+use crate::backend::{Mode, SelectBy, Spec};
 use crate::sdl::{Activation, Parameter, Scales, Shape};
+use std::ops::Range;
+
+/// Blocks that score marked rows, enough to fill a device.
+const MARKED_BLOCKS: u32 = 512;
 
 /// u of f32.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
@@ -48,6 +52,16 @@ impl Slack {
     }
 }
 
+/// Of the dense product by which a top-k selects, or which screens for it.
+pub(super) fn precision(spec: &Spec, options: Options) -> Option<Precision> {
+    match (spec.select_by, options.encoder) {
+        (SelectBy::Score, Encoder::Exact) => None,
+        (SelectBy::Score, Encoder::F32) => Some(Precision::F32),
+        (SelectBy::Tf32, _) | (SelectBy::Score, Encoder::Tf32) => Some(Precision::Tf32),
+        (SelectBy::Bf16, _) | (SelectBy::Score, Encoder::Bf16) => Some(Precision::Bf16),
+    }
+}
+
 /// Room of a row for selected latents.
 pub(super) fn stride(activation: Activation, n_q: usize) -> usize {
     match activation {
@@ -56,15 +70,28 @@ pub(super) fn stride(activation: Activation, n_q: usize) -> usize {
     }
 }
 
-/// True where a screen comes before scores.
-pub(super) fn has_screen(activation: Activation, options: Options) -> bool {
-    let is_ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
-    is_ranked && options.encoder != Encoder::Exact
+/// Of the dense product that comes before scores, where there is one.
+pub(super) fn product(spec: &Spec, options: Options, activation: Activation) -> Option<Precision> {
+    precision(spec, options).filter(|_| is_ranked(activation))
 }
 
-/// Room of a row for candidates of the first k.
-pub(super) fn most_candidates(options: Options, k: usize, n_q: usize) -> usize {
-    options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)).clamp(1, n_q.max(1))
+/// True if each row selects by rank.
+pub(super) fn is_ranked(activation: Activation) -> bool {
+    matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. })
+}
+
+/// True if scores of whole rows may be needed.
+pub(super) fn has_lanes(spec: &Spec, activation: Activation) -> bool {
+    !is_ranked(activation) || spec.select_by == SelectBy::Score
+}
+
+/// Room of a row for candidates of the first k, or for those k.
+pub(super) fn most_candidates(spec: &Spec, options: Options, k: usize) -> usize {
+    let most = match spec.select_by {
+        SelectBy::Score => options.candidates.unwrap_or(k.saturating_mul(4).saturating_add(512)),
+        SelectBy::Tf32 | SelectBy::Bf16 => k,
+    };
+    most.clamp(1, spec.shape.n_q.max(1))
 }
 
 /// Room for a batch of such codes.
@@ -73,8 +100,9 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
     let (activation, batch) = (params.activation, spec.batch);
     let parts = spec.objective.scales.weights().len();
     let has = |parameter| params.blocks.get(parameter).is_some();
-    let screens = has_screen(activation, options);
-    let candidates = |k: usize| screens.then(|| Candidates::new(device, batch, most_candidates(options, k, n_q)));
+    let product = product(spec, options, activation);
+    let candidates =
+        |k: usize| product.is_some().then(|| Candidates::new(device, batch, most_candidates(spec, options, k)));
     let main = Set::new(device, spec, stride(activation, n_q));
     let (selected, rows) = (batch * main.stride, batch * n_r);
     let limits: Vec<u32> = match &spec.objective.scales {
@@ -88,8 +116,9 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
         activation,
         centred: has(Parameter::InputBias).then(|| device.zeros(batch * n_p)),
         scores: device.zeros(batch * n_q),
+        lanes: has_lanes(spec, activation).then(|| Lanes::new(device, spec)),
         x_norms: device.zeros(batch),
-        half: (screens && options.encoder == Encoder::Bf16).then(|| device.zeros(batch * n_p)),
+        half: (product == Some(Precision::Bf16)).then(|| device.zeros(batch * n_p)),
         candidates: activation.k().and_then(candidates),
         main,
         gates: (activation == Activation::Gated).then(|| Gates {
@@ -159,6 +188,28 @@ struct Ranked {
     dead_after: Option<u64>,
 }
 
+/// Where the first k of rows are written.
+struct Listed<'a, D: Device> {
+    stride: usize,
+    counts: &'a Array<D, u32>,
+    latents: &'a Array<D, u32>,
+    values: &'a Array<D, f32>,
+}
+
+impl<'a, D: Device> From<&'a Set<D>> for Listed<'a, D> {
+    fn from(set: &'a Set<D>) -> Self {
+        let Set { stride, counts, latents, values, .. } = set;
+        Self { stride: *stride, counts, latents, values }
+    }
+}
+
+impl<'a, D: Device> From<&'a Candidates<D>> for Listed<'a, D> {
+    fn from(list: &'a Candidates<D>) -> Self {
+        let Candidates { most, counts, latents, pi, .. } = list;
+        Self { stride: *most, counts, latents, values: pi }
+    }
+}
+
 impl<D: Device> Selection<'_, D> {
     /// An error of the collective, where a batch is on several ranks.
     pub fn run(&self, batch: &Batch<D>, codes: &mut Codes<D>) -> Result<(), CollectiveError> {
@@ -197,10 +248,9 @@ impl<D: Device> Selection<'_, D> {
         self.levels(rows, room, &room.main);
         if mode == Mode::Training {
             self.mark(rows, &room.main, &room.active);
-            let is_ranked = matches!(params.activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
-            if let (Some(aux), Some(found), false) = (spec.objective.aux, &room.aux, is_ranked) {
+            if let (Some(aux), Some(found), false) = (spec.objective.aux, &room.aux, is_ranked(params.activation)) {
                 let dead = Ranked { k: aux.k, positive: true, dead_after: Some(aux.dead_after) };
-                self.first_of_row(dead, None, rows, room, &found.set);
+                self.first_of_row(dead, None, rows, room, (&found.set).into());
             }
         } else if let Some(found) = &room.aux {
             device.clear(&found.set.counts);
@@ -221,22 +271,51 @@ impl<D: Device> Selection<'_, D> {
         centred
     }
 
-    /// Scores of all latents, of the marked rows or of all.
+    /// Scores of all latents, of the marked rows or of all. How many are marked the host does not know: blocks find out.
     fn exact(&self, x: &Array<D, f32>, rows: usize, marks: Option<&Array<D, u32>>, room: &Room<D>) {
         let Self { device, spec, params, .. } = *self;
         let Shape { n_p, n_q, .. } = spec.shape;
-        let grid = [device.warps(n_q.div_ceil(8)), rows.div_ceil(8) as u32, 1];
-        let arguments = [
-            x.of(rows * n_p),
-            params.encoder().all(),
-            marks.unwrap_or(&room.ignored).of(if marks.is_some() { rows } else { 0 }),
-            marks.is_some().into(),
-            room.scores.of(rows * n_q),
-            (rows as u32).into(),
-            (n_q as u32).into(),
-            (n_p as u32).into(),
-        ];
-        device.launch("scores", grid, arguments);
+        let Some(lanes) = &room.lanes else { return };
+        let ([x_stride, w_stride], n) = (lanes.strides.map(|stride| stride as u32), n_p as u32);
+        if let Some(marks) = marks {
+            device.launch("list_marked", [1, 1, 1], [marks.of(rows), lanes.list.of(1 + rows), (rows as u32).into()]);
+        }
+        let listed = |how: u32| if marks.is_some() { how } else { 0 };
+        let by_lane = |of: &Array<D, f32>, listed: u32, range: Range<usize>, to: &Array<D, f32>, stride: u32| {
+            let arguments = [
+                of.of(if listed == 1 { rows } else { range.end } * n_p),
+                lanes.list.all(),
+                listed.into(),
+                (range.start as u32).into(),
+                to.all(),
+                (range.len() as u32).into(),
+                n.into(),
+                stride.into(),
+            ];
+            device.launch("by_lane", [device.some(range.len() * n_p), 1, 1], arguments);
+        };
+        by_lane(x, listed(1), 0..rows, &lanes.inputs, x_stride);
+        for first in (0..n_q).step_by(PART) {
+            let latents = PART.min(n_q - first);
+            by_lane(params.encoder(), listed(2), first..first + latents, &lanes.encoder, w_stride);
+            let tiles = (rows.div_ceil(64) * latents.div_ceil(128)) as u32;
+            let arguments = [
+                lanes.inputs.all(),
+                lanes.encoder.all(),
+                lanes.list.all(),
+                marks.is_some().into(),
+                room.scores.of(rows * n_q),
+                (rows as u32).into(),
+                (first as u32).into(),
+                (latents as u32).into(),
+                (n_q as u32).into(),
+                n.into(),
+                x_stride.into(),
+                w_stride.into(),
+            ];
+            // Of rows that are marked there are few, most often none.
+            device.launch("scores", [if marks.is_some() { tiles.min(MARKED_BLOCKS) } else { tiles }, 1, 1], arguments);
+        }
     }
 
     /// The first k of each row, and the dead latents of AuxK.
@@ -246,14 +325,23 @@ impl<D: Device> Selection<'_, D> {
             (Ranked { k: aux.k, positive: true, dead_after: Some(aux.dead_after) }, &found.set, &found.candidates)
         });
         let both = [Some((main, &room.main, &room.candidates)), dead];
-        if self.options.encoder == Encoder::Exact {
+        let Some(precision) = precision(self.spec, self.options) else {
             self.exact(x, rows, None, room);
             for (ranked, set, _) in both.into_iter().flatten() {
-                self.first_of_row(ranked, None, rows, room, set);
+                self.first_of_row(ranked, None, rows, room, set.into());
+            }
+            return;
+        };
+        self.product(x, rows, precision, room);
+        if self.spec.select_by != SelectBy::Score {
+            for (ranked, set, list) in both.into_iter().flatten() {
+                if let Some(list) = list {
+                    self.first_by_product(x, ranked, rows, room, (list, set));
+                }
             }
             return;
         }
-        self.screen(x, rows, room);
+        self.norms(x, rows, room);
         // All lists first: rows that are scored in full overwrite what a screen has left.
         for (ranked, _, list) in both.into_iter().flatten() {
             if let Some(list) = list {
@@ -263,24 +351,47 @@ impl<D: Device> Selection<'_, D> {
         for (ranked, set, list) in both.into_iter().flatten() {
             let Some(list) = list else { continue };
             self.exact(x, rows, Some(&list.marks), room);
-            self.first_of_row(ranked, Some(&list.marks), rows, room, set);
-            self.first_of_candidates(x, ranked, rows, list, set);
+            self.first_of_row(ranked, Some(&list.marks), rows, room, set.into());
+            self.score(x, rows, list.into());
+            self.first_of_candidates(ranked, rows, list, set);
         }
     }
 
+    /// The first k of each row by the product, with their scores. No score decides but whether one is positive.
+    fn first_by_product(
+        &self,
+        x: &Array<D, f32>,
+        ranked: Ranked,
+        rows: usize,
+        room: &Room<D>,
+        (list, set): (&Candidates<D>, &Set<D>),
+    ) {
+        let into = || if ranked.positive { list.into() } else { set.into() };
+        self.first_of_row(ranked, None, rows, room, into());
+        self.score(x, rows, into());
+        if ranked.positive {
+            // No row is marked, and of k candidates at most those with a positive score are the first.
+            self.first_of_candidates(ranked, rows, list, set);
+        }
+    }
+
+    fn norms(&self, x: &Array<D, f32>, rows: usize, room: &Room<D>) {
+        let Self { device, spec, .. } = *self;
+        let n_p = spec.shape.n_p;
+        let arguments = [x.of(rows * n_p), room.x_norms.of(rows), (rows as u32).into(), (n_p as u32).into()];
+        device.launch("norms_above", [device.warps(rows), 1, 1], arguments);
+    }
+
     /// Approximate scores of all latents.
-    fn screen(&self, x: &Array<D, f32>, rows: usize, room: &Room<D>) {
-        let Self { device, spec, options, params, .. } = *self;
+    fn product(&self, x: &Array<D, f32>, rows: usize, precision: Precision, room: &Room<D>) {
+        let Self { device, spec, params, .. } = *self;
         let Shape { n_p, n_q, .. } = spec.shape;
         let (count, sizes, c) = (rows * n_p, [rows, n_q, n_p], &room.scores);
-        let arguments = [x.of(count), room.x_norms.of(rows), (rows as u32).into(), (n_p as u32).into()];
-        device.launch("norms_above", [device.warps(rows), 1, 1], arguments);
-        if let Some(half) = room.half.as_ref().filter(|_| params.has_half()) {
+        if let Some(half) = &room.half {
             device.launch("to_bf16", [device.some(count), 1, 1], [x.of(count), half.of(count), (count as u64).into()]);
             let (a, b) = ((half, n_p), (params.half(), n_p));
-            device.product(&Matrices { precision: Precision::Bf16, transposed: false, sizes, a, b, c });
+            device.product(&Matrices { precision, transposed: false, sizes, a, b, c });
         } else {
-            let precision = if options.encoder == Encoder::Tf32 { Precision::Tf32 } else { Precision::F32 };
             let (a, b) = ((x, n_p), (params.encoder(), n_p));
             device.product(&Matrices { precision, transposed: false, sizes, a, b, c });
         }
@@ -313,7 +424,14 @@ impl<D: Device> Selection<'_, D> {
         device.launch("candidates", [rows as u32, 1, 1], arguments);
     }
 
-    fn first_of_row(&self, ranked: Ranked, marks: Option<&Array<D, u32>>, rows: usize, room: &Room<D>, set: &Set<D>) {
+    fn first_of_row(
+        &self,
+        ranked: Ranked,
+        marks: Option<&Array<D, u32>>,
+        rows: usize,
+        room: &Room<D>,
+        into: Listed<'_, D>,
+    ) {
         let Self { device, spec, params, opt, .. } = *self;
         let n_q = spec.shape.n_q;
         let arguments = [
@@ -326,30 +444,35 @@ impl<D: Device> Selection<'_, D> {
             marks.is_some().into(),
             clamped(ranked.k).into(),
             ranked.positive.into(),
-            (set.stride as u32).into(),
-            set.counts.of(rows),
-            set.latents.of(rows * set.stride),
-            set.values.of(rows * set.stride),
+            (into.stride as u32).into(),
+            into.counts.of(rows),
+            into.latents.of(rows * into.stride),
+            into.values.of(rows * into.stride),
             (n_q as u32).into(),
         ];
         device.launch("first_of_row", [rows as u32, 1, 1], arguments);
     }
 
-    fn first_of_candidates(&self, x: &Array<D, f32>, ranked: Ranked, rows: usize, list: &Candidates<D>, set: &Set<D>) {
+    /// Scores of candidates, and π.
+    fn score(&self, x: &Array<D, f32>, rows: usize, of: Listed<'_, D>) {
         let Self { device, spec, params, .. } = *self;
         let Shape { n_p, n_q, .. } = spec.shape;
-        let room = rows * list.most;
+        let room = rows * of.stride;
         let arguments = [
             x.of(rows * n_p),
             params.encoder().all(),
             params.encoder_bias().of(n_q),
-            list.counts.of(rows),
-            list.latents.of(room),
-            list.pi.of(room),
-            (list.most as u32).into(),
+            of.counts.of(rows),
+            of.latents.of(room),
+            of.values.of(room),
+            (of.stride as u32).into(),
             (n_p as u32).into(),
         ];
         device.launch("score_candidates", [rows as u32, 1, 1], arguments);
+    }
+
+    fn first_of_candidates(&self, ranked: Ranked, rows: usize, list: &Candidates<D>, set: &Set<D>) {
+        let (device, room) = (self.device, rows * list.most);
         let arguments = [
             list.counts.of(rows),
             list.latents.of(room),

@@ -1,9 +1,10 @@
 //! How much memory of a device a training takes, known before any is taken.
 
-use super::encode::{has_screen, most_candidates, stride};
+use super::Options;
+use super::device::Precision;
+use super::encode::{has_lanes, most_candidates, precision, product as dense_product, stride};
 use super::raw::WORKSPACE;
-use super::state::{PIECE, ROWS, SQUARES};
-use super::{Encoder, Options};
+use super::state::{PART, PIECE, ROWS, SQUARES};
 use crate::backend::{Moments, Rule, Spec};
 use crate::sdl::{Activation, Parameter, Shape};
 
@@ -60,7 +61,7 @@ impl Memory {
         let moments = if spec.optimizer.rule == Rule::Sgd { 1 } else { 2 };
         let of_moment = if spec.moments == Moments::Bf16 { HALF } else { F32 };
         let state = product(&[numbers, sum(&[F32, product(&[moments, of_moment])])]);
-        let half = if options.encoder == Encoder::Bf16 { product(&[HALF, n_q, n_p]) } else { 0 };
+        let half = if precision(spec, *options) == Some(Precision::Bf16) { product(&[HALF, n_q, n_p]) } else { 0 };
         // Norms, marks, counters; five arrays of what depends on the activation; sums, spare and live of a gradient, and its list of codes.
         let of_latent = sum(&[F32, WORD, 5 * F32, 4 * F32, if has(Parameter::EncoderBias) { 0 } else { F32 }]);
         let others = numbers.saturating_sub(product(&[n_q, sum(&[n_p, n_r])]));
@@ -78,6 +79,7 @@ impl Memory {
         ]);
         let batch = sum(&[
             rows_of(spec, options, activation, parameters, samples),
+            lanes(spec, activation),
             // Sums of pieces of long lists, their totals, and where they are.
             if spec.batch > PIECE { product(&[rows, F32, sum(&[n_p, n_r, 5 + 3])]) } else { 0 },
             sets(spec, activation).iter().map(|stride| set(n_q, rows, *stride)).fold(0, u64::saturating_add),
@@ -111,17 +113,17 @@ fn rows_of(spec: &Spec, options: &Options, activation: Activation, parameters: &
     let Shape { n_p, n_r, n_q } = spec.shape;
     let [n_p, n_r, n_q] = [n_p, n_r, n_q].map(|n| n as u64);
     let has = |parameter, count| if parameters.contains(&parameter) { count } else { 0 };
-    let screens = has_screen(activation, *options);
+    let dense = dense_product(spec, *options, activation);
     let own = sum(&[n_p, if spec.reconstructs_its_input { 0 } else { n_r }]);
     // The next samples, beside those of this step.
     let inputs = if samples == Samples::Host { product(&[2, own]) } else { own };
     let parts = spec.objective.scales.weights().len() as u64;
     // Residuals of gates and of dead latents.
     let further = u64::from(activation == Activation::Gated) + u64::from(spec.objective.aux.is_some());
-    let ks = [activation.k(), spec.objective.aux.map(|aux| aux.k)].map(|k| k.filter(|_| screens));
-    let list = |k: &usize| sum(&[product(&[2 * F32, most_candidates(*options, *k, spec.shape.n_q) as u64]), 2 * F32]);
+    let ks = [activation.k(), spec.objective.aux.map(|aux| aux.k)].map(|k| k.filter(|_| dense.is_some()));
+    let list = |k: &usize| sum(&[product(&[2 * F32, most_candidates(spec, *options, *k) as u64]), 2 * F32]);
     let candidates = ks.iter().flatten().map(list).fold(0, u64::saturating_add);
-    let half = if screens && options.encoder == Encoder::Bf16 { product(&[HALF, n_p]) } else { 0 };
+    let half = if dense == Some(Precision::Bf16) { product(&[HALF, n_p]) } else { 0 };
     let gates = if activation == Activation::Gated { product(&[2 * F32, n_q]) } else { 0 };
     let residuals = product(&[2 * F32, n_r, parts + further]);
     let linear = sum(&[has(Parameter::InputBias, n_p), has(Parameter::Skip, n_r)]);
@@ -129,6 +131,15 @@ fn rows_of(spec: &Spec, options: &Options, activation: Activation, parameters: &
     // Weights, indices, norms, ties, penalties, counts, squares.
     let small = sum(&[WORD, 6 * F32, product(&[F32, parts + further])]);
     product(&[spec.batch as u64, sum(&[numbers, residuals, candidates, half, gates, small])])
+}
+
+/// What scores of whole rows are computed from.
+fn lanes(spec: &Spec, activation: Activation) -> u64 {
+    let Shape { n_p, n_q, .. } = spec.shape;
+    let strides = [spec.batch, n_q.min(PART)].map(|rows| (rows as u64).div_ceil(128).saturating_mul(128));
+    let columns = (n_p as u64).div_ceil(64).saturating_mul(64);
+    let bytes = sum(&[product(&[F32, columns, sum(&strides)]), product(&[F32, spec.batch as u64])]);
+    if has_lanes(spec, activation) { bytes } else { 0 }
 }
 
 /// Room of a row in each set of codes.
@@ -148,8 +159,8 @@ fn set(n_q: u64, rows: u64, stride: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cuda::Cuda;
     use crate::backend::cuda::device::{Argument, Device, DeviceError, Product};
+    use crate::backend::cuda::{Cuda, Encoder};
     use crate::backend::{Backend, Mode, Rows};
     use crate::bench::config::BenchConfig;
     use crate::bench::dataset::Bench;

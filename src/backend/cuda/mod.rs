@@ -13,7 +13,8 @@
 //!
 //! | operation | kernels |
 //! |---|---|
-//! | encode | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide, thresholds and BatchTopK: `scores` |
+//! | encode, top-k by a product | a dense product, `first_of_row`, `score_candidates` |
+//! | encode, by the score | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide, thresholds and BatchTopK: `scores` |
 //! | decode | `decode`, `row_terms` |
 //! | backward | `mark`, `by_latent`, `cut_lists`, `backward`, `join_pieces` |
 //! | ranks with parts of a batch, before a step | `clear_silent` |
@@ -23,7 +24,7 @@
 //!
 //! A step waits for nothing. Its two halves are a graph of kernels each, and samples of the host for the next step are copied beside this one.
 //!
-//! Selection has the bits of [`score`](crate::backend::score): a screen only discards what provably cannot be selected. Sums have a fixed order and no
+//! Selection has the bits of [`score`](crate::backend::score), unless [`Spec::select_by`] says otherwise: a screen only discards what provably cannot be selected. Sums have a fixed order and no
 //! kernel adds floating-point numbers atomically, so that the same step has the same bits on the same device.
 //!
 //! # Memory
@@ -56,18 +57,19 @@ pub use memory::{Memory, Samples};
 pub use raw::{Driver, Facts, Room};
 pub use state::{Batch, Codes, Grads, OptState, Params};
 
-use super::{Backend, Half, HostCodes, HostOptState, Mode, Moments, Observation, Rows, Spec};
+use super::{Backend, Half, HostCodes, HostOptState, Mode, Moments, Observation, Rows, SelectBy, Spec};
 use crate::bench::dataset::{Bench, Side};
 use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Model, Parameter, Tensors};
 use checked::Checked;
-use encode::Selection;
+use device::Precision;
+use encode::{Selection, precision};
 use gradients::{Anchored, Pass, Update};
 use metrics::Directions;
 use state::{Drawn, SQUARES, Set};
 use std::cell::Cell;
 
-/// How a backend finds what a row may select. It changes no selection.
+/// How a backend finds what a row may select by the score ([`SelectBy::Score`]). It changes no selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoder {
     /// All scores exactly, without a screen.
@@ -140,7 +142,11 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn describe(&self) -> String {
         let moments = if self.spec.moments == Moments::Bf16 { ", moments in bf16" } else { "" };
-        format!("cuda, f32, {}, encoder {:?}{moments}", self.device.device().describe(), self.options.encoder)
+        let encoder = match self.spec.select_by {
+            SelectBy::Score => format!("encoder {:?}", self.options.encoder),
+            by => format!("selection by a product in {}", by.name()),
+        };
+        format!("cuda, f32, {}, {encoder}{moments}", self.device.device().describe())
     }
 
     fn spec(&self) -> &Spec {
@@ -152,7 +158,8 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn params(&self, model: &Model) -> Params<D> {
-        Params::new(&self.device, model, self.options.encoder == Encoder::Bf16)
+        let half = precision(&self.spec, self.options) == Some(Precision::Bf16);
+        Params::new(&self.device, model, half)
     }
 
     fn opt_state(&self, params: &Params<D>) -> OptState<D> {

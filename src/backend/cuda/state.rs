@@ -381,6 +381,34 @@ impl<D: Device> Candidates<D> {
     }
 }
 
+/// Latents that are copied by lane and scored at once.
+pub(super) const PART: usize = 1 << 14;
+
+/// x' and a part of W_E as columns, lane by lane: see `by_lane` of `encode.cu`.
+pub(super) struct Lanes<D: Device> {
+    pub inputs: Array<D, f32>,
+    pub encoder: Array<D, f32>,
+    /// Numbers from one column to the next, of the inputs and of the encoder.
+    pub strides: [usize; 2],
+    /// The number of marked rows, and which.
+    pub list: Array<D, u32>,
+}
+
+impl<D: Device> Lanes<D> {
+    pub fn new(device: &Checked<D>, spec: &Spec) -> Self {
+        let Shape { n_p, n_q, .. } = spec.shape;
+        // The kernel writes zeros up to there.
+        let strides = [spec.batch, n_q.min(PART)].map(|rows| rows.next_multiple_of(128));
+        let columns = n_p.next_multiple_of(64);
+        Self {
+            inputs: device.zeros(columns * strides[0]),
+            encoder: device.zeros(columns * strides[1]),
+            strides,
+            list: device.zeros(1 + spec.batch),
+        }
+    }
+}
+
 /// Selected latents of a batch, and what follows from them. Room is made at the first use, when the activation is known.
 pub struct Codes<D: Device> {
     pub(super) rows: usize,
@@ -397,6 +425,8 @@ pub(super) struct Room<D: Device> {
     pub centred: Option<Array<D, f32>>,
     /// Scores of all latents.
     pub scores: Array<D, f32>,
+    /// What exact scores of whole rows are made from, unless a top-k goes by a product.
+    pub lanes: Option<Lanes<D>>,
     /// ‖x'‖, bf16 of x', and candidates, for a screen.
     pub x_norms: Array<D, f32>,
     pub half: Option<Array<D, u16>>,

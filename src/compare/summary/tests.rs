@@ -50,6 +50,7 @@ fn record(instance: &str, family: &str, runs: Vec<Run>) -> Record {
         optima: Vec::new(),
         cells: Vec::new(),
         escapes: Vec::new(),
+        passed_over: None,
         runs,
     }
 }

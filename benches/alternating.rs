@@ -66,7 +66,7 @@ fn row_of(loss: &ApproximateLoss, block: &[usize]) -> Option<Vec<f64>> {
     (0..n).all(|d| if inside(d) { code(d) > 0.5 } else { code(d) < -0.01 }).then_some(row)
 }
 
-/// λ₂/λ₁ of the matrix (√(M_d M_e) ⟨r_d, r_e⟩) of a block, the square root of the contraction of a sweep.
+/// λ₂/λ₁ of the matrix (√(M_d M_e) ⟨r_d, r_e⟩) of a block, by which a sweep contracts the angle to the top eigenvector.
 fn contraction(loss: &ApproximateLoss, block: &[usize]) -> f64 {
     let entry = |a: usize, b: usize| {
         let (d, e) = (block[a], block[b]);

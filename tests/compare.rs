@@ -144,6 +144,120 @@ fn wrong_input_is_named() {
     assert!(error(&output).contains("expected 3, found 2") && error(&output).contains("--force"), "{}", error(&output));
 }
 
+/// The names of all files of a folder and of those in it, with what they hold.
+fn held(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        match entry.path() {
+            path if path.is_dir() => all.extend(held(&path).into_iter().map(|(file, x)| (format!("{name}/{file}"), x))),
+            path => all.push((name, fs::read(path).unwrap())),
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn nothing_is_removed_or_written_before_the_new_comparison_is_known_to_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("one.toml");
+    let out = folder.path().join("out");
+    let refused = |config: &Path, out: &Path, more: &[&str], named: &[&str]| {
+        let output = compare(config, out, more);
+        assert_eq!(output.status.code(), Some(2));
+        let said = error(&output);
+        assert!(named.iter().all(|name| said.contains(name)) && said.trim_end().lines().count() == 1, "{said}");
+    };
+    // No three unit vectors on a line have products of at most 1/2.
+    let impossible =
+        CONFIG.replace("family = \"random-unit\"\nn = 3\nn_p = 3", "family = \"bounded-interference\"\nn = 3\nn_p = 1");
+    fs::write(&config, &impossible).unwrap();
+    refused(&config, &out, &[], &["one.toml: families[1]: "]);
+    assert!(!out.exists());
+    fs::write(&config, CONFIG.replace("n = 3\nn_p = 3\nlatents = 2", "n = 3\nn_p = 2\nlatents = 2")).unwrap();
+    refused(&config, &out, &[], &["one.toml: families[0].n: ", "n <= n_p"]);
+
+    // The folder is free for what was meant, and keeps it when another start fails.
+    fs::write(&config, CONFIG).unwrap();
+    assert!(compare(&config, &out, &["--max-instances", "2"]).status.success());
+    let before = held(&out);
+    fs::write(&config, &impossible).unwrap();
+    refused(&config, &out, &["--force"], &["one.toml: families[1]: "]);
+    assert_eq!(held(&out), before);
+
+    // One that works takes its place, and leaves no problem and no proof of the old one.
+    fs::write(&config, CONFIG.replace("orthonormal", "spread-masses")).unwrap();
+    assert!(compare(&config, &out, &["--force", "--max-instances", "1"]).status.success());
+    let names: Vec<String> = held(&out).into_iter().map(|(name, _)| name).collect();
+    let inside: Vec<&String> = names.iter().filter(|name| name.contains('/')).collect();
+    assert!(inside.len() >= 3 && inside.iter().all(|name| name.contains("spread-masses")), "{names:?}");
+
+    // What is wrong with the folder's own configuration is told on one line.
+    let text = fs::read_to_string(out.join("config.toml")).unwrap();
+    fs::write(out.join("config.toml"), text.replace("starts = 2", "starts = -2")).unwrap();
+    refused(&config, &out, &[], &["out/config.toml: line ", "comparison.starts: "]);
+
+    // At scale likewise.
+    let scale = folder.path().join("scale.toml");
+    let at_scale = folder.path().join("at-scale");
+    // Twelve directions in space with products of at most 1/10.
+    let crowded = AT_SCALE.replace("n_p = 8", "n_p = 3").replace("interference = 0.5", "interference = 0.1");
+    fs::write(&scale, &crowded).unwrap();
+    refused(&scale, &at_scale, &[], &["scale.toml: bench: "]);
+    assert!(!at_scale.exists());
+    fs::write(&scale, AT_SCALE).unwrap();
+    assert!(compare(&scale, &at_scale, &["--max-rounds", "1"]).status.success());
+    let before = held(&at_scale);
+    fs::write(&scale, &crowded).unwrap();
+    refused(&scale, &at_scale, &["--force"], &["scale.toml: bench: "]);
+    assert_eq!(held(&at_scale), before);
+    fs::write(at_scale.join("config.toml"), "seconds = []\n").unwrap();
+    refused(&scale, &at_scale, &[], &["at-scale/config.toml: line 1: seconds: "]);
+}
+
+#[test]
+fn results_that_are_not_those_of_the_instances_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("one.toml");
+    fs::write(&config, CONFIG).unwrap();
+    let out = folder.path().join("out");
+    assert!(compare(&config, &out, &[]).status.success());
+    let file = out.join("results.jsonl");
+    let whole = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let refused = |lines: &[&str], named: &[&str]| {
+        fs::write(&file, lines.join("\n") + "\n").unwrap();
+        let output = compare(&config, &out, &[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(named.iter().all(|name| error(&output).contains(name)), "{}", error(&output));
+    };
+    refused(&lines[1..], &["results.jsonl: line 1: ", "expected the instance orthonormal-n3-p3-q2-0"]);
+    refused(&[lines[0], lines[2]], &["results.jsonl: line 2: ", "expected the instance orthonormal-n3-p3-q2-1"]);
+    let more = [lines[0], lines[1], lines[2], lines[0]];
+    refused(&more, &["results.jsonl: line 4: ", "expected no further instance"]);
+    fs::write(&file, &whole).unwrap();
+    assert!(compare(&config, &out, &[]).status.success());
+}
+
+#[test]
+fn a_kill_within_a_line_of_a_round_costs_its_method_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("scale.toml");
+    fs::write(&config, AT_SCALE).unwrap();
+    let out = folder.path().join("out");
+    assert!(compare(&config, &out, &[]).status.success());
+    let file = out.join("results.jsonl");
+    let whole = fs::read_to_string(&file).unwrap();
+    // The last method was writing its last line, whose time stood there already.
+    fs::write(&file, &whole[..whole.len() - 30]).unwrap();
+    let output = compare(&config, &out, &["--json"]);
+    assert!(output.status.success(), "{}", error(&output));
+    assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+    let timings = fs::read_to_string(out.join("timings.jsonl")).unwrap();
+    assert_eq!(timings.lines().count(), whole.lines().count());
+}
+
 const AT_SCALE: &str = r#"
 seconds = 1000.0
 latents = 20

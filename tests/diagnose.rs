@@ -154,8 +154,12 @@ fn wrong_input_gives_one_line_and_status_2() {
     let folder = tempfile::tempdir().unwrap();
     let run = trained(folder.path(), &format!("{SPARSE}steps = 1\n"));
     let small = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"}]}"#;
+    let file = folder.path().join("p.json");
+    std::fs::write(&file, small).unwrap();
+    let file = file.to_str().unwrap();
     for (arguments, names) in [
-        (vec!["diagnose", &run, "--problem", small], "w_p: expected 12 numbers in a direction"),
+        (vec!["diagnose", &run, "--problem", small], "--problem: w_p: expected 12 numbers in a direction"),
+        (vec!["diagnose", &run, "--problem", file], "p.json: w_p: expected 12 numbers in a direction"),
         (vec!["diagnose", &run, "--labels", "y.csv"], "--labels: expected a run on files"),
         (vec!["diagnose", &run, "--tolerance", "2"], "expected a number in [0, 1)"),
         (vec!["diagnose", "absent"], "absent/config.toml: cannot be read"),

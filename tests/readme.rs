@@ -75,3 +75,41 @@ fn every_command_of_the_readme_prints_what_the_readme_says() {
     }
     assert!(run >= 8, "only {run} commands found");
 }
+
+#[test]
+fn what_the_readme_says_of_the_default_comparison_follows_from_its_stored_results() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    // Lines are broken anywhere.
+    let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    let results = std::fs::read_to_string(root.join("reports/compare/results.jsonl")).unwrap();
+    let records = sdlab::compare::measure::read(&results).unwrap();
+    // Where all twenty ran.
+    let whole = |record: &&sdlab::compare::Record| record.runs.iter().any(|run| run.optimizer == "acs-accelerated");
+    let runs = |name: &'static str| {
+        records.iter().filter(whole).flat_map(|record| &record.runs).filter(move |run| run.optimizer == name)
+    };
+    let unfinished = |name| runs(name).filter(|run| run.end.class.name() == "unfinished").count();
+    let median = |name| {
+        let mut costs: Vec<f64> = runs(name).map(|run| run.gradients).collect();
+        costs.sort_by(f64::total_cmp);
+        costs[costs.len() / 2].round()
+    };
+    let (accelerated, interior, plain) = ("acs-accelerated", "interior-point", "acs");
+    let said = format!(
+        "{} of {} accelerated searches are unfinished when their budget ends, {} of the interior-point search and {} of the plain ones from the same starts; in the median they cost {}, {} and {} evaluations",
+        unfinished(accelerated),
+        runs(accelerated).count(),
+        unfinished(interior),
+        unfinished(plain),
+        median(accelerated),
+        median(interior),
+        median(plain)
+    );
+    assert!(readme.contains(&said), "{said}");
+    let left = records.iter().flat_map(|record| &record.escapes).filter(|escape| escape.left);
+    let ratios: Vec<f64> = left.filter_map(|escape| Some(escape.steps as f64 / escape.predicted?)).collect();
+    let (least, most) = ratios.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), r| (a.min(*r), b.max(*r)));
+    let said = format!("{least:.2} to {most:.2} times as many as the curvature predicts");
+    assert!(readme.contains(&said), "{said}");
+}

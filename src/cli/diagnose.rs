@@ -51,6 +51,7 @@ Examples:
 
 L̃ is the loss on features that are active alone. A latent is dead if no feature fires it, polysemantic if several do. r_V and r_W say how much the decoder or
 the encoder alone could lower L̃ without changing what fires. A polysemantic latent of value μ below its top eigenvalue λ_max is a saddle.
+With as many latents as features r_V can be all of L̃ whatever the model is; the answer says so, and what r_W and the latents alone tell.
 Exit status 0: nothing is wrong. 1: L̃ is not small, and the tables say what to do.";
 
 fn parse_share(text: &str) -> Result<f64, String> {
@@ -73,7 +74,15 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     })?;
     let Trained { name, folder, data, plan, model } = &trained;
     let (known, features) = match (&arguments.problem, data) {
-        (Some(problem), _) => ("problem", KnownFeatures::of_problem(&session.inputs.problem(problem)?)),
+        (Some(problem), _) => {
+            let (file, problem) = session.inputs.named_problem(problem)?;
+            let shape = model.shape();
+            let features = KnownFeatures::of_problem(&problem).and_then(|features| {
+                features.check(shape.n_p, shape.n_r)?;
+                Ok(features)
+            });
+            ("problem", Ok(features.map_err(|error| CliError::Request(format!("{file}: {error}")))?))
+        }
         (None, Data::Bench(bench)) => ("bench", KnownFeatures::of_bench(bench)),
         (None, Data::Rows(rows)) => {
             let labels = rows.labels().ok_or_else(|| {

@@ -67,8 +67,14 @@ struct Source {
 impl Inputs {
     /// The problem that `argument` holds.
     pub fn problem(&mut self, argument: &str) -> Result<Problem, InputError> {
+        Ok(self.named_problem(argument)?.1)
+    }
+
+    /// The same with the name of where it comes from.
+    pub fn named_problem(&mut self, argument: &str) -> Result<(String, Problem), InputError> {
         let source = self.source("--problem", argument)?;
-        source.parsed(Problem::from_json(&source.text))
+        let problem = source.parsed(Problem::from_json(&source.text))?;
+        Ok((source.name, problem))
     }
 
     /// The point that `argument` holds.

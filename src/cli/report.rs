@@ -152,11 +152,8 @@ fn exhibits(arguments: &Arguments, commit: Option<&str>, session: &Session) -> R
         progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     }
     all.extend(results.iter().flat_map(|(size, records)| exhibits::exhibits(records, size, false)));
-    let (records, timings) = compared(arguments.comparisons())?;
-    all.extend(comparison::exhibit(&records, &timings));
-    for (name, compared, records, timings) in compared_at_scale(arguments.comparisons())? {
-        all.extend(comparison::at_scale(&name, &compared, &records, &timings));
-    }
+    all.extend(compared(arguments.comparisons())?.as_ref().and_then(comparison::exhibit));
+    all.extend(compared_at_scale(arguments.comparisons())?.iter().filter_map(comparison::at_scale));
     Ok(all)
 }
 

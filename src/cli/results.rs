@@ -3,10 +3,10 @@
 use super::output::{Output, Progress};
 use super::train::{Trained, resume};
 use super::{CliError, Session};
-use crate::compare::measure::times;
-use crate::compare::record::Timing as Seconds;
+use crate::compare::measure::{Held, times};
+use crate::compare::samples::SamplesComparison;
 use crate::compare::samples::folder::lines;
-use crate::compare::samples::{Record, SamplesComparison, Timing};
+use crate::report::comparison::{Maker, Stored, StoredAtScale};
 use crate::report::exhibits::{TABLES, published_rows};
 use crate::results::measure::{measure, recorded};
 use crate::results::{RunRecord, Summary};
@@ -26,24 +26,26 @@ pub(super) fn stored(folder: &Path) -> Result<Vec<(String, Vec<RunRecord>)>, Cli
     Ok(all)
 }
 
-/// The records of the stored comparison of optimizers, `results.jsonl` in the folder, and their timings; none if there is no such file.
-pub(super) fn compared(folder: &Path) -> Result<(Vec<crate::compare::Record>, Vec<Seconds>), CliError> {
+/// The stored comparison of optimizers in the folder; nothing if it has no `results.jsonl`.
+pub(super) fn compared(folder: &Path) -> Result<Option<Stored>, CliError> {
     let path = folder.join("results.jsonl");
-    let timings = times(&std::fs::read_to_string(folder.join("timings.jsonl")).unwrap_or_default());
-    match std::fs::read_to_string(&path) {
+    let records = match std::fs::read_to_string(&path) {
         Ok(text) => crate::compare::measure::read(&text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => Err(error.to_string()),
-    }
-    .map(|records| (records, timings))
-    .map_err(|error| CliError::Request(format!("{}: {error}", path.display())))
+    };
+    let records = records.map_err(|error| CliError::Request(format!("{}: {error}", path.display())))?;
+    let timings = times(&std::fs::read_to_string(folder.join("timings.jsonl")).unwrap_or_default());
+    let missing = || format!("{}: expected it beside results.jsonl", folder.join("config.toml").display());
+    let held = Held::read(folder).and_then(|held| held.ok_or_else(missing)).map_err(CliError::Request)?;
+    // Who made them is said as far as it can be read.
+    let made = std::fs::read(folder.join("provenance.json")).ok();
+    let maker = made.and_then(|text| Maker::of(&serde_json::from_slice(&text).ok()?));
+    Ok(Some(Stored { held, maker, records, timings }))
 }
 
-/// A stored comparison at bench scale: its name, what was compared, and its rounds with their times.
-pub(super) type AtScale = (String, SamplesComparison, Vec<Record>, Vec<Timing>);
-
 /// The stored comparisons at bench scale, folders in the folder, by name; none if there are no such folders.
-pub(super) fn compared_at_scale(folder: &Path) -> Result<Vec<AtScale>, CliError> {
+pub(super) fn compared_at_scale(folder: &Path) -> Result<Vec<StoredAtScale>, CliError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -63,9 +65,12 @@ pub(super) fn compared_at_scale(folder: &Path) -> Result<Vec<AtScale>, CliError>
         let text = std::fs::read_to_string(&config).map_err(|error| unreadable(&config, &error))?;
         let comparison = SamplesComparison::from_toml(&text)
             .map_err(|error| CliError::Request(format!("{}: {error}", config.display())))?;
-        let records = lines(&folder.join(&name).join("results.jsonl")).map_err(CliError::Request)?;
-        let timings = lines(&folder.join(&name).join("timings.jsonl")).map_err(CliError::Request)?;
-        all.push((name, comparison, records, timings));
+        let at = |file: &str| folder.join(&name).join(file);
+        let records = lines(&at("results.jsonl")).map_err(CliError::Request)?;
+        let timings = lines(&at("timings.jsonl")).map_err(CliError::Request)?;
+        let made = std::fs::read(at("provenance.json")).ok();
+        let provenance = made.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        all.push(StoredAtScale { name, comparison, provenance, records, timings });
     }
     Ok(all)
 }

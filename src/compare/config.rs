@@ -1,7 +1,7 @@
 //! What is compared, as TOML.
 
 use super::learned::{Learned, Learner};
-use super::suite::ADVERSARIAL;
+use super::suite::{ADVERSARIAL, Instance};
 use crate::bench::configuration;
 use crate::optim::Budget;
 use crate::optim::Optimizer;
@@ -83,6 +83,23 @@ fn zero() -> String {
     "0".into()
 }
 
+impl FamilyConfig {
+    /// The name of an instance: family, sizes, threshold and number. n_r stands in it where it is not n_p.
+    pub fn id(&self, number: u64) -> String {
+        let Self { family, n, n_p, latents, threshold, .. } = self;
+        let n_r = self.n_r.filter(|n_r| n_r != n_p).map_or_else(String::new, |n_r| format!("-r{n_r}"));
+        let c = if threshold == "0" { String::new() } else { format!("-c{}", threshold.replace('/', "_")) };
+        format!("{family}-n{n}-p{n_p}{n_r}-q{latents}{c}-{number}")
+    }
+}
+
+/// Largest numbers of starts and of instances of a family, and largest sizes.
+pub const MOST: u64 = 512;
+/// Largest n of [`ADVERSARIAL`], whose proposals are decided one by one.
+pub const MOST_ADVERSARIAL: usize = 12;
+/// Most steps and gradients of a run, whose whole course is kept.
+const MOST_SPENT: u64 = 1_000_000;
+
 /// Every optimizer that a comparison can name, with what it is.
 pub const OPTIMIZERS: [(&str, &str); 20] = [
     ("acs", "alternating convex search in the start's cell"),
@@ -108,9 +125,19 @@ pub const OPTIMIZERS: [(&str, &str); 20] = [
 ];
 
 /// Relative residuals at which alternating methods end.
-const RESIDUALS: f64 = 1e-10;
+pub const RESIDUALS: f64 = 1e-10;
 /// Relative gradient at which gradient methods end.
-const GRADIENT: f64 = 1e-9;
+pub const GRADIENT: f64 = 1e-9;
+/// ρ of `acs-proximal`, relative to the mean mass.
+pub const PROXIMAL: f64 = 0.01;
+/// Searches of `acs-restarts`.
+pub const RESTARTS: u64 = 10;
+/// λ of `anchored-descent`, relative to the mean mass.
+pub const ANCHORS: f64 = 1.0;
+/// Step k of `adam` is the tuned one over 1 + this·k.
+pub const DECAY: f64 = 1e-3;
+/// Of `perturbed-descent`; each start has a seed of its own.
+pub const PERTURBED: Perturbation = Perturbation { radius: 1e-2, patience: 200, fall: 1e-9, seed: 0 };
 
 /// Steps of the methods that need one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -132,22 +159,22 @@ pub fn optimizer<'a>(
     let alternating =
         |variant| Box::new(AlternatingSearch::new(problem, variant, RESIDUALS)) as Box<dyn Optimizer + 'a>;
     let descent = |rule| GradientDescent::new(problem, rule, GRADIENT);
-    let perturbation = Perturbation { radius: 1e-2, patience: 200, fall: 1e-9, seed };
+    let perturbation = Perturbation { seed, ..PERTURBED };
     Some(match name {
         "acs" => alternating(Variant::Cell),
-        "acs-proximal" => alternating(Variant::Proximal(0.01)),
+        "acs-proximal" => alternating(Variant::Proximal(PROXIMAL)),
         "acs-extrapolated" => alternating(Variant::Extrapolated),
         "acs-accelerated" => alternating(Variant::Accelerated),
-        "acs-restarts" => Box::new(Restarts::new(problem, 10, RESIDUALS, seed)),
+        "acs-restarts" => Box::new(Restarts::new(problem, RESTARTS, RESIDUALS, seed)),
         "acs-piecewise" => alternating(Variant::Piecewise),
         "acs-insertion" => alternating(Variant::Insertion),
         "descent-fixed" => Box::new(descent(StepRule::Fixed(steps.descent))),
         "descent-lipschitz" => Box::new(descent(StepRule::Lipschitz)),
         "descent-exact" => Box::new(descent(StepRule::Exact)),
         "perturbed-descent" => Box::new(descent(StepRule::Lipschitz).perturbed(perturbation)),
-        "anchored-descent" => Box::new(Anchored::new(problem, 1.0, GRADIENT, seed)),
+        "anchored-descent" => Box::new(Anchored::new(problem, ANCHORS, GRADIENT, seed)),
         "nesterov" => Box::new(Nesterov::new(GRADIENT)),
-        "adam" => Box::new(Adam::new(steps.adam, 1e-3, GRADIENT)),
+        "adam" => Box::new(Adam::new(steps.adam, DECAY, GRADIENT)),
         "lbfgs" => Box::new(QuasiNewton::new(problem, Kind::Lbfgs, GRADIENT)),
         "trust-region" => Box::new(QuasiNewton::new(problem, Kind::TrustRegion, GRADIENT)),
         "interior-point" => Box::new(InteriorPoint::new(problem, RESIDUALS)),
@@ -171,14 +198,34 @@ impl Comparison {
         if family.optimizers.is_empty() { &self.optimizers } else { &family.optimizers }
     }
 
+    /// The names of all instances, in the order in which they are compared.
+    pub fn ids(&self) -> Vec<String> {
+        self.families.iter().flat_map(|family| (0..family.instances).map(|number| family.id(number))).collect()
+    }
+
+    /// Whether the first instance of each family can be made.
+    ///
+    /// # Errors
+    /// The family, and what it lacks.
+    pub fn ensure_instances(&self) -> Result<(), String> {
+        let first = |(k, family): (usize, &FamilyConfig)| {
+            Instance::ensure(family, 0, self.seed).map_err(|error| format!("families[{k}]: {error}"))
+        };
+        self.families.iter().enumerate().try_for_each(first)
+    }
+
     fn check(&self) -> Result<(), String> {
         let Self { starts, budget, optimizers, families, .. } = self;
-        let positive = |name: &str, value: f64| {
-            if value >= 1.0 { Ok(()) } else { Err(format!("{name}: expected a number >= 1, found {value}")) }
+        let count = |name: &str, value: u64, most: u64| match (1..=most).contains(&value) {
+            true => Ok(()),
+            false => Err(format!("{name}: expected an integer from 1 to {most}, found {value}")),
         };
-        positive("starts", *starts as f64)?;
-        positive("budget.steps", budget.steps as f64)?;
-        positive("budget.gradients", budget.gradients)?;
+        count("starts", *starts, MOST)?;
+        count("budget.steps", budget.steps, MOST_SPENT)?;
+        if !(1.0..=MOST_SPENT as f64).contains(&budget.gradients) {
+            let found = budget.gradients;
+            return Err(format!("budget.gradients: expected a number from 1 to {MOST_SPENT}, found {found}"));
+        }
         if let Some(seconds) = budget.seconds.filter(|seconds| !(*seconds > 0.0 && seconds.is_finite())) {
             return Err(format!("budget.seconds: expected a finite number > 0, found {seconds}"));
         }
@@ -212,12 +259,25 @@ impl Comparison {
                     family.family
                 ));
             }
-            for (field, value) in [("n", family.n), ("n_p", family.n_p), ("latents", family.latents)] {
-                if !(1..=512).contains(&value) {
-                    return Err(format!("{}: expected an integer from 1 to 512, found {value}", at(field)));
-                }
+            let sizes = [("n", Some(family.n)), ("n_p", Some(family.n_p)), ("n_r", family.n_r)];
+            let sizes = sizes.into_iter().chain([("latents", Some(family.latents))]);
+            for (field, value) in sizes.filter_map(|(field, value)| Some((field, value?))) {
+                count(&at(field), value as u64, MOST)?;
             }
-            positive(&at("instances"), family.instances as f64)?;
+            if adversarial && family.n > MOST_ADVERSARIAL {
+                let most = MOST_ADVERSARIAL;
+                return Err(format!("{}: expected \"{ADVERSARIAL}\" with n <= {most}, found {}", at("n"), family.n));
+            }
+            if let Some(known) = Family::by_name(&family.family) {
+                known.ensure_sizes(family.n, family.n_p).map_err(|error| format!("{}: {error}", at("n")))?;
+            }
+            count(&at("instances"), family.instances, MOST)?;
+            if let Some(j) = families[..k].iter().position(|other| other.id(0) == family.id(0)) {
+                return Err(format!(
+                    "{}: expected a family, sizes and threshold that differ from those of families[{j}]",
+                    at("family")
+                ));
+            }
             for (j, name) in family.optimizers.iter().enumerate() {
                 if !optimizers.contains(name) || family.optimizers[..j].contains(name) {
                     return Err(format!(
@@ -251,7 +311,21 @@ mod tests {
             ("\"acs\"", "\"acs\", \"acs\"", "optimizers[1]"),
             ("orthonormal", "orthogonal", "families[0].family"),
             ("latents = 2", "latents = 0", "families[0].latents"),
-            ("orthonormal", "adversarial", "families[0].latents"),
+            ("orthonormal", "adversarial", "families[0].latents: "),
+            ("starts = 2", "starts = 9223372036854775807", "starts: expected an integer from 1 to 512"),
+            ("latents = 2", "latents = 2\nn_r = 100000", "families[0].n_r: expected an integer from 1 to 512"),
+            ("latents = 2", "latents = 2\nn_r = 0", "families[0].n_r: expected an integer from 1 to 512"),
+            ("instances = 1", "instances = 9223372036854775807", "families[0].instances: expected an integer from 1"),
+            ("latents = 2", "latents = 513", "families[0].latents: expected an integer from 1 to 512"),
+            ("n = 3", "n = 4", "families[0].n: family orthonormal: expected n <= n_p, found n = 4, n_p = 3"),
+            (
+                "family = \"orthonormal\"\nn = 3\nn_p = 3\nlatents = 2",
+                "family = \"adversarial\"\nn = 13\nn_p = 13\nlatents = 13",
+                "families[0].n: expected \"adversarial\" with n <= 12",
+            ),
+            ("steps = 10", "steps = 18446744073709551615", "steps"),
+            ("steps = 10", "steps = 1000001", "budget.steps: expected an integer from 1 to 1000000"),
+            ("gradients = 100", "gradients = inf", "budget.gradients: expected a number from 1 to 1000000"),
             ("n_p = 3", "n_p = 0", "families[0].n_p"),
             ("instances = 1", "instances = 1\nthreshold = \"-1\"", "families[0].threshold"),
             ("instances = 1", "instances = 1\noptimizers = [\"adam\"]", "families[0].optimizers[0]"),
@@ -263,6 +337,25 @@ mod tests {
             let error = Comparison::from_toml(&TEXT.replace(from, to)).unwrap_err();
             assert!(error.contains(named) && !error.contains('\n'), "{named}: {error}");
         }
+    }
+
+    #[test]
+    fn two_families_share_no_instance() {
+        let family = &TEXT[TEXT.find("[[families]]").unwrap()..];
+        let error = Comparison::from_toml(&format!("{TEXT}{family}")).unwrap_err();
+        assert!(error.starts_with("families[1].family: ") && error.contains("families[0]"), "{error}");
+        // Targets of another dimension are another problem, and have names of their own.
+        let comparison = Comparison::from_toml(&format!("{TEXT}{family}n_r = 4\n")).unwrap();
+        assert_eq!(comparison.ids(), ["orthonormal-n3-p3-q2-0", "orthonormal-n3-p3-r4-q2-0"]);
+    }
+
+    #[test]
+    fn what_a_family_lacks_beyond_its_sizes_is_found_without_running_it() {
+        // No unit vectors on a line have products of at most 1/2 in threes.
+        let text = TEXT.replace("orthonormal", "bounded-interference").replace("n_p = 3", "n_p = 1");
+        let error = Comparison::from_toml(&text).unwrap().ensure_instances().unwrap_err();
+        assert!(error.starts_with("families[0]: "), "{error}");
+        Comparison::from_toml(TEXT).unwrap().ensure_instances().unwrap();
     }
 
     #[test]

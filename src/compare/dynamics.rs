@@ -42,13 +42,15 @@ const POINTS: [(Class, usize); 2] = [(Class::StrictSaddle, 2), (Class::LocalMin,
 /// Size of the perturbation relative to the point.
 pub const PERTURBATION: f64 = 1e-5;
 /// Points with a pre-activation nearer to the threshold, relative to its row, are passed over.
-const MARGIN: f64 = 1e-3;
+pub const MARGIN: f64 = 1e-3;
 /// Distance from the point, relative to it, at which gradient descent has left.
 pub const LEFT: f64 = 1e-2;
 /// Step times the largest curvature at the point.
 pub const STEP: f64 = 0.2;
-/// Most steps of gradient descent; points that are predicted to need more than half of them are passed over.
+/// Most steps of gradient descent.
 const MOST: u64 = 200_000;
+/// Points that are predicted to need more steps are passed over.
+pub const SLOW: u64 = MOST / 2;
 /// Changes of the direction of b from which a rate is measured: below the first the later eigenvalues have died out, above the second rounding is small.
 const CHANGES: (f64, f64) = (1e-3, 1e-10);
 /// Sweeps from which a rate is measured, at most.
@@ -103,6 +105,38 @@ pub struct Contraction {
     pub on_face: Option<f64>,
 }
 
+/// Partial optima of one class that were listed and beside which gradient descent did not start, by the first reason that held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassedOver {
+    /// Certified class, as [`Class::name`] has it.
+    pub class: String,
+    /// As many as are wanted had been found before.
+    pub further: u64,
+    /// The optimum holds on a face of its cell only, or has a neuron less than the partition has blocks.
+    pub boundary: u64,
+    /// A pre-activation stands near the threshold.
+    pub near_threshold: u64,
+    /// Saddles whose curvature predicts too many steps, or is rounding.
+    pub slow: u64,
+}
+
+impl PassedOver {
+    /// For whatever reason.
+    pub fn all(&self) -> u64 {
+        self.further + self.boundary + self.near_threshold + self.slow
+    }
+}
+
+/// What was found beside the partial optima of an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Escapes {
+    /// One for each partial optimum beside which descent started.
+    pub made: Vec<Escape>,
+    /// One for each class of which some were passed over.
+    pub passed_over: Vec<PassedOver>,
+}
+
 /// Gradient descent with a fixed step from beside a partial optimum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +162,13 @@ pub struct Escape {
     pub fall: f64,
     /// True if the end lies in another cell.
     pub crossed: bool,
+}
+
+impl Escape {
+    /// Whether descent has left the partial optimum: it has come to the distance [`LEFT`], or lies in another cell at a lower loss.
+    pub fn has_left(&self) -> bool {
+        self.left || (self.crossed && self.fall > 0.0)
+    }
 }
 
 /// A random partition into `blocks` non-empty blocks, each in ascending order.
@@ -290,20 +331,29 @@ pub fn cells(instance: &Instance, comparison: &Comparison, steps: Steps) -> Resu
 ///
 /// # Errors
 /// A loss that cannot be computed.
-pub fn escapes(instance: &Instance, seed: u64) -> Result<Vec<Escape>, String> {
+pub fn escapes(instance: &Instance, seed: u64) -> Result<Escapes, String> {
     let (count, largest) = LISTED;
-    let mut wanted = POINTS;
     let mut found = Vec::new();
+    // How many of a class are wanted still, and which were passed over.
+    let mut wanted = POINTS.map(|(class, left)| {
+        let (class_name, [further, boundary, near_threshold, slow]) = (class.name().to_owned(), [0; 4]);
+        (class, left, PassedOver { class: class_name, further, boundary, near_threshold, slow })
+    });
     if instance.loss.n() > largest {
-        return Ok(found);
+        return Ok(Escapes { made: found, passed_over: Vec::new() });
     }
     for blocks in partitions(instance, count, seed, "partial optima") {
         let pattern = Pattern::new(blocks.clone(), instance.loss.n()).map_err(|error| error.to_string())?;
         for optimum in partial_optimum::decide(&instance.problem, &pattern)?.optima {
-            let Some((_, left)) = wanted.iter_mut().find(|(class, left)| *class == optimum.class && *left > 0) else {
+            let Some((_, left, passed)) = wanted.iter_mut().find(|(class, ..)| *class == optimum.class) else {
                 continue;
             };
+            if *left == 0 {
+                passed.further += 1;
+                continue;
+            }
             if optimum.kind != Kind::Interior || optimum.blocks.len() != blocks.len() {
+                passed.boundary += 1;
                 continue;
             }
             let purpose = format!("perturbation {} of {}", found.len(), instance.id);
@@ -311,16 +361,21 @@ pub fn escapes(instance: &Instance, seed: u64) -> Result<Vec<Escape>, String> {
             let at = weights(&instance.loss, &optimum.blocks);
             // On a face of its cell the Hessian speaks for one side only.
             if margin(&instance.loss, &at) < MARGIN {
+                passed.near_threshold += 1;
                 continue;
             }
             let descended = descend(&instance.loss, &at, optimum.class, &mut rng);
-            if let Some(escape) = descended.map_err(|error| format!("{}: {error}", instance.id))? {
-                *left -= 1;
-                found.push(Escape { blocks: blocks.clone(), block: digits(optimum.curvature, 4), ..escape });
+            match descended.map_err(|error| format!("{}: {error}", instance.id))? {
+                Some(escape) => {
+                    *left -= 1;
+                    found.push(Escape { blocks: blocks.clone(), block: digits(optimum.curvature, 4), ..escape });
+                }
+                None => passed.slow += 1,
             }
         }
     }
-    Ok(found)
+    let passed_over = wanted.into_iter().map(|(.., passed)| passed).filter(|passed| passed.all() > 0).collect();
+    Ok(Escapes { made: found, passed_over })
 }
 
 /// The least distance of a pre-activation from the threshold, relative to its row.
@@ -363,7 +418,7 @@ fn descend(
     let saddle = class == Class::StrictSaddle;
     let predicted = saddle.then(|| (LEFT / along).ln() / (step * -soft.least).ln_1p());
     // A saddle whose negative curvature is rounding has no prediction either.
-    if predicted.is_some_and(|steps| !(0.0..=MOST as f64 / 2.0).contains(&steps)) {
+    if predicted.is_some_and(|steps| !(0.0..=SLOW as f64).contains(&steps)) {
         return Ok(None);
     }
     // At a minimum, as long as a typical saddle takes.
@@ -482,9 +537,17 @@ mod tests {
 
     #[test]
     fn descent_leaves_saddles_in_the_predicted_number_of_steps_and_stays_at_minima() {
-        let (mut saddles, mut minima) = (0, 0);
+        let (mut saddles, mut minima, mut further) = (0, 0, 0);
         for number in 0..6 {
-            for escape in escapes(&instance("random-unit", 4, 2, number), 0).unwrap() {
+            let Escapes { made, passed_over } = escapes(&instance("random-unit", 4, 2, number), 0).unwrap();
+            for passed in passed_over {
+                // Only where as many as are wanted were found some are superfluous.
+                let of_class = made.iter().filter(|escape| escape.class == passed.class).count();
+                let most = if passed.class == "strict-saddle" { 2 } else { 1 };
+                assert!(passed.all() > 0 && (passed.further == 0 || of_class == most), "{passed:?}");
+                further += passed.further;
+            }
+            for escape in made {
                 match escape.predicted {
                     Some(predicted) => {
                         saddles += 1;
@@ -501,6 +564,6 @@ mod tests {
                 }
             }
         }
-        assert!(saddles >= 4 && minima >= 3, "{saddles} saddles, {minima} minima");
+        assert!(saddles >= 4 && minima >= 3 && further > 0, "{saddles} saddles, {minima} minima, {further} further");
     }
 }

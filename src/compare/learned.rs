@@ -23,7 +23,10 @@ const PASSES: usize = 100;
 /// A learner ends when a pass lowers its objective by less than this share of it.
 const TOLERANCE: f64 = 1e-9;
 /// λ of the lasso relative to the root mean square of the samples' numbers.
-const PENALTY: f64 = 0.1;
+pub const PENALTY: f64 = 0.1;
+
+/// The optimizers that are learners, by name.
+pub const LEARNERS: [&str; 3] = ["k-svd", "optimal-directions", "online-dictionary"];
 
 /// Which learner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +170,7 @@ mod tests {
     use super::*;
     use crate::optim::{Budget, Unobserved, run};
 
-    const LEARNERS: [Learner; 3] = [Learner::Ksvd, Learner::OptimalDirections, Learner::Online];
+    const ALL: [Learner; 3] = [Learner::Ksvd, Learner::OptimalDirections, Learner::Online];
 
     fn end(loss: &ApproximateLoss, learner: Learner, n_q: usize, seed: u64) -> State {
         let start = crate::optim::start::random(loss, n_q, seed);
@@ -184,7 +187,7 @@ mod tests {
     #[test]
     fn a_neuron_for_every_feature_leaves_next_to_nothing_and_more_neurons_stay_dead() {
         let loss = orthonormal(&[1.0, 0.5, 2.0]);
-        for learner in LEARNERS {
+        for learner in ALL {
             let state = end(&loss, learner, 4, 0);
             // The ridge, and for the lasso the penalty, which shortens the codes.
             let allowed = if learner == Learner::Online { 0.02 } else { 1e-9 };

@@ -6,10 +6,12 @@
 
 use super::config::{Comparison, Steps, optimizer};
 use super::dynamics::{cells, escapes};
+use super::opening::{OpenError, another, clear, failed, text};
 use super::record::{ATTAINED, FORMAT, Found, Record, Run, Timing, digits, hits};
 use super::suite::Instance;
 use super::summary::SUCCESS;
 use super::tuning::tune;
+use crate::bench::configuration;
 use crate::io::{origin, write_atomic};
 use crate::optim::end_point::{Class, EndPoint, classify};
 use crate::optim::global::partition::Partition;
@@ -38,17 +40,33 @@ const SILENT: f64 = 1e-4;
 /// What `config.toml` of a folder holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Complete {
-    steps: Steps,
-    comparison: Comparison,
+pub struct Held {
+    /// Name of the configuration's file without its ending, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The tuned steps.
+    pub steps: Steps,
+    /// What is compared.
+    pub comparison: Comparison,
+}
+
+impl Held {
+    /// Of a folder; nothing if it holds no comparison.
+    ///
+    /// # Errors
+    /// The file, and what is wrong with it.
+    pub fn read(folder: &Path) -> Result<Option<Self>, String> {
+        let file = folder.join("config.toml");
+        let held = text(&file)?.map(|text| configuration::from_toml(&text));
+        held.transpose().map_err(|error| format!("{}: {error}", file.display()))
+    }
 }
 
 /// A comparison in its folder.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    comparison: Comparison,
-    steps: Steps,
+    held: Held,
     /// The instances that are done.
     pub records: Vec<Record>,
     /// Seconds of their runs.
@@ -56,69 +74,71 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens or makes the folder. One that holds another comparison is refused, unless `force` removes its results.
-    pub fn open(path: &Path, comparison: Comparison, force: bool) -> Result<Self, String> {
-        let at = |name: &str| path.join(name);
-        let failed = |file: &Path, error: std::io::Error| format!("{}: {error}", file.display());
-        fs::create_dir_all(path).map_err(|error| failed(path, error))?;
-        if force {
-            for name in ["config.toml", "results.jsonl", "timings.jsonl", "provenance.json"] {
-                match fs::remove_file(at(name)) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&at(name), error)),
-                    _ => {}
-                }
+    /// Opens or makes the folder for the comparison of a configuration with this name, if it has one. A folder that holds another comparison is
+    /// refused, unless `force` removes what it holds. Nothing is written or removed before the steps are tuned and the first instance of each family
+    /// is known to exist.
+    ///
+    /// # Errors
+    /// A comparison that cannot be made, a folder that holds another one, or a file that cannot be read or written.
+    pub fn open(path: &Path, name: Option<&str>, comparison: Comparison, force: bool) -> Result<Self, OpenError> {
+        let held = if force { None } else { Held::read(path).map_err(OpenError::Folder)? };
+        let held = match held {
+            Some(held) if held.comparison != comparison => return Err(another(path)),
+            Some(held) => held,
+            None => {
+                comparison.ensure_instances().map_err(OpenError::Comparison)?;
+                let steps = tune(&comparison).map_err(OpenError::Comparison)?;
+                let held = Held { name: name.map(str::to_owned), steps, comparison };
+                begin(path, &held, force).map_err(OpenError::Folder)?;
+                held
             }
-        }
-        let steps = match fs::read_to_string(at("config.toml")) {
-            Ok(text) => {
-                let held: Complete = toml::from_str(&text)
-                    .map_err(|error| format!("{}: {}", at("config.toml").display(), error.to_string().trim()))?;
-                if held.comparison != comparison {
-                    return Err(format!(
-                        "{}: holds another comparison; choose another folder with --out, or --force to remove it",
-                        path.display()
-                    ));
-                }
-                held.steps
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let steps = tune(&comparison)?;
-                let complete = Complete { steps, comparison: comparison.clone() };
-                let text = toml::to_string(&complete).map_err(|error| error.to_string())?;
-                write_atomic(&at("config.toml"), text.as_bytes()).map_err(|error| failed(&at("config.toml"), error))?;
-                steps
-            }
-            Err(error) => return Err(failed(&at("config.toml"), error)),
         };
         let (records, timings) = (Vec::new(), Vec::new());
-        let mut folder = Self { path: path.to_owned(), comparison, steps, records, timings };
-        (folder.records, folder.timings) = folder.whole()?;
+        let mut folder = Self { path: path.to_owned(), held, records, timings };
+        (folder.records, folder.timings) = folder.whole().map_err(OpenError::Folder)?;
         Ok(folder)
+    }
+
+    /// What its `config.toml` holds.
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Number of instances, and of those that are done.
     pub fn progress(&self) -> (usize, usize) {
-        let all = self.comparison.families.iter().map(|family| family.instances as usize).sum();
+        let all = self.held.comparison.families.iter().map(|family| family.instances as usize).sum();
         (all, self.records.len())
     }
 
     /// The records of whole instances, and their timings; both files are cut to them.
     fn whole(&self) -> Result<(Vec<Record>, Vec<Timing>), String> {
         let file = self.path.join("results.jsonl");
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
-            Err(error) => return Err(format!("{}: {error}", file.display())),
-        };
+        let Some(text) = text(&file)? else { return Ok(Default::default()) };
         // A line without its end was being written when the program was killed.
         let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
         let records = read(complete).map_err(|error| format!("{}: {error}", file.display()))?;
+        self.ensure_order(&records).map_err(|error| format!("{}: {error}", file.display()))?;
         write_atomic(&file, complete.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))?;
         let file = self.path.join("timings.jsonl");
         let mut timings = times(&fs::read_to_string(&file).unwrap_or_default());
         timings.retain(|timing| records.iter().any(|record| record.instance == timing.instance));
         write_atomic(&file, lines(&timings)?.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))?;
         Ok((records, timings))
+    }
+
+    /// Whether the records are those of the first instances, one each, in their order.
+    fn ensure_order(&self, records: &[Record]) -> Result<(), String> {
+        let mut expected = self.held.comparison.ids().into_iter();
+        for (k, record) in records.iter().enumerate() {
+            let (line, found) = (k + 1, &record.instance);
+            let wrong = match expected.next() {
+                Some(id) if id == *found => continue,
+                Some(id) => format!("expected the instance {id}"),
+                None => "expected no further instance".into(),
+            };
+            return Err(format!("line {line}: {wrong}, found {found}; restore the file, or begin anew with --force"));
+        }
+        Ok(())
     }
 
     /// Writes `provenance.json`: the program, the machine, and what every call has done in how many seconds.
@@ -145,11 +165,11 @@ impl Folder {
     /// Runs the next instance and keeps its results; `None` when all are done.
     pub fn advance(&mut self) -> Result<Option<String>, String> {
         let (_, done) = self.progress();
-        let all = self.comparison.families.iter().flat_map(|f| (0..f.instances).map(move |k| (f, k)));
-        let Some((family, number)) = all.into_iter().nth(done) else { return Ok(None) };
-        let mut instance = Instance::make(family, number, self.comparison.seed)?;
-        let optimizers = self.comparison.of(family);
-        let (record, timings) = measure(&mut instance, &self.comparison, optimizers, self.steps)?;
+        let Held { comparison, steps, .. } = &self.held;
+        let mut all = comparison.families.iter().flat_map(|f| (0..f.instances).map(move |k| (f, k)));
+        let Some((family, number)) = all.nth(done) else { return Ok(None) };
+        let mut instance = Instance::make(family, number, comparison.seed)?;
+        let (record, timings) = measure(&mut instance, comparison, comparison.of(family), *steps)?;
         let written = |name: PathBuf, text: String| {
             let made = name.parent().map_or(Ok(()), fs::create_dir_all);
             made.and_then(|()| write_atomic(&name, text.as_bytes()))
@@ -160,8 +180,8 @@ impl Folder {
             let name = format!("{}-{}.json", instance.id, certificate.body.kind());
             written(self.path.join("certificates").join(name), certificate.to_json() + "\n")?;
         }
-        for start in 0..self.comparison.starts {
-            if let Some(certificate) = instance.witness(start, self.comparison.seed)? {
+        for start in 0..comparison.starts {
+            if let Some(certificate) = instance.witness(start, comparison.seed)? {
                 let name = format!("{}-start{start}-{}.json", instance.id, certificate.body.kind());
                 written(self.path.join("certificates").join(name), certificate.to_json() + "\n")?;
             }
@@ -172,6 +192,17 @@ impl Folder {
         self.timings.extend(timings);
         Ok(Some(instance.id))
     }
+}
+
+/// Makes a folder that holds a comparison and no result.
+fn begin(path: &Path, held: &Held, force: bool) -> Result<(), String> {
+    let text = toml::to_string(held).map_err(|error| error.to_string())?;
+    fs::create_dir_all(path).map_err(|error| failed(path, &error))?;
+    if force {
+        clear(path)?;
+    }
+    let file = path.join("config.toml");
+    write_atomic(&file, text.as_bytes()).map_err(|error| failed(&file, &error))
 }
 
 /// Timings from lines of JSON. Lines that are none are passed over, as no result depends on them.
@@ -209,7 +240,7 @@ fn lines<T: Serialize>(values: &[T]) -> Result<String, String> {
     Ok(text)
 }
 
-fn append(file: &Path, text: &str) -> Result<(), String> {
+pub(super) fn append(file: &Path, text: &str) -> Result<(), String> {
     use std::io::Write;
     let mut open = fs::OpenOptions::new().create(true).append(true).open(file);
     let done = open.as_mut().map_err(|error| std::io::Error::new(error.kind(), error.to_string())).and_then(|file| {
@@ -268,6 +299,7 @@ pub fn measure(
     }
     let shared: &Instance = instance;
     let (cells, escapes) = rayon::join(|| cells(shared, comparison, steps), || escapes(shared, comparison.seed));
+    let escapes = escapes?;
     let record = Record {
         format: FORMAT,
         instance: instance.id.clone(),
@@ -280,7 +312,8 @@ pub fn measure(
         best,
         optima: optima.0,
         cells: cells?,
-        escapes: escapes?,
+        escapes: escapes.made,
+        passed_over: Some(escapes.passed_over),
         runs,
     };
     Ok((record, timings))

@@ -9,6 +9,7 @@
 //! | one instance with its runs in numbers, a line of `results.jsonl` | [`record`] |
 //! | rates of alternating search and escapes from saddles, on partition cells | [`dynamics`] |
 //! | all runs of an instance; the folder of a comparison, resumable | [`measure`] |
+//! | how such a folder is opened and emptied | [`opening`] |
 //! | optimizers at bench scale, on samples in place of certified instances | [`samples`] |
 //! | profiles, success rates, expected cost, classes of end points, paired tests, answers | [`summary`] |
 //!
@@ -18,6 +19,7 @@ pub mod config;
 pub mod dynamics;
 pub mod learned;
 pub mod measure;
+pub mod opening;
 pub mod record;
 pub mod samples;
 pub mod suite;

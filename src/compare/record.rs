@@ -1,6 +1,6 @@
 //! One instance in numbers, with all of its runs.
 
-use super::dynamics::{CellStudy, Escape};
+use super::dynamics::{CellStudy, Escape, PassedOver};
 use crate::optim::end_point::{Class, EndPoint};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub struct Record {
     /// Gradient descent from beside partial optima of partition cells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub escapes: Vec<Escape>,
+    /// Partial optima beside which it did not start; absent from results of versions that did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<Vec<PassedOver>>,
     /// Every start with every optimizer, in this order.
     pub runs: Vec<Run>,
 }

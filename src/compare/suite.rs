@@ -33,9 +33,9 @@ use std::collections::BTreeSet;
 /// The family of counterexamples.
 pub const ADVERSARIAL: &str = "adversarial";
 /// Largest n·n_q that branch-and-bound is asked for.
-const SMALLEST: usize = 12;
+pub const SMALLEST: usize = 12;
 /// Largest n·n_q·n_p for which the cells of starts are certified.
-const WITNESSED: usize = 10_000;
+pub const WITNESSED: usize = 10_000;
 
 /// One instance.
 #[derive(Debug, Clone)]
@@ -70,9 +70,7 @@ pub struct Optimum {
 impl Instance {
     /// Instance `number` of a family.
     pub fn make(config: &FamilyConfig, number: u64, seed: u64) -> Result<Self, String> {
-        let suffix =
-            if config.threshold == "0" { String::new() } else { format!("-c{}", config.threshold.replace('/', "_")) };
-        let id = format!("{}-n{}-p{}-q{}{suffix}-{number}", config.family, config.n, config.n_p, config.latents);
+        let id = config.id(number);
         let failed = |error: &dyn std::fmt::Display| format!("{id}: {error}");
         let (problem, pattern) = generate(config, seed.wrapping_add(number)).map_err(|error| failed(&error))?;
         let loss = ApproximateLoss::from_problem(&problem).map_err(|error| failed(&error))?.with_par(Par::Seq);
@@ -80,6 +78,24 @@ impl Instance {
         let cell = pattern.map(|pattern| inside(&problem, &pattern, config.latents)).transpose();
         let cell = cell.map_err(|error| failed(&error))?;
         Ok(Self { id, family: config.family.clone(), problem, loss, latents: config.latents, optimum, cell })
+    }
+
+    /// Whether instance `number` of a family can be made, without what is costly: its certificates.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn ensure(config: &FamilyConfig, number: u64, seed: u64) -> Result<(), String> {
+        let (problem, pattern) = generate(config, seed.wrapping_add(number))?;
+        ApproximateLoss::from_problem(&problem).map_err(|error| error.to_string())?;
+        pattern.map_or(Ok(()), |pattern| inside(&problem, &pattern, config.latents).map(|_| ()))
+    }
+
+    /// The problem of instance `number` of a family alone.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn problem(config: &FamilyConfig, number: u64, seed: u64) -> Result<Problem, String> {
+        Ok(generate(config, seed.wrapping_add(number))?.0)
     }
 
     /// Certifies the exact loss of a point if it attains the bound and no other point is known to.

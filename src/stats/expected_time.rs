@@ -14,7 +14,8 @@ pub struct Attempt {
     pub success: bool,
 }
 
-/// ERT = (cost of all runs, the unsuccessful ones included) / (number of successes), with a percentile bootstrap interval over the runs.
+/// ERT = (cost of all runs, the unsuccessful ones included) / (number of successes), with a percentile bootstrap interval over the runs, or over
+/// clusters of them.
 ///
 /// If few runs succeed, resamples without a success are infinite, and so may be the upper end: the data then do not bound the time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -35,21 +36,60 @@ impl ExpectedTime {
     /// Of these runs, at confidence `level`. The same for the same seed and order of runs. Nothing without runs, for a cost that is not a
     /// finite number ≥ 0, or for a level outside (0, 1).
     pub fn of(attempts: &[Attempt], level: f64, seed: u64) -> Option<Self> {
+        Self::of_clusters(&attempts.iter().map(|attempt| vec![*attempt]).collect::<Vec<_>>(), level, seed)
+    }
+
+    /// Of runs that are nested in clusters, such as starts in instances: clusters are drawn anew, each with all of its runs, so that runs which
+    /// resemble each other do not count as so many witnesses. Nothing for an empty cluster, and where [`ExpectedTime::of`] is nothing.
+    pub fn of_clusters(clusters: &[Vec<Attempt>], level: f64, seed: u64) -> Option<Self> {
         let usable = |attempt: &Attempt| attempt.cost.is_finite() && attempt.cost >= 0.0;
-        if attempts.is_empty() || !attempts.iter().all(usable) || !is_level(level) {
+        let filled = |cluster: &Vec<Attempt>| !cluster.is_empty() && cluster.iter().all(usable);
+        if clusters.is_empty() || !clusters.iter().all(filled) || !is_level(level) {
             return None;
         }
         let mut rng = stream(seed, "bootstrap of expected running time");
-        let runs = attempts.len();
-        let resamples = (0..RESAMPLES).map(|_| ratio(draw(runs, &mut rng).map(|k| attempts[k]))).collect();
-        let (low, high) = percentiles(resamples, level);
-        let censored = attempts.iter().filter(|attempt| !attempt.success).count();
-        Some(Self { runs, censored, time: ratio(attempts.iter().copied()), low, high })
+        let mut resample = || ratio(draw(clusters.len(), &mut rng).flat_map(|k| clusters[k].iter().copied()));
+        let (low, high) = percentiles((0..RESAMPLES).map(|_| resample()).collect(), level);
+        let all = || clusters.iter().flatten().copied();
+        let censored = all().filter(|attempt| !attempt.success).count();
+        Some(Self { runs: all().count(), censored, time: ratio(all()), low, high })
     }
 
     /// Number of successes.
     pub fn successes(&self) -> usize {
         self.runs - self.censored
+    }
+}
+
+/// The expected time of one solver over that of another, on the same clusters of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TimeRatio {
+    /// The ratio; infinite if only the first has no success, 1 if neither has one.
+    pub ratio: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl TimeRatio {
+    /// Of clusters with the runs of both, drawn anew together. Nothing where [`ExpectedTime::of_clusters`] is nothing for either.
+    pub fn of(clusters: &[(Vec<Attempt>, Vec<Attempt>)], level: f64, seed: u64) -> Option<Self> {
+        let usable = |attempt: &Attempt| attempt.cost.is_finite() && attempt.cost >= 0.0;
+        let filled = |runs: &Vec<Attempt>| !runs.is_empty() && runs.iter().all(usable);
+        if clusters.is_empty() || !clusters.iter().all(|(a, b)| filled(a) && filled(b)) || !is_level(level) {
+            return None;
+        }
+        let of = |chosen: &[usize]| {
+            let first = ratio(chosen.iter().flat_map(|k| clusters[*k].0.iter().copied()));
+            let second = ratio(chosen.iter().flat_map(|k| clusters[*k].1.iter().copied()));
+            // No cost at all on both sides is as good as no success on both.
+            if first == second { 1.0 } else { first / second }
+        };
+        let mut rng = stream(seed, "bootstrap of a ratio of expected running times");
+        let mut resample = || of(&draw(clusters.len(), &mut rng).collect::<Vec<_>>());
+        let (low, high) = percentiles((0..RESAMPLES).map(|_| resample()).collect(), level);
+        Some(Self { ratio: of(&(0..clusters.len()).collect::<Vec<_>>()), low, high })
     }
 }
 
@@ -117,6 +157,34 @@ mod tests {
         assert_eq!(ExpectedTime::of(&runs, 0.95, 7), ExpectedTime::of(&runs, 0.95, 7));
         let ends: Vec<f64> = (0..10).map(|seed| ExpectedTime::of(&runs, 0.95, seed).unwrap().high).collect();
         assert!(ends.iter().any(|end| *end != ends[0]), "{ends:?}");
+    }
+
+    #[test]
+    fn a_ratio_compares_what_happens_on_the_same_clusters() {
+        // Twice as dear on every cluster, whose costs differ by far: no resample says otherwise.
+        let pair = |cost: f64| (attempts(&[(2.0 * cost, true), (2.0 * cost, false)]), attempts(&[(cost, true); 2]));
+        let clusters: Vec<_> = (0..8).map(|k| pair(10f64.powi(k))).collect();
+        let twice = TimeRatio::of(&clusters, 0.95, 0).unwrap();
+        // Half of the runs fail: 4 cost for a success, against 1.
+        assert_eq!((twice.ratio, twice.low, twice.high), (4.0, 4.0, 4.0));
+        let never = (attempts(&[(1.0, false)]), attempts(&[(1.0, true)]));
+        assert_eq!(TimeRatio::of(&[never.clone()], 0.95, 0).unwrap().ratio, f64::INFINITY);
+        assert_eq!(TimeRatio::of(&[(never.0.clone(), never.0)], 0.95, 0).unwrap().ratio, 1.0);
+        assert_eq!(TimeRatio::of(&[(Vec::new(), never.1)], 0.95, 0), None);
+        assert_eq!(TimeRatio::of(&[], 0.95, 0), None);
+    }
+
+    #[test]
+    fn runs_of_one_cluster_are_one_witness() {
+        // Ten clusters of five equal runs: the interval is that of the ten, and wider than that of fifty runs.
+        let clusters: Vec<Vec<Attempt>> = (0..10).map(|k| attempts(&[(f64::from(k), true); 5])).collect();
+        let nested = ExpectedTime::of_clusters(&clusters, 0.95, 0).unwrap();
+        let ten = ExpectedTime::of(&(0..10).map(|k| clusters[k][0]).collect::<Vec<_>>(), 0.95, 0).unwrap();
+        let fifty = ExpectedTime::of(&clusters.concat(), 0.95, 0).unwrap();
+        assert_eq!((nested.time, nested.low, nested.high), (ten.time, ten.low, ten.high));
+        assert_eq!((nested.runs, fifty.runs), (50, 50));
+        assert!(nested.high - nested.low > 1.8 * (fifty.high - fifty.low), "{nested:?} {fifty:?}");
+        assert_eq!(ExpectedTime::of_clusters(&[attempts(&[(1.0, true)]), Vec::new()], 0.95, 0), None);
     }
 
     #[test]

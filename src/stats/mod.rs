@@ -28,7 +28,7 @@ pub mod proportion;
 pub mod robust;
 pub mod table;
 
-pub use expected_time::{Attempt, ExpectedTime};
+pub use expected_time::{Attempt, ExpectedTime, TimeRatio};
 pub use figure::{Axis, Figure, HeatMap, Layer, Mark, Panel, Scale, Width};
 pub use interval::MeanInterval;
 pub use law::{Mean, Proportion};

@@ -2,7 +2,8 @@
 //!
 //! Against a *predicted* probability, and where an interval must be conservative, stands [`Proportion`](super::Proportion).
 
-use super::bootstrap::is_level;
+use super::bootstrap::{RESAMPLES, draw, is_level, percentiles};
+use crate::bench::features::stream;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -28,16 +29,45 @@ impl ShareInterval {
         if trials == 0 || successes > trials || !is_level(level) {
             return None;
         }
-        let z = Normal::standard().inverse_cdf((1.0 + level) / 2.0);
-        let (n, share) = (trials as f64, successes as f64 / trials as f64);
-        let weight = 1.0 + z * z / n;
-        let centre = (share + z * z / (2.0 * n)) / weight;
-        let half = z / weight * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
-        // Where no run or every run succeeds, the end is 0 or 1 itself and must not miss it by rounding.
-        let low = if successes == 0 { 0.0 } else { centre - half };
-        let high = if successes == trials { 1.0 } else { centre + half };
+        let share = successes as f64 / trials as f64;
+        let (low, high) = wilson(share, trials as f64, level);
         Some(Self { trials, successes, share, low, high })
     }
+
+    /// Of runs that are nested in clusters, such as starts in instances, with (successes, runs) of each: the percentile interval of the bootstrap that
+    /// draws clusters anew, each with all of its runs. Where all clusters have one share, resamples do not differ; then it is Wilson's interval with
+    /// a cluster as the unit. Nothing without clusters, for a cluster without runs or with more successes than runs, or for a level outside
+    /// (0, 1). With few clusters the bootstrap's interval is too narrow.
+    pub fn of_clusters(clusters: &[(u64, u64)], level: f64, seed: u64) -> Option<Self> {
+        let possible = |(successes, runs): &(u64, u64)| *runs > 0 && successes <= runs;
+        if clusters.is_empty() || !clusters.iter().all(possible) || !is_level(level) {
+            return None;
+        }
+        let total = |chosen: &mut dyn Iterator<Item = (u64, u64)>| chosen.fold((0, 0), |(a, b), (s, r)| (a + s, b + r));
+        let share = |(successes, runs): (u64, u64)| successes as f64 / runs as f64;
+        let (successes, trials) = total(&mut clusters.iter().copied());
+        let same = clusters.iter().all(|(s, runs)| s * trials == successes * runs);
+        let (low, high) = if same {
+            wilson(share((successes, trials)), clusters.len() as f64, level)
+        } else {
+            let mut rng = stream(seed, "bootstrap of a share");
+            let mut resample = || share(total(&mut draw(clusters.len(), &mut rng).map(|k| clusters[k])));
+            percentiles((0..RESAMPLES).map(|_| resample()).collect(), level)
+        };
+        Some(Self { trials, successes, share: share((successes, trials)), low, high })
+    }
+}
+
+/// The score interval of a share of n trials.
+fn wilson(share: f64, n: f64, level: f64) -> (f64, f64) {
+    let z = Normal::standard().inverse_cdf((1.0 + level) / 2.0);
+    let weight = 1.0 + z * z / n;
+    let centre = (share + z * z / (2.0 * n)) / weight;
+    let half = z / weight * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
+    // Where no run or every run succeeds, the end is 0 or 1 itself and must not miss it by rounding.
+    let low = if share == 0.0 { 0.0 } else { centre - half };
+    let high = if share == 1.0 { 1.0 } else { centre + half };
+    (low, high)
 }
 
 #[cfg(test)]
@@ -66,6 +96,25 @@ mod tests {
                 // statrs inverts the normal law to about 1e-9
                 assert!(excess.abs() < 1e-8, "{excess:e}");
             }
+        }
+    }
+
+    #[test]
+    fn runs_of_one_cluster_are_one_witness() {
+        // Of ten instances seven succeed from all of three starts: as wide as seven of ten, not as 21 of 30.
+        let clusters: Vec<(u64, u64)> = (0..10).map(|k| if k < 7 { (3, 3) } else { (0, 3) }).collect();
+        let nested = ShareInterval::of_clusters(&clusters, 0.95, 0).unwrap();
+        assert_eq!((nested.successes, nested.trials, nested.share), (21, 30, 0.7));
+        // Shares of ten draws with p = .7: P(≤ .3) = .011 and P(≤ .4) = .047, P(≤ .9) = .972 and P(≤ 1) = 1, exact binomial sums.
+        assert!((nested.low - 0.4).abs() < 1e-12 && nested.high >= 0.9 - 1e-12, "{nested:?}");
+        let each = ShareInterval::of(21, 30, 0.95).unwrap();
+        assert!(nested.high - nested.low > 1.3 * (each.high - each.low), "{nested:?} {each:?}");
+        // No difference between clusters says nothing about others.
+        let none = ShareInterval::of_clusters(&[(0, 3); 4], 0.95, 0).unwrap();
+        let four = ShareInterval::of(0, 4, 0.95).unwrap();
+        assert_eq!((none.low, none.high, none.trials), (0.0, four.high, 12));
+        for impossible in [vec![], vec![(0, 0)], vec![(1, 2), (3, 2)]] {
+            assert_eq!(ShareInterval::of_clusters(&impossible, 0.95, 0), None);
         }
     }
 

@@ -167,9 +167,10 @@ impl Family {
         let Parameters { n, n_p, n_r, c } = parameters;
         let (n, n_p) = (*n, *n_p);
         let rng = &mut stream(seed, self.name());
-        if n == 0 || n_p == 0 || *n_r == Some(0) {
-            return Err(self.size("n, n_p and n_r >= 1", n, n_p));
+        if *n_r == Some(0) {
+            return Err(FamilyError::Parameter { family: self.name(), expected: "n_r >= 1", found: 0.0 });
         }
+        self.ensure_sizes(n, n_p)?;
         let inputs = self.inputs(n, n_p, rng)?;
         let targets = match (self, n_r) {
             (Self::ParallelTargets { group }, _) => parallel(n, n_r.unwrap_or(n_p), *group, rng),
@@ -185,13 +186,25 @@ impl Family {
         Ok(Problem::new(features, Activation::Threshold(c.clone()))?)
     }
 
+    /// Whether there are instances of these sizes, without making one.
+    ///
+    /// # Errors
+    /// [`FamilyError::Size`].
+    pub fn ensure_sizes(&self, n: usize, n_p: usize) -> Result<(), FamilyError> {
+        let expected = match self {
+            _ if n == 0 || n_p == 0 => "n, n_p >= 1",
+            Self::Orthonormal | Self::Equicorrelated { .. } | Self::MixedInterference { .. } if n > n_p => "n <= n_p",
+            Self::Dependent if n <= n_p || n_p < 2 => "n > n_p >= 2",
+            Self::Hierarchy { .. } if n_p < 2 => "n_p >= 2",
+            _ => return Ok(()),
+        };
+        Err(FamilyError::Size { family: self.name(), expected, n, n_p })
+    }
+
+    /// Features of sizes that are possible.
     fn inputs(&self, n: usize, n_p: usize, rng: &mut ChaCha20Rng) -> Result<Vec<Vector>, FamilyError> {
         match self {
-            Self::Orthonormal if n > n_p => Err(self.size("n <= n_p", n, n_p)),
             Self::Orthonormal => Ok(orthonormal(n_p, rng).into_iter().take(n).collect()),
-            Self::Equicorrelated { .. } | Self::MixedInterference { .. } if n > n_p => {
-                Err(self.size("n <= n_p", n, n_p))
-            }
             Self::Equicorrelated { rho } | Self::MixedInterference { rho } => {
                 let expected = "-1/(n-1) < rho < 1";
                 let wrong = FamilyError::Parameter { family: self.name(), expected, found: *rho };
@@ -216,7 +229,6 @@ impl Family {
                 let both = pairs.into_iter().flat_map(|p| [p.clone(), p.iter().map(|x| -x).collect()]);
                 Ok(both.take(n).collect())
             }
-            Self::Dependent if n <= n_p || n_p < 2 => Err(self.size("n > n_p >= 2", n, n_p)),
             Self::Dependent => {
                 let base = orthonormal(n_p, rng);
                 let mut columns = base.clone();
@@ -234,7 +246,6 @@ impl Family {
             Self::Hierarchy { children: 0 } => {
                 Err(FamilyError::Parameter { family: self.name(), expected: "children >= 1", found: 0.0 })
             }
-            Self::Hierarchy { .. } if n_p < 2 => Err(self.size("n_p >= 2", n, n_p)),
             Self::Hierarchy { children } => Ok(hierarchy(n, n_p, *children, rng)),
         }
     }
@@ -246,10 +257,6 @@ impl Family {
         let room = 4.0 * (n_p as f64).sqrt() / f64::from(1u32 << BITS);
         let P = bounded_interference(n_p, n, &InterferenceBound::new(maximum - room), rng)?;
         Ok(exact_columns(&P, BITS))
-    }
-
-    fn size(&self, expected: &'static str, n: usize, n_p: usize) -> FamilyError {
-        FamilyError::Size { family: self.name(), expected, n, n_p }
     }
 }
 

@@ -1,18 +1,21 @@
 //! The folder of a comparison at bench scale.
 //!
-//! It holds `config.toml` (complete), `results.jsonl`, `timings.jsonl` and `provenance.json`. The files are written after every round. A
-//! method whose last line has an end other than `stopped` is done; any other begins anew when the command is given again.
+//! It holds `config.toml` (complete), `results.jsonl`, `timings.jsonl` and `provenance.json`. Every round appends a line to the first two. A
+//! method whose last line has an end other than `stopped` is done; any other begins anew when the command is given again, since the state of a method
+//! is not kept.
 
 use super::config::SamplesComparison;
 use super::method::{self, Data, Round};
 use super::record::{End, Record, Timing};
+use crate::bench::dataset::Bench;
+use crate::compare::measure::append;
+use crate::compare::opening::{OpenError, another, clear, failed, text};
 use crate::io::origin::{Checkout, checkout, instruction_set, processor, target, utc};
 use crate::io::write_atomic;
 use crate::metrics::score::{Known, recovered};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -53,59 +56,59 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens or makes the folder. One that holds another comparison is refused, unless `force` removes its results.
+    /// Opens or makes the folder. One that holds another comparison is refused, unless `force` removes its results. Nothing is written or removed
+    /// before the bench is known to exist.
     ///
     /// # Errors
-    /// A file that cannot be read or written, or another comparison.
-    pub fn open(path: &Path, comparison: SamplesComparison, force: bool) -> Result<Self, String> {
-        fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        if force {
-            for name in ["config.toml", "results.jsonl", "timings.jsonl", "provenance.json"] {
-                match fs::remove_file(path.join(name)) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Err(format!("{}: {error}", path.join(name).display()));
-                    }
-                    _ => {}
-                }
-            }
+    /// A bench that cannot be made, another comparison, or a file that cannot be read or written.
+    pub fn open(path: &Path, comparison: SamplesComparison, force: bool) -> Result<Self, OpenError> {
+        let file = path.join("config.toml");
+        let held = if force { None } else { text(&file).map_err(OpenError::Folder)? };
+        let held = held.map(|held| SamplesComparison::from_toml(&held)).transpose();
+        let held = held.map_err(|error| OpenError::Folder(format!("{}: {error}", file.display())))?;
+        let fresh = held.is_none();
+        if held.is_some_and(|held| held != comparison) {
+            return Err(another(path));
         }
-        let mut folder = Self {
-            path: path.to_owned(),
-            comparison,
-            records: Vec::new(),
-            timings: Vec::new(),
-            provenance: Vec::new(),
-        };
-        match text(&path.join("config.toml"))? {
-            Some(held) => {
-                let held = SamplesComparison::from_toml(&held).ok();
-                if held.as_ref() != Some(&folder.comparison) {
-                    return Err(format!(
-                        "{}: holds another comparison; choose another folder with --out, or --force to remove it",
-                        path.display()
-                    ));
-                }
-                folder.records = lines(&path.join("results.jsonl"))?;
-                folder.timings = lines(&path.join("timings.jsonl"))?;
-                if let Some(text) = text(&path.join("provenance.json"))? {
-                    let file = path.join("provenance.json");
-                    folder.provenance =
-                        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-                }
-                for method in folder.pending() {
-                    folder.forget(&method);
-                }
-                if folder.records.len() != folder.timings.len() {
-                    let file = path.join("timings.jsonl");
-                    return Err(format!("{}: expected a line for each line of results.jsonl", file.display()));
-                }
-            }
-            None => {
-                let text = toml::to_string(&folder.comparison).map_err(|error| error.to_string())?;
-                write(&path.join("config.toml"), &text)?;
-            }
+        if fresh {
+            let made = Bench::generate(&comparison.bench);
+            made.map_err(|error| OpenError::Comparison(format!("bench: {error}")))?;
         }
+        let (records, timings, provenance) = (Vec::new(), Vec::new(), Vec::new());
+        let mut folder = Self { path: path.to_owned(), comparison, records, timings, provenance };
+        let ready = if fresh { folder.begin(force) } else { folder.read() };
+        ready.map_err(OpenError::Folder)?;
         Ok(folder)
+    }
+
+    fn begin(&self, force: bool) -> Result<(), String> {
+        let text = toml::to_string(&self.comparison).map_err(|error| error.to_string())?;
+        fs::create_dir_all(&self.path).map_err(|error| failed(&self.path, &error))?;
+        if force {
+            clear(&self.path)?;
+        }
+        write(&self.path.join("config.toml"), &text)
+    }
+
+    /// What the folder holds of methods that are done.
+    fn read(&mut self) -> Result<(), String> {
+        let path = &self.path;
+        self.records = lines(&path.join("results.jsonl"))?;
+        self.timings = lines(&path.join("timings.jsonl"))?;
+        let file = path.join("provenance.json");
+        if let Some(text) = text(&file)? {
+            self.provenance = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        for method in self.pending() {
+            self.forget(&method);
+        }
+        match self.records.len() == self.timings.len() {
+            true => Ok(()),
+            false => {
+                let file = self.path.join("timings.jsonl");
+                Err(format!("{}: expected a line for each line of results.jsonl", file.display()))
+            }
+        }
     }
 
     /// The comparison.
@@ -139,6 +142,7 @@ impl Folder {
         stop: &mut dyn FnMut(&Record, &Timing) -> bool,
     ) -> Result<(), String> {
         self.forget(name);
+        self.write()?;
         let comparison = self.comparison.clone();
         let (problem, unseen, known) = (data.problem(&comparison)?, data.unseen(&comparison)?, Known::of(&data.bench));
         let started = SystemTime::now();
@@ -198,7 +202,7 @@ impl Folder {
                 made.wall_seconds = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
             }
             round += 1;
-            self.write()?;
+            self.append()?;
             Ok(!over)
         };
         method::run(name, &comparison, data, watched)?;
@@ -213,6 +217,18 @@ impl Folder {
     fn write(&self) -> Result<(), String> {
         write(&self.path.join("results.jsonl"), &joined(&self.records)?)?;
         write(&self.path.join("timings.jsonl"), &joined(&self.timings)?)?;
+        self.say_how()
+    }
+
+    /// Writes the last round alone. Its time comes first, so that a method that has ended by its results has all of its times.
+    fn append(&self) -> Result<(), String> {
+        let last = |count: usize| count.saturating_sub(1);
+        append(&self.path.join("timings.jsonl"), &joined(&self.timings[last(self.timings.len())..])?)?;
+        append(&self.path.join("results.jsonl"), &joined(&self.records[last(self.records.len())..])?)?;
+        self.say_how()
+    }
+
+    fn say_how(&self) -> Result<(), String> {
         let made = serde_json::to_string_pretty(&self.provenance).map_err(|error| error.to_string())?;
         write(&self.path.join("provenance.json"), &(made + "\n"))
     }
@@ -227,14 +243,6 @@ fn settled(losses: &[f64], window: usize, tolerance: f64) -> Option<End> {
     (decrease < tolerance).then_some(End::Settled { decrease })
 }
 
-fn text(file: &Path) -> Result<Option<String>, String> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
-}
-
 fn write(file: &Path, text: &str) -> Result<(), String> {
     write_atomic(file, text.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))
 }
@@ -244,7 +252,8 @@ fn joined<T: Serialize>(values: &[T]) -> Result<String, String> {
     values.iter().map(line).collect()
 }
 
-/// The values of a file of JSON lines; none if there is no file.
+/// The values of a file of JSON lines; none if there is no file. A last line without its end was being written when the program was killed, and is
+/// none.
 ///
 /// # Errors
 /// It cannot be read, or a line is not what it should be.
@@ -253,7 +262,8 @@ pub fn lines<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, String> {
     let read = |(k, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|error| format!("{}: line {}: {error}", file.display(), k + 1))
     };
-    text.lines().enumerate().map(read).collect()
+    let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
+    complete.lines().enumerate().map(read).collect()
 }
 
 #[cfg(test)]

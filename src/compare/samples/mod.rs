@@ -5,7 +5,7 @@
 //! | what is compared: bench, size, methods, seconds | [`config`] |
 //! | the methods, each a loop that shows its model after every round | [`method`] |
 //! | one round in numbers, a line of `results.jsonl` | [`record`] |
-//! | the folder of a comparison | [`folder`] |
+//! | the folder of a comparison; a method that was stopped begins anew | [`folder`] |
 //! | tables, a figure and the answer | [`summary`] |
 //!
 //! A round is a sweep, an epoch or a pass. Losses of a round do not depend on time; how many rounds there are does, and their seconds stand in `timings.jsonl`.

@@ -6,7 +6,7 @@ use crate::compare::summary::{Answer, Summary};
 use crate::stats::table::rounded;
 use crate::stats::{Axis, Cell, Figure, Kind, Layer, Panel, Table, Width};
 
-/// Shares of the longest time at which methods are compared.
+/// Shares of the longest time at which methods are compared, which no method had more of than the comparison gives to all.
 const SHARES: [f64; 4] = [1.0 / 64.0, 1.0 / 16.0, 1.0 / 4.0, 1.0];
 
 /// The rounds of one method.
@@ -56,7 +56,7 @@ pub fn summarise(
     timings: &[Timing],
 ) -> Option<Summary> {
     let courses = courses(comparison, records, timings);
-    let longest = courses.iter().map(|course| course.last().1).reduce(f64::max)?;
+    let longest = courses.iter().map(|course| course.last().1).reduce(f64::max)?.min(comparison.seconds);
     let bench = &comparison.bench;
     let size = format!(
         "n = {}, n_p = {}, n_q = {}, k = {}, N = {}, S = {}",
@@ -103,7 +103,8 @@ pub fn summarise(
     let mut same = Table::new(&format!("{name}-times"), "experiments", columns)
         .title("Methods at bench scale: the loss at the same wall time")
         .caption(&format!(
-            "{size}. The loss after the last round that a method has done in so many seconds, decoder recovery at τ = {tau} in brackets. A method that has ended stays where it is."
+            "{size}. The loss after the last round that a method has done in so many seconds, decoder recovery at τ = {tau} in brackets. A method that has ended stays where it is; a round that was not done by then does not count, \
+             and a dash is where a method had done none."
         ));
     for course in &courses {
         let cell = |t: &f64| match course.at(*t) {
@@ -142,19 +143,20 @@ fn answer(name: &str, courses: &[Course<'_>], times: &[f64], tau: f64) -> Option
         }
     }
     let share = |course: &Course<'_>| {
-        let (record, _) = course.last();
+        let (record, seconds) = course.last();
         format!(
-            "{} {} % and {} %",
+            "{} {} % and {} % after {} s",
             course.method,
             rounded(100.0 * record.decoder, 3),
-            rounded(100.0 * record.encoder, 3)
+            rounded(100.0 * record.encoder, 3),
+            rounded(seconds, 3)
         )
     };
     let recovered: Vec<String> = courses.iter().map(share).collect();
     (!said.is_empty()).then(|| Answer {
         question: "At the same wall time at bench scale, which method is ahead?".into(),
         answer: format!(
-            "In this one run {}. In the end decoder and encoder have recovered at τ = {tau}: {}.",
+            "In this one run {}. Decoder and encoder have recovered after the last round of each, at τ = {tau}: {}.",
             said.join("; "),
             recovered.join(", ")
         ),
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn methods_are_compared_after_the_same_seconds_with_what_they_had_done_by_then() {
-        let text = "seconds = 1\nlatents = 8\nk = 2\nmethods = [\"adam\", \"alternating\"]\n[bench]\nn = 6\nn_p = 5\nsamples = 40\ninterference = 0.6\n";
+        let text = "seconds = 16\nlatents = 8\nk = 2\nmethods = [\"adam\", \"alternating\"]\n[bench]\nn = 6\nn_p = 5\nsamples = 40\ninterference = 0.6\n";
         let comparison = SamplesComparison::from_toml(text).unwrap();
         let lines = |method: &str, rounds: &[(f64, f64)]| -> Vec<(Record, Timing)> {
             let line = |(round, (seconds, loss)): (usize, &(f64, f64))| {
@@ -230,6 +232,12 @@ mod tests {
         let layers = &summary.figures[0].panels[0].layers;
         assert!(matches!(&layers[0], Layer::Line { points, .. } if points.len() == 3));
         assert!(matches!(&layers[1], Layer::Points { points, .. } if *points == [(3.5, 2.0)]), "one round is seen");
+        // What comes after the seconds that all have is not compared.
+        let less = SamplesComparison { seconds: 8.0, ..comparison.clone() };
+        let late = summarise("scale", &less, &records, &timings).unwrap();
+        assert_eq!(late.tables[1].columns.last().unwrap().header, "8.0 s");
+        assert!(late.answers[0].answer.contains("after 8.0 s alternating has the lowest loss, 2.00 against 3.00"));
+        assert!(!late.answers[0].answer.contains("after 16 s adam has"), "{}", late.answers[0].answer);
         assert!(summarise("scale", &comparison, &[], &[]).is_none());
         // Where the time was over within the last round, the table says so.
         let ends = |interrupted| {

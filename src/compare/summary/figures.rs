@@ -146,7 +146,8 @@ fn speed(view: &View) -> Option<Figure> {
         .layer(Layer::Reference { label: "as fast as acs".into(), points: vec![(1.0, low), (1.0, high)] });
     let mut shown = false;
     for other in others.into_iter().filter(|other| view.optimizers.contains(other)) {
-        let ratio = |(k, family): (usize, &&str)| Some((view.speed("acs", other, family)?.0, (count - k) as f64));
+        let ratio =
+            |(k, family): (usize, &&str)| Some((view.speed("acs", other, Some(*family))?.ratio, (count - k) as f64));
         let points: Vec<(f64, f64)> = view.families.iter().enumerate().filter_map(ratio).collect();
         shown |= !points.is_empty();
         panel = panel.layer(Layer::Points { label: other.to_owned(), points, intervals: Vec::new() });
@@ -155,7 +156,8 @@ fn speed(view: &View) -> Option<Figure> {
         .title("Speed by family")
         .caption(
             "Geometric means over starts of the cost of an optimizer over that of alternating search in the start's cell, in gradient evaluations, until both have covered the largest share \
-             of the way to the best known loss, up to 99.9 %, that both cover. To the right of the line alternating search is faster.",
+             of the way to the best known loss, up to 99.9 %, that both cover. To the right of the line alternating search is faster. Starts from which one of them covers not even half of the way are \
+             left out, so that this figure says nothing of failures; the table by family counts them, and expected costs pay for them.",
         );
     shown.then(|| figure.panel(panel))
 }
@@ -166,10 +168,10 @@ fn pairs(view: &View) -> Option<Figure> {
         .title("Pairs of optimizers, instance by instance")
         .caption(
             "Excess at the end over the best known loss, relative to Σ M‖r‖² and averaged over starts, one point for each instance; excess below 1e-8 is drawn as 1e-8. Below the line the \
-             method of the vertical axis ends lower.",
+             method of the vertical axis ends lower. Where a run is unfinished its end is where the budget left it.",
         );
     for (title, a, b) in [
-        ("better optima?", "acs", "descent-lipschitz"),
+        ("alternating or descending", "acs", "descent-lipschitz"),
         ("anchoring", "anchored-descent", "descent-lipschitz"),
         ("resampling", "acs-insertion", "acs-piecewise"),
         ("restarts", "acs-restarts", "acs"),
@@ -298,7 +300,7 @@ fn escape(view: &View) -> Option<Figure> {
         .title("Leaving saddles that are called minima")
         .caption(
             "Steps of gradient descent with a small fixed step from beside a strict saddle, a partial optimum that Theorem 3.7 calls a minimum, until it has left, over the number that the negative \
-             curvature of the Hessian predicts.",
+             curvature of the Hessian predicts. Left: it has come to the distance for which the prediction is made.",
         );
     Some(figure.panel(panel))
 }

@@ -7,6 +7,9 @@
 //!
 //! Instances on which only some of the optimizers ran have tables of their own, so that all others compare like with like.
 //!
+//! Starts are nested in instances, and those of one instance resemble each other. Intervals of expected costs and of shares therefore draw instances
+//! anew, each with all of its starts; Wilson's interval stands where the runs of one instance are counted alone.
+//!
 //! | part | module |
 //! |---|---|
 //! | tables | `tables` |
@@ -21,7 +24,7 @@ mod tests;
 
 use super::record::{LEVELS, Record, Run, Timing};
 use crate::optim::end_point::Class;
-use crate::stats::{Attempt, ExpectedTime, Figure, SignedRank, Table, Zeros, holm};
+use crate::stats::{Attempt, ExpectedTime, Figure, ShareInterval, SignedRank, Table, TimeRatio, Zeros, holm};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
@@ -39,6 +42,8 @@ const TAU: f64 = 1e-4;
 const TAUS: [(f64, &str); 3] = [(1e-2, "τ = 1e-2"), (1e-4, "τ = 1e-4"), (1e-6, "τ = 1e-6")];
 /// Those whose pairs with all others are tested.
 const TESTED: [&str; 3] = ["acs", "acs-piecewise", "acs-insertion"];
+/// Further pairs that are tested.
+const PAIRS: [(&str, &str); 1] = [("anchored-descent", "descent-lipschitz")];
 
 /// Everything that a page shows of a comparison.
 #[derive(Debug, Clone)]
@@ -115,13 +120,41 @@ fn hit(hits: &[f64], tau: f64) -> f64 {
     place.and_then(|k| hits.get(k)).copied().unwrap_or(f64::INFINITY)
 }
 
-/// The expected cost of a success, of runs with their cost until they succeed, infinite if they do not, and all that they spent.
-fn expected(runs: impl Iterator<Item = (f64, f64)>) -> Option<ExpectedTime> {
-    let attempt = |(cost, spent): (f64, f64)| {
-        let success = cost.is_finite();
-        Attempt { cost: if success { cost } else { spent }, success }
-    };
-    ExpectedTime::of(&runs.map(attempt).collect::<Vec<_>>(), LEVEL, BOOTSTRAP)
+/// Values of runs, instance by instance.
+fn nested<'a, T>(runs: impl Iterator<Item = (&'a str, T)>) -> BTreeMap<&'a str, Vec<T>> {
+    let mut clusters: BTreeMap<&str, Vec<T>> = BTreeMap::new();
+    runs.for_each(|(instance, value)| clusters.entry(instance).or_default().push(value));
+    clusters
+}
+
+/// A run with its cost until it succeeds, infinite if it does not, and all that it spent.
+fn attempt(cost: f64, spent: f64) -> Attempt {
+    let success = cost.is_finite();
+    Attempt { cost: if success { cost } else { spent }, success }
+}
+
+/// The expected cost of a success, of runs with their instance, their cost until they succeed, infinite if they do not, and all that they spent.
+fn expected<'a>(runs: impl Iterator<Item = (&'a str, f64, f64)>) -> Option<ExpectedTime> {
+    let runs = runs.map(|(instance, cost, spent)| (instance, attempt(cost, spent)));
+    ExpectedTime::of_clusters(&nested(runs).into_values().collect::<Vec<_>>(), LEVEL, BOOTSTRAP)
+}
+
+/// The share of runs, with their instances, that pass a test.
+fn share_of<'a>(runs: impl Iterator<Item = (&'a str, bool)>) -> Option<ShareInterval> {
+    let count = |passed: Vec<bool>| (passed.iter().filter(|passed| **passed).count() as u64, passed.len() as u64);
+    ShareInterval::of_clusters(&nested(runs).into_values().map(count).collect::<Vec<_>>(), LEVEL, BOOTSTRAP)
+}
+
+/// How much dearer one optimizer is than another where both come somewhere.
+struct Speed {
+    /// Geometric mean of the ratios of costs.
+    ratio: f64,
+    /// Starts from which both pass a level.
+    used: usize,
+    /// All starts.
+    starts: usize,
+    /// Median over these of the hardest level that both pass.
+    level: f64,
 }
 
 /// The middle value of numbers, the upper one of two.
@@ -199,7 +232,7 @@ impl<'a> View<'a> {
         self.of(a).into_iter().filter_map(|entry| Some((entry, *others.get(&key(&entry))?))).collect()
     }
 
-    /// Excess of `a` minus that of `b` from the same starts, one mean over starts for each instance.
+    /// Excess of `a` minus that of `b` from the same starts, one mean over starts for each instance; means of at most [`SUCCESS`] are no difference.
     fn differences(&self, a: &str, b: &str) -> Vec<f64> {
         let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for (x, y) in self.pairs(a, b) {
@@ -207,14 +240,26 @@ impl<'a> View<'a> {
             entry.0 += x.excess() - y.excess();
             entry.1 += 1.0;
         }
-        sums.values().map(|(sum, count)| sum / count).collect()
+        let mean = |(sum, count): &(f64, f64)| sum / count;
+        sums.values().map(mean).map(|mean| if mean.abs() <= SUCCESS { 0.0 } else { mean }).collect()
     }
 
-    /// The optimizers of [`TESTED`] against all others.
+    /// Expected cost of `b` over that of `a` until the test with τ is passed, over all starts.
+    fn cost_ratio(&self, a: &str, b: &str, tau: f64) -> Option<TimeRatio> {
+        let attempt = |run: &Entry| attempt(run.cost(tau), run.gradients);
+        let pairs = self.pairs(a, b);
+        let clusters = nested(pairs.iter().map(|(x, y)| (x.of.instance.as_str(), (attempt(y), attempt(x)))));
+        let clusters: Vec<(Vec<Attempt>, Vec<Attempt>)> =
+            clusters.into_values().map(|pairs| pairs.into_iter().unzip()).collect();
+        TimeRatio::of(&clusters, LEVEL, BOOTSTRAP)
+    }
+
+    /// The optimizers of [`TESTED`] against all others, and [`PAIRS`].
     fn paired(&self) -> Vec<Paired<'a>> {
         let first: Vec<&str> = TESTED.into_iter().filter(|a| self.optimizers.contains(a)).collect();
-        let pairs: Vec<(&str, &str)> =
-            first.iter().flat_map(|a| self.optimizers.iter().filter(move |b| *b != a).map(move |b| (*a, *b))).collect();
+        let pairs = first.iter().flat_map(|a| self.optimizers.iter().filter(move |b| *b != a).map(move |b| (*a, *b)));
+        let both = |(a, b): &(&str, &str)| self.optimizers.contains(a) && self.optimizers.contains(b);
+        let pairs: Vec<(&str, &str)> = pairs.chain(PAIRS.into_iter().filter(both)).collect();
         let tests: Vec<Option<SignedRank>> =
             pairs.iter().map(|(a, b)| SignedRank::of(&self.differences(a, b), Zeros::Pratt)).collect();
         let p: Vec<f64> = tests.iter().map(|test| test.as_ref().map_or(1.0, |test| test.p)).collect();
@@ -223,21 +268,25 @@ impl<'a> View<'a> {
         paired.map(|(((a, b), test), p)| Paired { a, b, test, p }).collect()
     }
 
-    /// Geometric mean of cost of `b` over cost of `a` until both have passed the hardest of [`LEVELS`] down to [`COMMON`] that both pass, and
-    /// from how many starts they pass any.
-    fn speed(&self, a: &str, b: &str, family: &str) -> Option<(f64, usize)> {
+    /// Cost of `b` over cost of `a` until both have passed the hardest of [`LEVELS`] down to [`COMMON`] that both pass, on a family or on all; nothing
+    /// where they pass none from any start.
+    fn speed(&self, a: &str, b: &str, family: Option<&str>) -> Option<Speed> {
         let most = LEVELS.iter().filter(|level| **level >= COMMON).count();
-        let mut logarithms = Vec::new();
-        for (x, y) in self.pairs(a, b).into_iter().filter(|(x, _)| x.of.family == family) {
+        let (mut logarithms, mut levels) = (Vec::new(), Vec::new());
+        let mut pairs = self.pairs(a, b);
+        pairs.retain(|(x, _)| family.is_none_or(|family| x.of.family == family));
+        for (x, y) in &pairs {
             let last = most.min(x.hits.len()).min(y.hits.len());
             if let Some(k) = last.checked_sub(1)
                 && x.hits[k] > 0.0
             {
                 logarithms.push((y.hits[k] / x.hits[k]).ln());
+                levels.push(LEVELS[k]);
             }
         }
-        let count = logarithms.len();
-        (count > 0).then(|| ((logarithms.iter().sum::<f64>() / count as f64).exp(), count))
+        let used = logarithms.len();
+        let ratio = (logarithms.iter().sum::<f64>() / used as f64).exp();
+        (used > 0).then(|| Speed { ratio, used, starts: pairs.len(), level: median(levels) })
     }
 }
 

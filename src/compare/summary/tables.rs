@@ -1,7 +1,8 @@
 //! Tables of a comparison.
 
-use super::{BOOTSTRAP, Entry, LEVEL, Paired, SUCCESS, TAU, TAUS, View, expected, hit, median};
-use crate::compare::dynamics::{IN_CELL, LEFT, PERTURBATION, STEP};
+use super::{BOOTSTRAP, Entry, LEVEL, Paired, SUCCESS, TAU, TAUS, View, expected, hit, median, share_of};
+use crate::compare::dynamics::{Escape, IN_CELL, LEFT, MARGIN, PERTURBATION, PassedOver, SLOW, STEP};
+use crate::compare::learned::LEARNERS;
 use crate::compare::record::Record;
 use crate::optim::end_point::Class;
 use crate::stats::{Cell, ExpectedTime, InterquartileMean, Kind, ShareInterval, Table};
@@ -18,6 +19,7 @@ pub(super) fn all(view: &View) -> Vec<Table> {
         to_bound(view),
         ends(view),
         shares(view),
+        alternating_shares(view),
         neurons(view),
         acs_pairs,
         other_pairs,
@@ -36,14 +38,23 @@ fn text(text: impl Into<String>) -> Cell {
     Cell::Text { text: text.into() }
 }
 
-fn share(successes: usize, trials: usize) -> Cell {
-    ShareInterval::of(successes as u64, trials as u64, LEVEL).map_or(Cell::Missing, |s| Cell::Interval {
-        value: s.share,
-        low: s.low,
-        high: s.high,
-        digits: 2,
-    })
+fn interval_of(share: Option<ShareInterval>) -> Cell {
+    share.map_or(Cell::Missing, |s| Cell::Interval { value: s.share, low: s.low, high: s.high, digits: 2 })
 }
+
+/// A share of the runs of one instance.
+fn share(successes: usize, trials: usize) -> Cell {
+    interval_of(ShareInterval::of(successes as u64, trials as u64, LEVEL))
+}
+
+/// A share of runs over instances.
+fn share_over(runs: &[Entry], test: impl Fn(&Entry) -> bool) -> Cell {
+    interval_of(share_of(runs.iter().map(|run| (run.of.instance.as_str(), test(run)))))
+}
+
+/// What captions say of intervals over instances.
+const NESTED: &str = "Intervals are 95 % bootstrap intervals that draw instances anew, each with all of its starts; where a share is the same on all instances, Wilson's with an instance as the unit. Few \
+                      instances give too narrow ones.";
 
 /// A number with its interval; "never" where it is infinite.
 fn interval(value: f64, low: f64, high: f64) -> Cell {
@@ -126,23 +137,31 @@ fn optimizers(view: &View) -> Table {
         ("cost of one success at τ = 1e-4", Kind::Number),
         ("never there", Kind::Number),
     ];
+    let learners: Vec<&str> = LEARNERS.into_iter().filter(|name| view.optimizers.contains(name)).collect();
+    let others = match learners.is_empty() {
+        true => String::new(),
+        false => format!(
+            " All begin at the same starts but {}, which begin at features that a seed draws; their way is counted from the start all the same.",
+            learners.join(", ")
+        ),
+    };
     let mut table = Table::new("compare-optimizers", "experiments", columns)
         .title("Optimizers on the whole suite")
-        .caption(
-            "Shares with Wilson's 95 % interval; the interquartile mean of the excess over the best known loss and the expected cost of a success with 95 % \
-             bootstrap intervals. Runs that were never there are counted in the cost with all that they spent.",
-        );
+        .caption(&format!(
+            "Share of runs that end at the best known loss; the interquartile mean of the excess over it, with an interval that draws starts anew within each instance and speaks of these instances only; \
+             the expected cost of a success. Runs that were never there are counted in the cost with all that they spent.{others} {NESTED}"
+        ));
     for optimizer in &view.optimizers {
         let runs: Vec<Entry> = view.of(optimizer);
-        let successes = runs.iter().filter(|record| record.succeeds()).count();
         let mut tasks: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         runs.iter().for_each(|record| tasks.entry(&record.of.instance).or_default().push(record.excess()));
         let excess = InterquartileMean::of(&tasks.into_values().collect::<Vec<_>>(), LEVEL, BOOTSTRAP);
-        let expected = expected(runs.iter().map(|record| (record.cost(TAU), record.gradients)));
+        let expected =
+            expected(runs.iter().map(|record| (record.of.instance.as_str(), record.cost(TAU), record.gradients)));
         table.push([
             text(*optimizer),
             Cell::Integer { value: runs.len() as i64 },
-            share(successes, runs.len()),
+            share_over(&runs, |run| run.succeeds()),
             excess.map_or(Cell::Missing, |m| interval(m.mean, m.low, m.high)),
             cost(expected.as_ref()),
             Cell::Integer { value: expected.map_or(0, |e| e.censored as i64) },
@@ -198,9 +217,9 @@ fn seconds(view: &View) -> Table {
     table
 }
 
-/// The expected cost of a success for every τ of [`TAUS`], of runs with their hits and all that they spent.
-fn costs<'a>(runs: impl Iterator<Item = (&'a [f64], f64)> + Clone) -> [Cell; TAUS.len()] {
-    TAUS.map(|(tau, _)| cost(expected(runs.clone().map(|(hits, spent)| (hit(hits, tau), spent))).as_ref()))
+/// The expected cost of a success for every τ of [`TAUS`], of runs with their instance, their hits and all that they spent.
+fn costs<'a>(runs: &[(&'a str, &'a [f64], f64)]) -> [Cell; TAUS.len()] {
+    TAUS.map(|(tau, _)| cost(expected(runs.iter().map(|(of, hits, spent)| (*of, hit(hits, tau), *spent))).as_ref()))
 }
 
 fn to_bound(view: &View) -> Table {
@@ -209,7 +228,7 @@ fn to_bound(view: &View) -> Table {
     let mut table = Table::new("compare-bound", "experiments", columns.into_iter().chain(headers))
         .title("Cost to the certified bound")
         .caption(
-            "Expected cost, in gradient evaluations, of a run that covers all but τ of the way from its start to the certified lower bound, with 95 % bootstrap intervals. Certified: \
+            "Expected cost, in gradient evaluations, of a run that covers all but τ of the way from its start to the certified lower bound, with 95 % bootstrap intervals over instances. Certified: \
              instances on which a certified point attains the bound, which is the global optimum; open: the others, on which no run can pass a target below the gap.",
         );
     for optimizer in &view.optimizers {
@@ -217,7 +236,9 @@ fn to_bound(view: &View) -> Table {
             let runs: Vec<Entry> =
                 view.of(optimizer).into_iter().filter(|run| run.of.upper.is_some() == certified).collect();
             if !runs.is_empty() {
-                let costs = costs(runs.iter().map(|run| (run.run.to_bound.as_slice(), run.gradients)));
+                let hits =
+                    runs.iter().map(|run| (run.of.instance.as_str(), run.run.to_bound.as_slice(), run.gradients));
+                let costs = costs(&hits.collect::<Vec<_>>());
                 let count = Cell::Integer { value: runs.len() as i64 };
                 table.push([text(*optimizer), text(name), count].into_iter().chain(costs));
             }
@@ -232,21 +253,25 @@ fn to_cell(view: &View) -> Table {
     let mut table = Table::new("compare-cell-costs", "experiments", columns.into_iter().chain(headers))
         .title("Cost to the optimum of the cell")
         .caption(
-            "Expected cost, in gradient evaluations, of a run that covers all but τ of the way from its start to the least loss of the start's closed cell, with 95 % bootstrap intervals, \
+            "Expected cost, in gradient evaluations, of a run that covers all but τ of the way from its start to the least loss of the start's closed cell, with 95 % bootstrap intervals over instances, \
              where the cell is a partition cell and the closed form knows it. Drawn: starts in partitions that were drawn; random: those of the random starts whose cell is a partition cell. \
              Optimizers that leave the cell may go below it, and pass as well.",
         );
     for optimizer in &view.optimizers {
-        let drawn: Vec<_> = view.records.iter().flat_map(|of| &of.cells).flat_map(|cell| &cell.ends).collect();
-        let drawn = drawn.into_iter().filter(|end| end.optimizer == *optimizer);
-        let drawn: Vec<(&[f64], f64)> = drawn.map(|end| (end.hits.as_slice(), end.gradients)).collect();
+        let mut drawn: Vec<(&str, &[f64], f64)> = Vec::new();
+        for of in &view.records {
+            let ends = of.cells.iter().flat_map(|cell| &cell.ends).filter(|end| end.optimizer == *optimizer);
+            drawn.extend(ends.map(|end| (of.instance.as_str(), end.hits.as_slice(), end.gradients)));
+        }
         let random: Vec<Entry> = view.of(optimizer).into_iter().filter(|run| run.in_cell.is_some()).collect();
-        let random: Vec<(&[f64], f64)> =
-            random.iter().map(|run| (run.run.to_cell.as_slice(), run.run.gradients)).collect();
+        let random: Vec<(&str, &[f64], f64)> = random
+            .iter()
+            .map(|run| (run.of.instance.as_str(), run.run.to_cell.as_slice(), run.run.gradients))
+            .collect();
         for (starts, runs) in [("drawn", drawn), ("random", random)] {
             if !runs.is_empty() {
                 let count = Cell::Integer { value: runs.len() as i64 };
-                table.push([text(*optimizer), text(starts), count].into_iter().chain(costs(runs.iter().copied())));
+                table.push([text(*optimizer), text(starts), count].into_iter().chain(costs(&runs)));
             }
         }
     }
@@ -267,7 +292,7 @@ fn shares(view: &View) -> Table {
     let mut table = Table::new("compare-shares", "experiments", columns)
         .title("Shares of runs by the optimum in which they end")
         .caption(
-            "Over all starts and optimizers, with Wilson's 95 % interval for the best known; another is the most frequent optimum that is not the best known, with its excess and class, and others are the rest. Ends with one pattern, up to the order of the neurons and dead ones, and one loss are one optimum; the best known may have \
+            "Over all starts and optimizers, with Wilson's 95 % interval for the best known, the run as its unit; another is the most frequent optimum that is not the best known, with its excess and class, and others are the rest. Ends with one pattern, up to the order of the neurons and dead ones, and one loss are one optimum; the best known may have \
              several patterns. Excess is relative to Σ M‖r‖².",
         );
     for record in &view.records {
@@ -291,6 +316,43 @@ fn shares(view: &View) -> Table {
             part(rest),
             part(runs - counts.iter().sum::<usize>()),
         ]);
+    }
+    table
+}
+
+/// Every optimum at which alternating search ended.
+fn alternating_shares(view: &View) -> Table {
+    let columns = [
+        ("instance", Kind::Text),
+        ("optimum", Kind::Text),
+        ("excess", Kind::Number),
+        ("class", Kind::Text),
+        ("starts", Kind::Number),
+        ("share", Kind::Number),
+    ];
+    let mut table = Table::new("compare-shares-acs", "experiments", columns)
+        .title("Share of starts from which alternating search ends in each optimum")
+        .caption(
+            "An optimum has the place of its loss among all at which runs of any optimizer ended, the least first. Excess over the best known loss is relative to Σ M‖r‖². Wilson's 95 % interval, \
+             the start as its unit. Unfinished: the budget ended before.",
+        );
+    for record in &view.records {
+        let runs: Vec<_> = record.runs.iter().filter(|run| run.optimizer == "acs").collect();
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        runs.iter().filter_map(|run| run.optimum).for_each(|k| *counts.entry(k).or_default() += 1);
+        let unfinished = runs.iter().filter(|run| run.optimum.is_none()).count();
+        let number = |count: usize| [Cell::Integer { value: count as i64 }, share(count, runs.len())];
+        for (k, count) in counts {
+            let found = &record.optima[k];
+            let place = format!("{} of {}", k + 1, record.optima.len());
+            let excess = Cell::number(((found.loss - record.best) / record.total).max(0.0), 2);
+            let row = [text(&record.instance), text(place), excess, text(found.class.name())];
+            table.push(row.into_iter().chain(number(count)));
+        }
+        if unfinished > 0 {
+            let row = [text(&record.instance), Cell::Missing, Cell::Missing, text("unfinished")];
+            table.push(row.into_iter().chain(number(unfinished)));
+        }
     }
     table
 }
@@ -397,7 +459,7 @@ fn paired(view: &View) -> [Table; 2] {
         let mut table = Table::new(name, "experiments", columns)
             .title(if reference { "Alternating search against others" } else { "Other pairs of optimizers" })
             .caption(
-                "Wilcoxon's signed-rank test on the excess at the end, averaged over starts, one pair for each instance; p-values corrected by Holm over all pairs. \
+                "Wilcoxon's signed-rank test on the excess at the end of the budget, averaged over starts, one pair for each instance; differences of at most 1e-6 of Σ M‖r‖² are none. P-values corrected by Holm over all pairs. \
                  Effect: matched-pairs rank-biserial correlation, negative where the first ends lower.",
             );
         for Paired { a, b, test, p } in view.paired().into_iter().filter(|pair| (pair.a == "acs") == reference) {
@@ -419,29 +481,45 @@ fn families(view: &View) -> Table {
         ("acs ends at the best", Kind::Number),
         ("acs-insertion does", Kind::Number),
         ("descent does", Kind::Number),
+        ("starts", Kind::Number),
+        ("acs within 1e-2", Kind::Number),
+        ("descent within 1e-2", Kind::Number),
         ("cost of descent / acs", Kind::Number),
+        ("of so many starts", Kind::Number),
+        ("median τ", Kind::Number),
         ("cost of lbfgs / acs", Kind::Number),
     ];
     let mut table = Table::new("compare-families", "experiments", columns)
         .title("By family")
-        .caption(
-            "Shares of runs that end at the best known loss, with Wilson's 95 % interval, and geometric means of cost ratios from the same starts until both have covered the largest share of the way to the best known \
-             loss, up to 99.9 %, that both cover. Descent is gradient descent with backtracking.",
-        );
+        .caption(&format!(
+            "Shares of runs that end at the best known loss. Within 1e-2: starts from which a run comes within that share of the way to it. Cost: geometric means of cost ratios from the same starts until both \
+             have covered the largest share of the way, up to 99.9 %, that both cover: of so many starts, at a median τ; starts from which one of them covers less than half of the way are left out of it. Descent is gradient \
+             descent with backtracking. {NESTED}"
+        ));
     for family in &view.families {
-        let of = |optimizer: &str| {
-            let runs: Vec<Entry> =
-                view.of(optimizer).into_iter().filter(|record| record.of.family == *family).collect();
-            share(runs.iter().filter(|record| record.succeeds()).count(), runs.len())
+        let runs = |optimizer: &str| -> Vec<Entry> {
+            view.of(optimizer).into_iter().filter(|record| record.of.family == *family).collect()
         };
-        let speed = |other| view.speed("acs", other, family).map_or(Cell::Missing, |(ratio, _)| Cell::number(ratio, 2));
+        let of = |optimizer: &str| share_over(&runs(optimizer), |run| run.succeeds());
+        let speed = |other: &str| view.speed("acs", other, Some(*family));
+        let ratio = |other: &str| speed(other).map_or(Cell::Missing, |speed| Cell::number(speed.ratio, 2));
+        let near = |optimizer: &str| match runs(optimizer) {
+            none if none.is_empty() => Cell::Missing,
+            some => count(&some, |run| run.cost(1e-2).is_finite()),
+        };
+        let descent = speed("descent-lipschitz");
         table.push([
             text(*family),
             of("acs"),
             of("acs-insertion"),
             of("descent-lipschitz"),
-            speed("descent-lipschitz"),
-            speed("lbfgs"),
+            Cell::from(view.pairs("acs", "descent-lipschitz").iter().filter(|(x, _)| x.of.family == *family).count()),
+            near("acs"),
+            near("descent-lipschitz"),
+            ratio("descent-lipschitz"),
+            descent.as_ref().map_or(Cell::Missing, |speed| Cell::from(speed.used)),
+            descent.as_ref().map_or(Cell::Missing, |speed| Cell::number(speed.level, 1)),
+            ratio("lbfgs"),
         ]);
     }
     table
@@ -458,41 +536,41 @@ fn in_cells(view: &View) -> Table {
     ];
     let mut table = Table::new("compare-cells", "experiments", columns)
         .title("Relative to the optimum of the cell")
-        .caption(
+        .caption(&format!(
             "Optimizers that stay in the cell of their start, from starts in partition cells, where the closed form knows the least loss of the closed cell: share of runs that end \
-             within 1e-6 of Σ M‖r‖² of it, with Wilson's 95 % interval, beside the share within as much of the best loss known over all cells. Drawn: starts in partitions that were \
-             drawn; random: those of the random starts whose cell is a partition cell.",
-        );
+             within 1e-6 of Σ M‖r‖² of it, beside the share within as much of the best loss known over all cells. Drawn: starts in partitions that were \
+             drawn; random: those of the random starts whose cell is a partition cell. {NESTED}"
+        ));
     for optimizer in IN_CELL {
-        // (excess over the cell, excess over the best known)
-        let drawn: Vec<(f64, f64)> = view
+        // Instance, excess over the cell, excess over the best known.
+        let drawn: Vec<(&str, f64, f64)> = view
             .records
             .iter()
             .flat_map(|of| of.cells.iter().map(move |study| (of, study)))
             .filter_map(|(of, study)| {
                 let end = study.ends.iter().find(|end| end.optimizer == optimizer)?;
-                Some(((end.loss - study.optimum) / of.total, (end.loss - of.best) / of.total))
+                let excess = |least: f64| (end.loss - least) / of.total;
+                Some((of.instance.as_str(), excess(study.optimum), excess(of.best)))
             })
             .collect();
-        let random: Vec<(f64, f64)> = view
-            .of(optimizer)
-            .iter()
-            .filter_map(|run| Some(((run.end.loss - run.in_cell?) / run.of.total, run.excess())))
-            .collect();
+        let random = view.of(optimizer).into_iter().filter_map(|run| {
+            Some((run.of.instance.as_str(), (run.end.loss - run.in_cell?) / run.of.total, run.excess()))
+        });
+        let random: Vec<(&str, f64, f64)> = random.collect();
         for (starts, runs) in [("drawn", drawn), ("random", random)] {
             if runs.is_empty() {
                 continue;
             }
-            let within = |of: &dyn Fn(&(f64, f64)) -> f64| {
-                share(runs.iter().filter(|run| of(run) <= SUCCESS).count(), runs.len())
+            let within = |of: &dyn Fn(&(&str, f64, f64)) -> f64| {
+                interval_of(share_of(runs.iter().map(|run| (run.0, of(run) <= SUCCESS))))
             };
-            let largest = runs.iter().map(|(cell, _)| cell.max(0.0)).fold(0.0, f64::max);
+            let largest = runs.iter().map(|(_, cell, _)| cell.max(0.0)).fold(0.0, f64::max);
             table.push([
                 text(optimizer),
                 text(starts),
                 Cell::Integer { value: runs.len() as i64 },
-                within(&|run| run.0),
                 within(&|run| run.1),
+                within(&|run| run.2),
                 Cell::number(largest, 2),
             ]);
         }
@@ -545,6 +623,7 @@ fn escape(view: &View) -> Table {
         ("family", Kind::Text),
         ("certified as", Kind::Text),
         ("points", Kind::Number),
+        ("passed over", Kind::Number),
         ("left", Kind::Number),
         ("in another cell", Kind::Number),
         ("steps, median", Kind::Number),
@@ -555,20 +634,22 @@ fn escape(view: &View) -> Table {
         .title("Gradient descent beside partial optima")
         .caption(&format!(
             "Descent with the fixed step {STEP}/λ_max(∇²L̃), from a random perturbation of {PERTURBATION:e} of the size of partial optima of polysemantic \
-             partitions, all minima by Theorem 3.7, by what the exact criterion certifies them to be. Left: has come to the distance {LEFT:e}, where the \
-             linear law ends. Predicted: log(ρ/δ)/log(1 + η|λ_min|), δ the component of the perturbation along the direction of least curvature λ_min of \
+             partitions, all minima by Theorem 3.7, by what the exact criterion certifies them to be. Passed over: listed, and without a descent, as more than two saddles or one minimum of an instance, as they \
+             lie on a face of their cell or have a dead neuron, stand within {MARGIN:e} of a threshold, or have a curvature that predicts more than {SLOW} steps or is rounding. Left: has come to the distance {LEFT:e}, \
+             where the linear law ends, or lies in another cell at a lower loss; steps over predicted ones are of the former. Predicted: log(ρ/δ)/log(1 + η|λ_min|), δ the component of the perturbation along the direction of least curvature λ_min of \
              the Hessian, ρ the final distance."
         ));
     for family in &view.families {
         for class in ["strict-saddle", "local-min"] {
-            let of_family = view.records.iter().filter(|record| record.family == *family);
-            let points: Vec<_> = of_family.flat_map(|r| &r.escapes).filter(|e| e.class == class).collect();
-            if points.is_empty() {
+            let of_family = || view.records.iter().filter(|record| record.family == *family);
+            let points: Vec<_> = of_family().flat_map(|r| &r.escapes).filter(|e| e.class == class).collect();
+            let counted = of_family().any(|record| record.passed_over.is_some());
+            let passed = of_family().flat_map(|r| r.passed_over.iter().flatten()).filter(|p| p.class == class);
+            let passed: u64 = passed.map(PassedOver::all).sum();
+            if points.is_empty() && passed == 0 {
                 continue;
             }
-            let count = |test: &dyn Fn(bool, bool) -> bool| Cell::Integer {
-                value: points.iter().filter(|point| test(point.left, point.crossed)).count() as i64,
-            };
+            let count = |test: &dyn Fn(&Escape) -> bool| Cell::from(points.iter().filter(|point| test(point)).count());
             let ratios: Vec<f64> =
                 points.iter().filter(|p| p.left).filter_map(|p| Some(p.steps as f64 / p.predicted?)).collect();
             let extreme = |start: f64, pick: fn(f64, f64) -> f64| match ratios.is_empty() {
@@ -579,9 +660,10 @@ fn escape(view: &View) -> Table {
                 text(*family),
                 text(if class == "local-min" { "local minimum" } else { "strict saddle" }),
                 Cell::Integer { value: points.len() as i64 },
-                count(&|left, _| left),
-                count(&|_, crossed| crossed),
-                Cell::number(median(points.iter().map(|point| point.steps as f64).collect()), 3),
+                if counted { Cell::Integer { value: passed as i64 } } else { Cell::Missing },
+                count(&|point| point.has_left()),
+                count(&|point| point.crossed),
+                finite(median(points.iter().map(|point| point.steps as f64).collect())),
                 extreme(f64::INFINITY, f64::min),
                 extreme(0.0, f64::max),
             ]);

@@ -1,7 +1,7 @@
 //! Records made by hand, and what they say counted by hand.
 
 use super::*;
-use crate::compare::dynamics::{CellEnd, CellStudy, Contraction};
+use crate::compare::dynamics::{CellEnd, CellStudy, Contraction, Escape, PassedOver};
 use crate::compare::record::{FORMAT, Found};
 use crate::optim::Residuals;
 use crate::optim::end_point::EndPoint;
@@ -50,6 +50,7 @@ fn record(instance: &str, family: &str, runs: Vec<Run>) -> Record {
         optima: Vec::new(),
         cells: Vec::new(),
         escapes: Vec::new(),
+        passed_over: None,
         runs,
     }
 }
@@ -174,14 +175,17 @@ fn every_optimizer_stands_in_a_profile_and_no_figure_has_more_than_can_be_told_a
 }
 
 #[test]
-fn shares_have_wilsons_interval_and_failures_are_paid_for_by_successes() {
+fn shares_draw_instances_anew_and_failures_are_paid_for_by_successes() {
     let records = two();
     let summary = summarise(&records, &[]).unwrap();
     let all = table(&summary, "compare-optimizers");
-    // Three of four with z = 1.95996: (3/4 + z²/8 ± z √(3/64 + z²/64))/(1 + z²/4).
-    near(cell(all, &["acs"], "ends at the best known"), [0.75, 0.300_64, 0.954_41]);
+    // Three of four: both starts of one instance and one of the other, so that a draw of two instances has a share of 1/2, 3/4 or 1.
+    near(cell(all, &["acs"], "ends at the best known"), [0.75, 0.5, 1.0]);
     // Two of four at the end of descent are 0 and one is 0 as well: three again, although one run never came within 1e-4.
-    near(cell(all, &["descent-lipschitz"], "ends at the best known"), [0.75, 0.300_64, 0.954_41]);
+    near(cell(all, &["descent-lipschitz"], "ends at the best known"), [0.75, 0.5, 1.0]);
+    // Costs of draws: 40/2 twice from the first instance, 120/1 twice from the second.
+    let Cell::Interval { low, high, .. } = cell(all, &["acs"], "cost of one success at τ = 1e-4") else { panic!() };
+    assert_eq!((*low, *high), (20.0, 120.0));
     // (10 + 30 + 20 + 100)/3: the run that was given up cost all of its 100.
     assert!((value(cell(all, &["acs"], "cost of one success at τ = 1e-4")) - 160.0 / 3.0).abs() < 1e-12);
     assert!((value(cell(all, &["descent-lipschitz"], "cost of one success at τ = 1e-4")) - 60.0).abs() < 1e-12);
@@ -242,8 +246,166 @@ fn a_difference_counts_only_if_it_stands_after_holms_correction() {
     assert!((against("lbfgs", "effect") - (6.0 - 15.0) / 21.0).abs() < 1e-12);
     assert!((against("lbfgs", "p, Holm") - 28.0 / 64.0).abs() < 1e-12);
     // 2/64 alone would be below 0.05.
-    let answer = summary.answers.iter().find(|a| a.question.contains("better optima")).unwrap();
-    assert!(answer.answer.starts_with("No difference is seen") && answer.answer.contains("all 2 pairs"), "{answer:?}");
+    let lower = |records: &[Record]| said(records, "at the end of the budget");
+    let answer = lower(&records);
+    assert!(
+        answer.starts_with("No difference is shown: over 6 of 6 instances") && answer.contains("all 2 pairs"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("0 of 6 runs of alternating search and 0 of 6 of gradient descent are unfinished"),
+        "{answer}"
+    );
+    // Three more of them, and it stands; that some were cut off by the budget is said beside it.
+    let mut more: Vec<Record> = (1..=12).map(|k| with(if k == 6 { 13 } else { k })).collect();
+    more[0].runs[1].end.class = Class::Unfinished;
+    let answer = lower(&more);
+    assert!(answer.starts_with("Yes: over 12 of 12 instances"), "{answer}");
+    assert!(answer.contains("0 of 12 runs of alternating search and 1 of 12 of gradient descent"), "{answer}");
+    // The other way round.
+    more.iter_mut()
+        .flat_map(|record| &mut record.runs)
+        .filter(|run| run.optimizer == "acs")
+        .for_each(|run| run.end.loss = 0.9);
+    assert!(lower(&more).starts_with("No, it is higher"), "{}", lower(&more));
+    // Differences of at most the tolerance of a success are none.
+    for record in &mut more {
+        (record.runs[0].end.loss, record.runs[1].end.loss) = (0.1, 0.1 + 0.9e-6);
+    }
+    assert!(lower(&more).starts_with("No difference is shown: over 0 of 12 instances"), "{}", lower(&more));
+}
+
+/// The answer to the question that contains this.
+fn said(records: &[Record], question: &str) -> String {
+    let answers = summarise(records, &[]).unwrap().answers;
+    answers.into_iter().find(|answer| answer.question.contains(question)).unwrap().answer
+}
+
+/// Instances whose runs of acs and of descent have passed so many levels at such costs, from two starts.
+fn raced(instances: u32, of: impl Fn(u32) -> [(f64, usize); 2]) -> Vec<Record> {
+    let with = |k: u32| {
+        let [acs, descent] = of(k);
+        let runs = (0..2).flat_map(|start| {
+            [run("acs", start, (0.0, MINIMUM), acs), run("descent-lipschitz", start, (0.0, MINIMUM), descent)]
+        });
+        record(&format!("a-{k}"), if k < 2 { "a" } else { "b" }, runs.collect())
+    };
+    (0..instances).map(with).collect()
+}
+
+#[test]
+fn who_is_faster_is_said_of_all_starts_and_not_of_those_that_both_finish() {
+    let faster = |records: &[Record]| said(records, "faster than gradient descent");
+    let all = raced(8, |k| [(f64::from(k + 1), DOWN), (f64::from(2 * k + 3), DOWN)]);
+    assert!(faster(&all).starts_with("Yes. The expected cost"), "{}", faster(&all));
+    let none = raced(8, |k| [(f64::from(2 * k + 3), DOWN), (f64::from(k + 1), DOWN)]);
+    assert!(faster(&none).starts_with("No, it is slower. The"), "{}", faster(&none));
+    let same = raced(8, |k| [(f64::from(k + 1), DOWN), (f64::from(8 - k), DOWN)]);
+    assert!(faster(&same).starts_with("No difference is shown. The"), "{}", faster(&same));
+    // Twice as fast where it comes anywhere, and nowhere on most instances: of the 16 starts it stands on four, and loses over all.
+    let few = raced(8, |k| if k < 2 { [(10.0, DOWN), (20.0, DOWN)] } else { [(0.0, 0), (20.0, DOWN)] });
+    let answer = faster(&few);
+    assert!(answer.starts_with("No, it is slower. The"), "{answer}");
+    // Twelve runs that were given up at 100 and four at 10: 1240/4.
+    assert!(answer.contains("310 (") && answer.contains(" against 20.0 (20.0 to 20.0) at τ = 1e-1"), "{answer}");
+    assert!(answer.contains("from 4 of 16 starts and to τ = 1e-3 in the median"), "{answer}");
+    assert!(
+        answer.contains("above 1 on 1 of 1 families: 2.0 on a. The other 12 starts do not count there"),
+        "{answer}"
+    );
+    let families = summarise(&few, &[]).unwrap();
+    let families = table(&families, "compare-families");
+    let at = |family: &str, column: &str| cell(families, &[family], column).text();
+    assert_eq!(["starts", "acs within 1e-2", "descent within 1e-2", "of so many starts"].map(|c| at("a", c)), ["4"; 4]);
+    assert_eq!(["starts", "acs within 1e-2", "descent within 1e-2"].map(|c| at("b", c)), ["12", "0", "12"]);
+    assert_eq!([at("b", "of so many starts"), at("b", "cost of descent / acs")], ["–", "–"]);
+    // Faster at first, slower in the end.
+    let mixed = raced(8, |_| [(10.0, 6), (20.0, DOWN)]);
+    assert!(faster(&mixed).starts_with("Mixed. The"), "{}", faster(&mixed));
+}
+
+#[test]
+fn what_anchors_do_is_tested_over_instances() {
+    let with = |losses: fn(u32) -> [f64; 2], classes: [Class; 2]| -> Vec<Record> {
+        let one = |k: u32| {
+            let [anchored, descent] = losses(k);
+            let runs = vec![
+                run("anchored-descent", 0, (anchored, classes[0]), (10.0, DOWN)),
+                run("descent-lipschitz", 0, (descent, classes[1]), (20.0, DOWN)),
+            ];
+            record(&format!("a-{k}"), "a", runs)
+        };
+        (1..=10).map(one).collect()
+    };
+    let anchoring = |records: &[Record]| said(records, "anchoring");
+    let better = with(|k| [0.0, 0.01 * f64::from(k)], [MINIMUM; 2]);
+    let answer = anchoring(&better);
+    assert!(
+        answer.starts_with("Yes (paired over instances: effect -1.0") && answer.contains("from 0 higher"),
+        "{answer}"
+    );
+    // All ten are spurious without, none with.
+    assert!(answer.contains("and 100 % (72.2 % to 100 %) at a spurious"), "{answer}");
+    assert!(
+        answer.contains("costs 10.0 (10.0 to 10.0) and 20.0 (20.0 to 20.0)") && answer.contains("told the features")
+    );
+    let worse = with(|k| [0.01 * f64::from(k), 0.0], [MINIMUM; 2]);
+    assert!(anchoring(&worse).starts_with("No, it raises it"), "{}", anchoring(&worse));
+    let both = with(|k| if k % 2 == 0 { [0.1, 0.2] } else { [0.2, 0.1] }, [MINIMUM; 2]);
+    assert!(anchoring(&both).starts_with("Mixed"), "{}", anchoring(&both));
+    let same = with(|_| [0.1, 0.1], [MINIMUM; 2]);
+    assert!(anchoring(&same).starts_with("No difference is shown"), "{}", anchoring(&same));
+    let pair = summarise(&better, &[]).unwrap();
+    assert_eq!(table(&pair, "compare-paired-others").rows.len(), 1);
+}
+
+#[test]
+fn a_saddle_is_left_by_distance_or_into_another_cell_and_those_that_were_passed_over_are_counted() {
+    let escape = |steps: u64, left: bool, crossed: bool, fall: f64| Escape {
+        blocks: Vec::new(),
+        class: "strict-saddle".into(),
+        block: -1.0,
+        curvature: -0.1,
+        along: 1e-6,
+        predicted: Some(100.0),
+        steps,
+        left,
+        fall,
+        crossed,
+    };
+    let mut records = two();
+    records[0].escapes = vec![escape(110, true, false, 1e-3), escape(200_000, false, true, 1e-4)];
+    let escapes = |records: &[Record]| said(records, "saddles that Theorem");
+    let answer = escapes(&records);
+    assert!(answer.starts_with("Yes, all beside which it was started: it leaves 2 of 2, 1 of them to the"), "{answer}");
+    assert!(
+        answer.contains("1.10 to 1.10 times") && answer.contains("1 into another cell at a lower loss"),
+        "{answer}"
+    );
+    assert!(answer.contains("How many saddles were passed over is not in these results"), "{answer}");
+    // In another cell at a higher loss, or nowhere: not left.
+    records[0].escapes[1].fall = -1e-9;
+    assert!(escapes(&records).starts_with("Some: it leaves 1 of 2"), "{}", escapes(&records));
+    let passed = |class: &str, further: u64| PassedOver {
+        class: class.into(),
+        further,
+        boundary: 2,
+        near_threshold: 3,
+        slow: 4,
+    };
+    records[0].passed_over = Some(vec![passed("strict-saddle", 1), passed("local-min", 7)]);
+    records[1].passed_over = Some(Vec::new());
+    let answer = escapes(&records);
+    assert!(answer.contains("not started beside 10: 1 after the first two of an instance, 2 on a face"), "{answer}");
+    assert!(answer.contains("3 within 1e-3 of a threshold, and 4 whose curvature"), "{answer}");
+    let summary = summarise(&records, &[]).unwrap();
+    let rows = table(&summary, "compare-escape");
+    let at = |class: &str, column: &str| cell(rows, &["a", class], column).text();
+    assert_eq!(
+        ["points", "passed over", "left", "in another cell"].map(|c| at("strict saddle", c)),
+        ["2", "10", "1", "1"]
+    );
+    assert_eq!(["points", "passed over", "steps, median"].map(|c| at("local minimum", c)), ["0", "16", "–"]);
 }
 
 #[test]
@@ -284,6 +446,20 @@ fn shares_of_optima_are_counted_over_all_runs() {
     assert_eq!(value(at("another")), 0.3);
     assert_eq!(value(at("excess")), 0.2);
     assert_eq!([value(at("others")), value(at("unfinished"))], [0.2, 0.2]);
+    // Every one of them, and what is left over, for alternating search alone.
+    let alone = table(&summary, "compare-shares-acs");
+    let rows: Vec<[String; 4]> = alone.rows.iter().map(|row| [1, 2, 3, 4].map(|k| row[k].text())).collect();
+    let expected = [
+        ["1 of 5", "0", "local min", "2"],
+        ["2 of 5", "0", "local min", "1"],
+        ["3 of 5", "0.10", "local min", "1"],
+        ["4 of 5", "0.20", "local min", "3"],
+        ["5 of 5", "0.30", "local min", "1"],
+        ["–", "–", "unfinished", "2"],
+    ];
+    assert_eq!(rows, expected);
+    let counted: Vec<f64> = alone.rows.iter().map(|row| value(&row[5])).collect();
+    assert!((counted.iter().sum::<f64>() - 1.0).abs() < 1e-12);
 }
 
 #[test]

@@ -84,6 +84,9 @@ impl Verdict {
     }
 }
 
+/// r_V of at least this share of L̃ is all of it.
+const ALL: f64 = 0.99;
+
 /// Latents by the number of features that fire them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PatternCounts {
@@ -112,6 +115,9 @@ pub struct Diagnosis {
     pub features: usize,
     /// In one word.
     pub verdict: Verdict,
+    /// What r_W and the blocks alone would say, where r_V is nearly all of L̃. If n codes have rank n, which takes at least as many latents as features,
+    /// there is a decoder without loss on features alone, r_V is L̃ whatever the model is, and that it is no partial optimum says nothing of it.
+    pub encoder_verdict: Option<Verdict>,
     /// L̃.
     pub loss: f64,
     /// Σ M_d‖r_d‖², the loss of a model that reconstructs nothing.
@@ -154,7 +160,10 @@ pub fn diagnose(
     let added = best_addition(model, &samples(&isolated), &dead, settings.seed);
     let firings = sampled.as_ref().map(|sampled| &sampled.firings[..]);
     let mut advice = advice::advice(&isolated, &pattern, settings.tolerance, firings);
-    let verdict = verdict(loss, energy, &residuals, &blocks, added.as_ref(), settings.tolerance);
+    let by = |residuals: &Residuals| verdict(loss, energy, residuals, &blocks, added.as_ref(), settings.tolerance);
+    let verdict = by(&residuals);
+    let idle = verdict == Verdict::NotPartialOptimum && residuals.r_v.is_some_and(|r_v| r_v >= ALL * loss);
+    let encoder_verdict = idle.then(|| by(&Residuals { r_v: Some(0.0), ..residuals }));
     if verdict == Verdict::Solved {
         advice.resample.clear();
         advice.anchor.clear();
@@ -164,6 +173,7 @@ pub fn diagnose(
         latents: pattern.len(),
         features: features.n(),
         verdict,
+        encoder_verdict,
         loss,
         energy,
         residuals,
@@ -309,6 +319,26 @@ mod tests {
         let found = diagnosis(&features, &weights);
         assert_eq!(found.verdict, Verdict::NotPartialOptimum);
         assert!(found.residuals.r_v.unwrap() > 0.1);
+    }
+
+    #[test]
+    fn where_some_decoder_has_no_loss_whatever_the_encoder_is_the_others_are_asked() {
+        // Two features and two latents with independent codes, of which each fires on both: a decoder has no loss, and this one has half of everything.
+        let (features, _) = planted::pair(0.5, [1.0, 4.0], [0.0; 2], [0.0; 2]);
+        let W = faer::mat![[1.0, 0.3], [0.3, 1.0]];
+        let V = features.approximate_loss(0.0).unwrap().decoder_step(W.as_ref()).unwrap().V * faer::Scale(0.5);
+        let found = diagnosis(&features, &Weights { V, W });
+        assert_eq!(found.verdict, Verdict::NotPartialOptimum);
+        assert!((found.residuals.r_v.unwrap() / found.loss - 1.0).abs() < 1e-4, "{found:?}");
+        assert!(found.encoder_verdict.is_some());
+        let said = found.sentence();
+        assert!(said.contains("whatever the encoder is") && said.contains("by r_W and the latents alone"), "{said}");
+        // One latent cannot serve both, and what its decoder lacks is told as it was.
+        let (features, mut weights) = merged(0.5, [1.0, 4.0], [1.0, 2.0]);
+        weights.V *= faer::Scale(0.5);
+        let found = diagnosis(&features, &weights);
+        assert_eq!((found.verdict, found.encoder_verdict), (Verdict::NotPartialOptimum, None));
+        assert!(!found.sentence().contains("whatever"), "{}", found.sentence());
     }
 
     #[test]

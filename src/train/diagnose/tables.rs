@@ -1,6 +1,7 @@
 //! A diagnosis for people.
 
 use super::advice::{Need, Spare};
+use super::residuals::Residuals;
 use super::sampled::carried_by_default;
 use super::{Diagnosis, KnownFeatures, Verdict};
 use crate::stats::table::rounded;
@@ -17,9 +18,25 @@ impl Diagnosis {
 
     /// What the model is, in a sentence.
     pub fn sentence(&self) -> String {
+        let found = self.words(self.verdict);
+        match self.encoder_verdict {
+            None => found,
+            Some(verdict) => {
+                let residuals = Residuals { r_v: Some(0.0), ..self.residuals };
+                let rest = Self { residuals, ..self.clone() }.words(verdict);
+                format!(
+                    "{found}. But r_V is nearly all of L̃, as it is wherever the codes of the features are independent, for then some decoder has no loss on features alone, whatever the encoder is; by r_W and the \
+                     latents alone it is {rest}"
+                )
+            }
+        }
+    }
+
+    /// What a verdict means for this model.
+    fn words(&self, verdict: Verdict) -> String {
         let of_loss = |x: f64| percent(x / self.loss);
         let tolerance = percent(self.settings.tolerance);
-        match self.verdict {
+        match verdict {
             Verdict::Solved => {
                 format!("solved: L̃ is {} of Σ M_d‖r_d‖²; nothing to do", percent(self.loss / self.energy))
             }

@@ -65,8 +65,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// What a step works on.
 type Parts = (Params, OptState, Batch, Codes, Grads);
 
-/// Bytes that one step allocates, the mean of ten after the first five, all on the same samples.
-fn bytes_of_a_step(activation: Activation, shape: Shape, rows: usize) -> usize {
+/// Bytes that one step allocates, the mean of ten after the first five, all on the same samples; gradients and update as one operation or as two.
+fn bytes_of_a_step(activation: Activation, shape: Shape, rows: usize, at_once: bool) -> usize {
     // Nothing moves, so that every step finds as much as the one before.
     let optimizer = Optimizer { learning_rate: 0.0, ..Optimizer::default() };
     let cpu = Cpu::with(Spec { optimizer, ..Spec::plain(shape, rows) }, Isa::detect(), Screen::Integer);
@@ -78,8 +78,12 @@ fn bytes_of_a_step(activation: Activation, shape: Shape, rows: usize) -> usize {
         cpu.load(Rows { inputs: &x, targets: &[], weights: None }, batch);
         cpu.encode_select(params, opt, batch, Mode::Training, codes);
         cpu.decode_residual(params, batch, codes);
-        cpu.backward(params, batch, codes, grads);
-        cpu.step(params, opt, codes, grads);
+        if at_once {
+            cpu.backward_and_step(params, opt, batch, codes, grads);
+        } else {
+            cpu.backward(params, batch, codes, grads);
+            cpu.step(params, opt, codes, grads);
+        }
     };
     let prepare = || {
         let params = cpu.params(&model);
@@ -95,19 +99,20 @@ fn bytes_of_a_step(activation: Activation, shape: Shape, rows: usize) -> usize {
 fn a_step_allocates_a_few_bytes_a_latent_and_a_sample_whatever_the_dimension_and_k() {
     let _alone = ALONE.lock().unwrap();
     let shape = |n_q| Shape { n_p: 128, n_r: 128, n_q };
-    for of in [|k| Activation::TopK { k }, |k| Activation::BatchTopK { k }] {
-        let small = bytes_of_a_step(of(8), shape(512), 256);
+    let cases = [|k| Activation::TopK { k }, |k| Activation::BatchTopK { k }];
+    // Lists of what is whose have about ten bytes for each latent and each sample, and twenty where they are for gradients and moments together.
+    for (of, at_once, each) in cases.into_iter().flat_map(|of| [(of, false, 16), (of, true, 32)]) {
+        let small = bytes_of_a_step(of(8), shape(512), 256, at_once);
         for (k, n_q, rows) in [(8, 512, 1024), (32, 512, 256), (8, 2048, 256)] {
-            let more = bytes_of_a_step(of(k), shape(n_q), rows);
-            // Lists of what is whose have about ten bytes for each latent and each sample.
+            let more = bytes_of_a_step(of(k), shape(n_q), rows, at_once);
             assert!(
-                more <= small + 16 * (n_q - 512 + rows - 256),
+                more <= small + each * (n_q - 512 + rows - 256),
                 "{:?} n_q {n_q} batch {rows}: {more} bytes, {small} at first",
                 of(k)
             );
         }
-        let wide = bytes_of_a_step(of(8), Shape { n_p: 512, n_r: 512, n_q: 512 }, 256);
-        assert!(wide < small + 4 * 512 && small < 16 * 512 + 1024, "{:?}: {small} and {wide} bytes", of(8));
+        let wide = bytes_of_a_step(of(8), Shape { n_p: 512, n_r: 512, n_q: 512 }, 256, at_once);
+        assert!(wide < small + 4 * 512 && small < each * 512 + 1024, "{:?}: {small} and {wide} bytes", of(8));
     }
 }
 

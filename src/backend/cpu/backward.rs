@@ -144,7 +144,7 @@ impl Backward<'_> {
                 decoder: take(&mut decoder, live.len() * n_r),
                 products: take(&mut products, entries),
                 gates: take(&mut gates, gated),
-                soon: Soon::default(),
+                soon: None,
                 live,
                 sums,
             });
@@ -257,11 +257,10 @@ pub(super) struct Chunk<'a> {
     pub sums: &'a mut [Sums],
     pub products: &'a mut [f32],
     pub gates: &'a mut [f32],
-    pub soon: Soon<'a>,
+    pub soon: Option<&'a Soon<'a>>,
 }
 
 /// Numbers of the same latents that are needed afterwards. Gradients wait for the cache that cores share, so that main memory is free to send these.
-#[derive(Clone, Copy, Default)]
 pub(super) struct Soon<'a> {
     /// With n_r numbers for each latent.
     pub decoder: [&'a [f32]; 2],
@@ -359,7 +358,9 @@ impl Kernel for Decoder<'_, '_> {
             panel.prefetch(s, chunk.decoder, j + AHEAD, n_r);
             let products = take(&mut products, own.len());
             for strip in panel.strips() {
-                chunk.soon.decoder.iter().for_each(|table| prefetch(s, table, panel.part(j, n_r, strip)));
+                if let Some(soon) = chunk.soon {
+                    soon.decoder.iter().for_each(|table| prefetch(s, table, panel.part(j, n_r, strip)));
+                }
                 let mut room = [0.0; STRIP];
                 let v = whole(&chunk.columns[panel.part(j, n_r, strip)], &mut room);
                 let out = &mut chunk.decoder[panel.part(j, n_r, strip)];
@@ -423,7 +424,9 @@ impl Kernel for Encoder<'_, '_> {
             panel.prefetch(s, chunk.encoder, j + AHEAD, n_p);
             let factors = take(&mut products, own.len());
             for strip in panel.strips() {
-                chunk.soon.encoder.iter().for_each(|table| prefetch(s, table, panel.part(j, n_p, strip)));
+                if let Some(soon) = chunk.soon {
+                    soon.encoder.iter().for_each(|table| prefetch(s, table, panel.part(j, n_p, strip)));
+                }
                 let out = &mut chunk.encoder[panel.part(j, n_p, strip)];
                 let mut sums = Registers::new(s, live.then_some(&*out));
                 for (entry, factor) in own.iter().zip(&*factors) {

@@ -135,6 +135,10 @@ impl Chunk<'_> {
         let &Shared { of, source, codes, work, moving, still, .. } = shared;
         let (isa, Shape { n_p, n_r, .. }, first) = (of.isa, of.shape, self.first);
         let live = self.live;
+        let soon = Soon {
+            decoder: [&*self.decoder.m, &*self.decoder.v],
+            encoder: [&*self.encoder.w, &*self.encoder.m, &*self.encoder.v],
+        };
         let mut chunk = backward::Chunk {
             first,
             columns: &*self.decoder.w,
@@ -144,10 +148,7 @@ impl Chunk<'_> {
             sums: &mut *self.sums,
             products: &mut *self.products,
             gates: &mut [],
-            soon: Soon {
-                decoder: [&*self.decoder.m, &*self.decoder.v],
-                encoder: [&*self.encoder.w, &*self.encoder.m, &*self.encoder.v],
-            },
+            soon: Some(&soon),
         };
         isa.run(backward::Decoder { panel: &shared.residuals, chunk: &mut chunk });
         isa.run(backward::Latents { of, source, codes, chunk: &mut chunk });

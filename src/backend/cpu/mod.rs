@@ -16,7 +16,7 @@
 //! Memory in bytes: 16 n_q n for parameters, moments and gradients; 4 B (n_p + n_r·parts + n_r) for a batch and its residuals (less n_r where the
 //! target is the input); about 16 B k for codes; 2 n_q n_p for W_E in integers, where they are used; a few megabytes of blocks for each thread. While
 //! a checkpoint is written there are 12 n_q n more, a copy of parameters and moments ([`Cpu::memory`] counts all of these). Everything else is allocated once, at the start, except that
-//! codes and blocks grow to the largest batch they have met. What a step allocates is small: lists of what is whose, about ten bytes a latent; the
+//! codes and blocks grow to the largest batch they have met. What a step allocates is small: lists of what is whose, ten to twenty bytes a latent; the
 //! coefficients of samples that are drawn, about 16 bytes each; and what the `gemm` crate packs, where there are products in f32.
 
 mod auxiliary;

@@ -306,7 +306,9 @@ mod tests {
         // 16 n_q (n_p + n_r) and 2 n_q n_p of the model, 4 B n_q of the batch.
         let weights = 131_072 * 4096_u64;
         assert!((34 * weights..34 * weights + (1 << 25)).contains(&memory.model), "{memory:?}");
-        assert!((2 << 30..(2 << 30) + (1 << 29)).contains(&memory.batch), "{memory:?}");
+        // And 4 n_p for each sample and each of 2^14 latents whose weights are copied for scores, 4 (n_p + n_r) for sums of pieces of each sample.
+        let copied = 4 * 4096 * (4096 + (1 << 14)) + 4 * 8192 * 4096;
+        assert!(((2 << 30) + copied..(2 << 30) + copied + (1 << 29)).contains(&memory.batch), "{memory:?}");
         assert_eq!(memory.most() - memory.training(), 26 * weights + 16 * 131_072);
         spec.moments = Moments::Bf16;
         assert_eq!(memory.model - of(&spec).model, 8 * weights);

@@ -14,7 +14,7 @@
 //! | operation | kernels |
 //! |---|---|
 //! | encode, top-k by a product | a dense product, `first_of_row`, `score_candidates` |
-//! | encode, by the score | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide, thresholds and BatchTopK: `scores` |
+//! | encode, by the score | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide (`list_marked`), thresholds and BatchTopK: `by_lane`, `scores` |
 //! | decode | `decode`, `row_terms` |
 //! | backward | `mark`, `by_latent`, `backward` |
 //! | ranks, before a step | `clear_silent` |
@@ -29,7 +29,7 @@
 //! # Memory
 //!
 //! In bytes: 16 n_q (n_p + n_r) for parameters, moments and gradients (12 with [`Moments::Bf16`]; 2 n_q n_p more with [`Encoder::Bf16`] or [`SelectBy::Bf16`]); 4 B n_q
-//! for scores; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals, and 4 B (n_p + n_r) more, here and as locked
+//! for scores, and 4 n_p (B + min(n_q, 16384)) for copies from which whole rows are scored, unless a top-k goes by a product; B n_q/8 for the bits of codes; 24 B k for codes; 4 B (n_p + 2 n_r·parts + n_r) for samples and residuals, and 4 B (n_p + n_r) more, here and as locked
 //! memory of the host twice that, where samples come from the host. Activations that select by a threshold, and
 //! BatchTopK, need room for all latents of a row: 24 B n_q instead of 24 B k. While latents are moved by the exact decrease, 16 (n_p + n_r) for each
 //! of the samples that are looked at.

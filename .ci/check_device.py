@@ -77,6 +77,7 @@ class Checks:
         self.program, self.libraries, self.folder, self.wrong = program, libraries, folder, []
         (folder / "experiment.toml").write_text(EXPERIMENT, encoding="utf-8")
         (folder / "ranks.toml").write_text(EXPERIMENT + "ranks = 2\n", encoding="utf-8")
+        (folder / "product.toml").write_text(EXPERIMENT + 'select_by = "bf16"\n', encoding="utf-8")
 
     def start(self, experiment, name, options, setting, device):
         """A process that trains into a folder."""
@@ -148,9 +149,9 @@ class Checks:
             "TMPDIR": str(self.folder),
         }
 
-    def train(self, name, *options, setting="seed=1", expected=0, device="cuda"):
+    def train(self, name, *options, setting="seed=1", expected=0, device="cuda", experiment="experiment.toml"):
         """One training into a folder; its output."""
-        return self.end(self.start("experiment.toml", name, options, setting, device), name, expected)
+        return self.end(self.start(experiment, name, options, setting, device), name, expected)
 
     def ranks(self, name, *options, settings, expected):
         """Two ranks that train together; their outputs."""
@@ -198,6 +199,14 @@ def main():
         for name in ("single", "exact", "half", "parts"):
             checks.expect(checks.weights(name) == weights, f"{name}: other weights than the whole training")
         checks.close("whole", "processor")
+        checks.train("product", experiment="product.toml", setting="seed=4")
+        checks.train("product-parts", "--max-steps", "3", experiment="product.toml")
+        said = checks.train("product-parts", "--resume", expected=2)
+        checks.expect("product-parts" in said and said.count("\n") == 1, f"going on with another selection: {said}")
+        checks.train("product-parts", "--resume", "--no-graphs", experiment="product.toml", setting="seed=5")
+        checks.expect(checks.weights("product-parts") == checks.weights("product"), "selection by a product, in parts: other weights")
+        backend = json.loads((checks.folder / "product" / "provenance.json").read_text(encoding="utf-8"))["backend"]
+        checks.expect("selection by a product in bf16" in backend, f"provenance: {backend}")
         said = checks.train("none", setting="no-device", expected=2)
         checks.expect("finds no device" in said and said.count("\n") == 1, f"no device: {said}")
         said = checks.train("auto", setting="no-device", device="auto")

@@ -183,13 +183,13 @@ __device__ __forceinline__ void find_digit(const u32* histogram, u32 rest, u32* 
 }
 
 // The cut behind the first k of m entries, in every thread; `of(i)` is the key of entry i. Four passes of 8 bits over the entries, with
-// integer atomics in shared memory.
+// integer atomics in shared memory. With `from` bits left out below, the key of the cut has zeros there.
 template <class Key>
-__device__ Cut radix_cut(Key of, u32 m, u32 k, RadixSpace* space) {
+__device__ Cut radix_cut(Key of, u32 m, u32 k, RadixSpace* space, u32 from = 0) {
   if (k >= m) return {0, m};
   if (k == 0) return {0xffffffffu, 0};
   u32 prefix = 0, rest = k;
-  for (u32 shift = 32; shift > 0;) {
+  for (u32 shift = 32; shift > from;) {
     shift -= 8;
     for (u32 d = threadIdx.x; d < 256; d += blockDim.x) space->histogram[d] = 0;
     __syncthreads();
@@ -206,6 +206,133 @@ __device__ Cut radix_cut(Key of, u32 m, u32 k, RadixSpace* space) {
     __syncthreads();
   }
   return {prefix, rest};
+}
+
+// Entries of a row that may be among its first k are put into a list in shared memory: its room, which bounds k and the ties that it can hold.
+#define LIST 2048u
+
+struct ShortList {
+  u32 keys[LIST];
+  u32 entries[LIST];
+  // A bit for an entry, of 32·LIST of them at a time.
+  u32 bits[LIST];
+  u32 count;
+  u32 last;
+};
+
+// Rows up to this length are looked at as a whole for a floor, longer ones in samples of about so many numbers.
+#define SAMPLED 32768u
+// Quads that a thread has under way.
+#define AHEAD 4u
+
+// Four neighbouring numbers, from place i on, which is a multiple of four. If not `whole`, n is none, and numbers behind the last are 0.
+template <bool whole>
+__device__ __forceinline__ float4 quad(const float* __restrict__ x, u32 i, u32 n) {
+  if (whole) return *(const float4*)(x + i);
+  return make_float4(x[i], i + 1 < n ? x[i + 1] : 0.0f, i + 2 < n ? x[i + 2] : 0.0f, i + 3 < n ? x[i + 3] : 0.0f);
+}
+
+__device__ __forceinline__ float part_of(const float4& four, u32 c) { return c == 0 ? four.x : c == 1 ? four.y : c == 2 ? four.z : four.w; }
+
+// The number with this key.
+__device__ __forceinline__ float of_key(u32 key) { return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
+
+#define MINUS_INFINITY __uint_as_float(0xff800000u)
+
+// Lists the entries of a row of n that may be among the first k, and some more, in no order: all whose upper bound is not below the floor, a number
+// that the lower bounds of at least k entries reach. Returns how many there are, in every thread; if more than LIST, or if k is too large, the list is
+// no good. One pass over a sample of the row, or all of a short one, for the floor: each thread keeps the greatest lower bounds of four classes of
+// entries, and the floor is the k-th of all those, rounded down. It is near the k-th entry of the sample, since most of the first k are in classes of
+// their own. Then one pass over the row, which compares and does little else.
+//   of.load<whole>(i): a quad.  of.lower(quad, c), of.upper(quad, c): bounds of its number c, NaN where there is none.
+//   of.counts(i): takes part at all; asked where of.picks.  of.key(quad, c): by which listed entries are ordered.
+template <bool whole, class Row>
+__device__ u32 short_list(const Row& of, u32 n, u32 k, ShortList* list, RadixSpace* radix) {
+  u32 width = blockDim.x, floor = 0;
+  if (n > LIST && k <= 4 * width && k <= LIST) {
+    float best[4] = {MINUS_INFINITY, MINUS_INFINITY, MINUS_INFINITY, MINUS_INFINITY};
+    u32 stride = 4 * width * max(n / SAMPLED, 1u);
+    for (u32 base = 4 * threadIdx.x; base < n; base += AHEAD * stride) {
+      typename Row::Quad quads[AHEAD];
+#pragma unroll
+      for (u32 j = 0; j < AHEAD; ++j)
+        if (base + j * stride < n) quads[j] = of.template load<whole>(base + j * stride, n);
+#pragma unroll
+      for (u32 j = 0; j < AHEAD; ++j) {
+        u32 i = base + j * stride;
+        if (i >= n) break;
+#pragma unroll
+        for (u32 c = 0; c < 4; ++c) {
+          bool in = (whole || i + c < n) && (!of.picks || of.counts(i + c));
+          // NaN is not the greater one.
+          best[c] = fmaxf(best[c], in ? of.lower(quads[j], c) : MINUS_INFINITY);
+        }
+      }
+    }
+    auto greatest = [&](u32 i) -> u32 {
+      return key_of(i < width ? best[0] : i < 2 * width ? best[1] : i < 3 * width ? best[2] : best[3]);
+    };
+    floor = radix_cut(greatest, 4 * width, k, radix, 16).key;
+  }
+  // Not a number: everything passes. Bounds near the largest numbers may have overflowed.
+  float least = of_key(floor);
+  if (!(least > -1e38f)) least = __uint_as_float(0x7fc00000u);
+  if (threadIdx.x == 0) list->count = 0;
+  __syncthreads();
+  u32 stride = 4 * width;
+  for (u32 base = 4 * threadIdx.x; base < n; base += AHEAD * stride) {
+    typename Row::Quad quads[AHEAD];
+#pragma unroll
+    for (u32 j = 0; j < AHEAD; ++j)
+      if (base + j * stride < n) quads[j] = of.template load<whole>(base + j * stride, n);
+#pragma unroll
+    for (u32 j = 0; j < AHEAD; ++j) {
+      u32 i = base + j * stride;
+      if (i >= n) break;
+      bool passes[4];
+#pragma unroll
+      for (u32 c = 0; c < 4; ++c) passes[c] = !(of.upper(quads[j], c) < least);
+      if (passes[0] || passes[1] || passes[2] || passes[3]) {
+#pragma unroll
+        for (u32 c = 0; c < 4; ++c) {
+          if (!passes[c] || (!whole && i + c >= n) || (of.picks && !of.counts(i + c))) continue;
+          u32 place = atomicAdd(&list->count, 1u);
+          if (place < LIST) {
+            list->keys[place] = of.key(quads[j], c);
+            list->entries[place] = i + c;
+          }
+        }
+      }
+    }
+  }
+  __syncthreads();
+  return list->count;
+}
+
+// Goes through those of m listed entries below n for which `among(j)` holds, by increasing entry, and calls `take(entry, place)` with consecutive
+// places from 0. Returns how many there were, in every thread. `space` holds WARPS words.
+template <class Among, class Take>
+__device__ u32 in_order(Among among, u32 m, u32 n, Take take, ShortList* list, u32* space) {
+  u32 taken = 0;
+  for (u32 base = 0; base < n; base += 32 * LIST) {
+    u32 words = (min(n - base, 32 * LIST) + 31) / 32;
+    for (u32 w = threadIdx.x; w < words; w += blockDim.x) list->bits[w] = 0;
+    __syncthreads();
+    for (u32 j = threadIdx.x; j < m; j += blockDim.x) {
+      u32 at = list->entries[j] - base;
+      if (at < 32 * LIST && among(j)) atomicOr(&list->bits[at / 32], 1u << (at % 32));
+    }
+    __syncthreads();
+    u32 each = (words + blockDim.x - 1) / blockDim.x;
+    u32 from = min(threadIdx.x * each, words), to = min(from + each, words), mine = 0, all;
+    for (u32 w = from; w < to; ++w) mine += __popc(list->bits[w]);
+    u32 place = taken + block_scan(mine, space, &all);
+    for (u32 w = from; w < to; ++w)
+      for (u32 bits = list->bits[w]; bits != 0; bits &= bits - 1) take(base + 32 * w + __ffs((int)bits) - 1, place++);
+    taken += all;
+    __syncthreads();
+  }
+  return taken;
 }
 
 // The nearest bf16, ties to even.

@@ -86,15 +86,14 @@ KERNEL(scores)
   // A warp takes 32 rows and 32 latents.
   u32 high = warps_of() < 2 ? 1 : 2, wide = warps_of() < 4 ? 1 : warps_of() < 8 ? 2 : 4;
   u32 tile_rows = 32 * high, tile_latents = 32 * wide;
-  bool scores = warp_of() < high * wide;
   u32 x_at = warp_of() % high * 32 + lane_of() % 8 * 4, w_at = warp_of() / high * 32 + lane_of() / 8 * 8;
   u32 row_tiles = (count + tile_rows - 1) / tile_rows, tiles = row_tiles * ((latents + tile_latents - 1) / tile_latents);
   for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     u32 row = tile % row_tiles * tile_rows, latent = tile / row_tiles * tile_latents;
+    bool scores = warp_of() < high * wide && row + x_at < count && latent + w_at < latents;
     auto stage = [&](u32 number) {
-      u32 k = number * DEPTH, to = number % 2;
-      for (u32 e = threadIdx.x; e < DEPTH * TILE_LATENTS / 4; e += blockDim.x) {
-        u32 line = e / (TILE_LATENTS / 4), column = e % (TILE_LATENTS / 4) * 4;
+      u32 k = number * DEPTH, to = number % 2, column = lane_of() * 4;
+      for (u32 line = warp_of(); line < DEPTH; line += warps_of()) {
         if (column < tile_latents) copy_16(&ws[to][line][column], w + (u64)(k + line) * w_stride + latent + column);
         if (column < tile_rows) copy_16(&xs[to][line][column], x + (u64)(k + line) * x_stride + row + column);
       }

@@ -4,35 +4,90 @@
 // Codes of a row b stand at start(b) = b·stride .. start(b) + counts[b], by increasing latent.
 #include "common.cuh"
 
+namespace {
+
+// Latents that a top-k may take: all, or those that were idle for at least `dead_after` samples.
+struct Picks {
+  const u64* idle;
+  u64 dead_after;
+  bool picks;
+
+  __device__ __forceinline__ bool counts(u32 i) const { return idle[i] >= dead_after; }
+};
+
+// Pre-activations of a row as they are.
+struct Plain : Picks {
+  const float* s;
+  const float* bias;
+
+  typedef float4 Quad;
+  template <bool whole>
+  __device__ __forceinline__ Quad load(u32 i, u32 n) const {
+    float4 a = quad<whole>(s, i, n), b = quad<whole>(bias, i, n);
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+  }
+  __device__ __forceinline__ float lower(const Quad& pi, u32 c) const { return part_of(pi, c); }
+  __device__ __forceinline__ float upper(const Quad& pi, u32 c) const { return part_of(pi, c); }
+  __device__ __forceinline__ u32 key(const Quad& pi, u32 c) const { return key_of(part_of(pi, c)); }
+};
+
+}  // namespace
+
 // The first k of every row that is marked (of all rows without marks): TopK, Top-k∘ReLU (`positive`), and the dead latents of AuxK
-// (`idle`: only latents that were idle for at least `dead_after` samples, and positive).
-// Grid: one block a row. Traffic: five times 4 n_q bytes, from L2 after the first. Floor: 4 n_q bytes a row.
+// (`idle`: only latents that were idle for at least `dead_after` samples, and positive). By a list in shared memory; a row with too many equal
+// pre-activations, or a k above a thousand, by a search of the whole row for the key of the cut.
+// Grid: one block a row. Traffic: 4 n_q bytes, and once more from L2 where a row has at most 65,536 latents, else a quarter to a half of it; as much
+// of the bias from L2. Without a list five times 4 n_q bytes. Floor: 4 n_q bytes a row.
 KERNEL(first_of_row)
 (const float* __restrict__ s, const float* __restrict__ bias, const u64* __restrict__ idle, u32 has_idle, u64 dead_after,
  const u32* __restrict__ marks, u32 has_marks, u32 k, u32 positive, u32 stride, u32* __restrict__ counts, u32* __restrict__ latents,
  float* __restrict__ values, u32 n_q) {
   __shared__ RadixSpace radix;
+  __shared__ ShortList list;
   __shared__ u32 space[2 * WARPS];
   u32 row = blockIdx.x;
   if (has_marks && marks[row] == 0) return;
   const float* scores = s + (u64)row * n_q;
-  auto of = [&](u32 i) -> u32 {
-    if (has_idle && idle[i] < dead_after) return 0;
-    return key_of(scores[i] + bias[i]);
-  };
-  Cut cut = radix_cut(of, n_q, k, &radix);
   u64 start = (u64)row * stride;
-  // Keys start at 0, that of NaN: without `positive`, all of the first k are taken, and a cut at 0 takes NaN as ties.
   auto take = [&](u32 i, u32 place) {
     latents[start + place] = i;
     values[start + place] = scores[i] + bias[i];
   };
-  u32 taken;
-  if (positive) {
-    taken = take_until(cut, KEY_OF_ZERO, of, n_q, take, space);
+  Plain plain = {{idle, dead_after, has_idle != 0}, scores, bias};
+  u32 taken, m = n_q % 4 == 0 ? short_list<true>(plain, n_q, k, &list, &radix) : short_list<false>(plain, n_q, k, &list, &radix);
+  // Keys start at 0, that of NaN: without `positive`, all of the first k are taken.
+  if (m <= LIST) {
+    Cut cut = radix_cut([&](u32 j) -> u32 { return list.keys[j]; }, m, k, &radix);
+    // Of equal ones the first are taken: `last` is the last of them.
+    u32 ties = 0, all;
+    for (u32 j = threadIdx.x; j < m; j += blockDim.x) ties += list.keys[j] == cut.key;
+    block_scan(ties, space, &all);
+    if (threadIdx.x == 0) list.last = 0xffffffffu;
+    if (all > cut.ties) {
+      auto last = [&](u32 i, u32 place) {
+        if (place + 1 == cut.ties) list.last = i;
+      };
+      in_order([&](u32 j) -> bool { return list.keys[j] == cut.key; }, m, n_q, last, &list, space);
+    }
+    __syncthreads();
+    auto among = [&](u32 j) -> bool {
+      u32 key = list.keys[j];
+      return (key > cut.key || (key == cut.key && cut.ties != 0 && list.entries[j] <= list.last)) && (!positive || key > KEY_OF_ZERO);
+    };
+    taken = in_order(among, m, n_q, take, &list, space);
   } else {
-    auto shifted = [&](u32 i) -> u32 { return max(of(i), 1u); };
-    taken = take_until({max(cut.key, 1u), cut.ties}, 0, shifted, n_q, take, space);
+    auto of = [&](u32 i) -> u32 {
+      if (has_idle && idle[i] < dead_after) return 0;
+      return key_of(scores[i] + bias[i]);
+    };
+    Cut cut = radix_cut(of, n_q, k, &radix);
+    if (positive) {
+      taken = take_until(cut, KEY_OF_ZERO, of, n_q, take, space);
+    } else {
+      // A cut at 0 takes NaN as ties.
+      auto shifted = [&](u32 i) -> u32 { return max(of(i), 1u); };
+      taken = take_until({max(cut.key, 1u), cut.ties}, 0, shifted, n_q, take, space);
+    }
   }
   if (threadIdx.x == 0) counts[row] = taken;
 }
@@ -54,16 +109,50 @@ KERNEL(list_marked)(const u32* __restrict__ marks, u32* __restrict__ list, u32 r
 }
 REGISTER(list_marked)
 
+namespace {
+
+// Bounds of the scores of a row from approximate ones.
+struct Screened : Picks {
+  const float* s;
+  const float* bias;
+  const float* norms;
+  float x_norm, product, sum, least, share;
+
+  struct Quad {
+    float4 s, bias, norms;
+  };
+  template <bool whole>
+  __device__ __forceinline__ Quad load(u32 i, u32 n) const {
+    return {quad<whole>(s, i, n), quad<whole>(bias, i, n), quad<whole>(norms, i, n)};
+  }
+  __device__ __forceinline__ float error(const Quad& of, u32 c) const {
+    float norm = part_of(of.norms, c), all = fmaf(product * x_norm, norm, fmaf(sum, x_norm + norm, least));
+    return fmaf(share, fabsf(part_of(of.s, c)) + fabsf(part_of(of.bias, c)), all);
+  }
+  // A latent without a bound may have any score, NaN too.
+  __device__ __forceinline__ float lower(const Quad& of, u32 c) const {
+    float below = part_of(of.s, c) + part_of(of.bias, c) - error(of, c);
+    return is_finite(below) ? below : __uint_as_float(0x7fc00000u);
+  }
+  __device__ __forceinline__ float upper(const Quad& of, u32 c) const { return part_of(of.s, c) + part_of(of.bias, c) + error(of, c); }
+  __device__ __forceinline__ u32 key(const Quad& of, u32 c) const { return key_of(lower(of, c)); }
+};
+
+}  // namespace
+
 // Candidates of the first k of every row: with approximate scores s~ of error at most err_i, the latents whose upper bound is not below the
 // k-th largest lower bound. A row with more than `most` of them, or with a norm that is not finite, is marked, to be scored in full.
 //   err_i = product ‖x'‖ ‖w_i‖ + sum (‖x'‖ + ‖w_i‖) + least + share (|s~| + |b_i|)
-// A latent whose norm is not finite is always a candidate. `only` (of has_only) and `positive` restrict to dead latents and positive ones.
-// Grid: one block a row. Traffic: five times 4 n_q bytes, from L2 after the first. Floor: 4 n_q bytes a row.
+// A latent whose norm is not finite is always a candidate. `only` (of has_only) and `positive` restrict to dead latents and positive ones. By a
+// list in shared memory, like `first_of_row`; a row whose list is too long by a search of the whole row for the lower bound.
+// Grid: one block a row. Traffic: 4 n_q bytes, and once more from L2 where a row has at most 65,536 latents, else a quarter to a half of it; twice as
+// much of bias and norms from L2. Without a list five times 4 n_q bytes. Floor: 4 n_q bytes a row.
 KERNEL(candidates)
 (const float* __restrict__ s, const float* __restrict__ bias, const float* __restrict__ x_norms, const float* __restrict__ w_norms,
  float product, float sum, float least, float share, const u64* __restrict__ idle, u32 has_idle, u64 dead_after, u32 k, u32 positive,
  u32 most, u32* __restrict__ counts, u32* __restrict__ latents, u32* __restrict__ marks, u32 n_q) {
   __shared__ RadixSpace radix;
+  __shared__ ShortList list;
   __shared__ u32 space[2 * WARPS];
   u32 row = blockIdx.x;
   const float* scores = s + (u64)row * n_q;
@@ -75,30 +164,36 @@ KERNEL(candidates)
     }
     return;
   }
-  auto error = [&](u32 i) -> float {
-    float all = fmaf(product * x_norm, w_norms[i], fmaf(sum, x_norm + w_norms[i], least));
-    return fmaf(share, fabsf(scores[i]) + fabsf(bias[i]), all);
-  };
-  auto counted = [&](u32 i) -> bool { return !has_idle || idle[i] >= dead_after; };
-  auto lower = [&](u32 i) -> u32 {
-    // A latent without a bound may have any score, NaN too.
-    float below = scores[i] + bias[i] - error(i);
-    return counted(i) && is_finite(below) ? key_of(below) : 0;
-  };
-  Cut cut = radix_cut(lower, n_q, k, &radix);
-  // 1: below the floor. 2: a candidate.
-  auto upper = [&](u32 i) -> u32 {
-    if (!counted(i)) return 1;
-    float above = scores[i] + bias[i] + error(i);
-    if (!is_finite(above)) return 2;
-    u32 key = key_of(above);
-    return key >= cut.key && (!positive || key > KEY_OF_ZERO) ? 2 : 1;
-  };
   u64 start = (u64)row * most;
   auto take = [&](u32 i, u32 place) {
     if (place < most) latents[start + place] = i;
   };
-  u32 taken = take_until({1, 0}, 1, upper, n_q, take, space);
+  Screened screened = {{idle, dead_after, has_idle != 0}, scores, bias, w_norms, x_norm, product, sum, least, share};
+  // 1: below the floor. 2: a candidate.
+  auto against = [&](u32 i, u32 floor) -> u32 {
+    if (screened.picks && !screened.counts(i)) return 1;
+    Screened::Quad of = {make_float4(scores[i], 0.0f, 0.0f, 0.0f), make_float4(bias[i], 0.0f, 0.0f, 0.0f),
+                         make_float4(w_norms[i], 0.0f, 0.0f, 0.0f)};
+    float above = screened.upper(of, 0);
+    if (!is_finite(above)) return 2;
+    u32 key = key_of(above);
+    return key >= floor && (!positive || key > KEY_OF_ZERO) ? 2 : 1;
+  };
+  u32 taken, m = n_q % 4 == 0 ? short_list<true>(screened, n_q, k, &list, &radix) : short_list<false>(screened, n_q, k, &list, &radix);
+  if (m <= LIST) {
+    Cut cut = radix_cut([&](u32 j) -> u32 { return list.keys[j]; }, m, k, &radix);
+    auto among = [&](u32 j) -> bool { return against(list.entries[j], cut.key) == 2; };
+    taken = in_order(among, m, n_q, take, &list, space);
+  } else {
+    auto lower = [&](u32 i) -> u32 {
+      if (screened.picks && !screened.counts(i)) return 0;
+      Screened::Quad of = {make_float4(scores[i], 0.0f, 0.0f, 0.0f), make_float4(bias[i], 0.0f, 0.0f, 0.0f),
+                           make_float4(w_norms[i], 0.0f, 0.0f, 0.0f)};
+      return screened.key(of, 0);
+    };
+    Cut cut = radix_cut(lower, n_q, k, &radix);
+    taken = take_until({1, 0}, 1, [&](u32 i) -> u32 { return against(i, cut.key); }, n_q, take, space);
+  }
   if (threadIdx.x == 0) {
     counts[row] = taken <= most ? taken : 0;
     marks[row] = taken > most;

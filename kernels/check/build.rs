@@ -12,7 +12,7 @@ struct Fault {
     replaced: [&'static str; 2],
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 15] = [
     // The histogram is searched before all threads have counted.
     Fault {
         name: "missing-barrier",
@@ -26,6 +26,27 @@ const FAULTS: [Fault; 12] = [
         files: ["common.cuh", "select.cu"],
         marker: "__device__ u32 take_until",
         replaced: ["before < cut.ties", "before + 1 < cut.ties"],
+    },
+    // The same in a list of what may be selected.
+    Fault {
+        name: "off-by-one-listed",
+        files: ["select.cu", "select.cu"],
+        marker: "KERNEL(first_of_row)",
+        replaced: ["list.entries[j] <= list.last", "list.entries[j] < list.last"],
+    },
+    // A list is read before all have written to it.
+    Fault {
+        name: "early-list",
+        files: ["common.cuh", "select.cu"],
+        marker: "list->entries[place] = i + c;",
+        replaced: ["  __syncthreads();\n  return list->count;", "  return list->count;"],
+    },
+    // A floor that is above the k-th entry.
+    Fault {
+        name: "high-floor",
+        files: ["common.cuh", "select.cu"],
+        marker: "floor = radix_cut(",
+        replaced: ["radix, 16).key", "radix, 16).key + 0x10000u"],
     },
     // Every selected latent is written one place further, the last one behind the array.
     Fault {

@@ -2,9 +2,9 @@
 
 use super::check::{CHECKS, Settings};
 use super::timing::{self, time};
-use super::{DeviceError, Driver, Options};
-use crate::backend::Moments;
-use crate::sdl::Shape;
+use super::{Cuda, DeviceError, Driver, Options};
+use crate::backend::{Backend, Mode, Moments, Rows, SelectBy, Spec};
+use crate::sdl::{Activation, Init, Parameter, Shape};
 
 /// The first device.
 fn device() -> Option<Driver> {
@@ -52,4 +52,31 @@ fn steps_of_a_device_are_timed_kernel_by_kernel() {
         timing::Settings { shape, k: 8, batch: 512, moments: Moments::F32, options, before: 0, times: 2, steps: 3 };
     let timed = time(&driver, &settings).unwrap();
     assert!(timed.steps.len() == 2 && timed.kernels.iter().all(|kernel| kernel.calls > 0 && kernel.seconds > 0.0));
+}
+
+#[test]
+fn a_product_of_small_integers_is_the_score_and_selects_the_same_latents_on_a_device() {
+    let Some(driver) = device() else { return };
+    let shape = Shape { n_p: 70, n_r: 70, n_q: 3001 };
+    // Exact in bf16, and so are their sums in f32, in any order. Ties are many.
+    let integers = |count: usize, by: u32| {
+        (0..count as u32).map(move |j| (j.wrapping_mul(by) >> 16) as f32 % 7.0 - 3.0).collect::<Vec<_>>()
+    };
+    let mut model = Init::default().model(shape, Activation::TopK { k: 20 }, 1);
+    let w = model.tensors.get_mut(Parameter::Encoder).expect("W_E");
+    w.copy_from_slice(&integers(w.len(), 2_654_435_761));
+    let inputs = integers(300 * shape.n_p, 2_246_822_519);
+    let codes = |select_by| {
+        let backend = Cuda::on(&driver, Spec { select_by, ..Spec::plain(shape, 300) }, Options::default());
+        let params = backend.params(&model);
+        let (mut batch, mut codes) = (backend.batch(), backend.codes());
+        backend.load(Rows { inputs: &inputs, targets: &[], weights: None }, &mut batch);
+        backend.encode_select(&params, &backend.opt_state(&params), &batch, Mode::Training, &mut codes);
+        assert_eq!(backend.failure(), None);
+        backend.codes_of(&codes)
+    };
+    let expected = codes(SelectBy::Score);
+    for by in [SelectBy::Tf32, SelectBy::Bf16] {
+        assert_eq!(codes(by), expected, "{by:?}");
+    }
 }

@@ -14,7 +14,7 @@
 //! | operation | kernels |
 //! |---|---|
 //! | encode, top-k by a product | a dense product, `first_of_row`, `score_candidates` |
-//! | encode, by the score | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide, thresholds and BatchTopK: `scores` |
+//! | encode, by the score | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide (`list_marked`), thresholds and BatchTopK: `by_lane`, `scores` |
 //! | decode | `decode`, `row_terms` |
 //! | backward | `mark`, `by_latent`, `cut_lists`, `backward`, `join_pieces` |
 //! | ranks with parts of a batch, before a step | `clear_silent` |
@@ -30,7 +30,8 @@
 //! # Memory
 //!
 //! [`Memory`] counts it before any is taken. By far the most are 16 n_q (n_p + n_r) bytes for parameters, moments and gradients (12 with
-//! [`Moments::Bf16`]) and 4 B n_q for scores. A rank with a part of
+//! [`Moments::Bf16`]) and 4 B n_q for scores, and 4 n_p (B + min(n_q, 16384)) for copies from which whole rows are
+//! scored, unless a top-k goes by a product. A rank with a part of
 //! the latents has n_q of that part.
 
 pub mod check;

@@ -107,7 +107,7 @@ pub struct Params<D: Device> {
     pub(super) threshold: Array<D, f32>,
     /// Upper bounds of ‖w_i‖.
     pub(super) norms: Array<D, f32>,
-    /// W_E in bf16, where a screen reads it; else empty. Updates write it together with W_E.
+    /// W_E in bf16, where a product reads it; else empty. Updates write it together with W_E.
     half: Array<D, u16>,
     /// b_E, or zeros.
     pub(super) no_bias: Option<Array<D, f32>>,
@@ -138,7 +138,7 @@ impl<D: Device> Params<D> {
         params
     }
 
-    /// Whether a screen reads W_E in bf16.
+    /// Whether a product reads W_E in bf16.
     pub(super) fn has_half(&self) -> bool {
         !self.half.is_empty()
     }
@@ -427,7 +427,7 @@ pub(super) struct Room<D: Device> {
     pub scores: Array<D, f32>,
     /// What exact scores of whole rows are made from, unless a top-k goes by a product.
     pub lanes: Option<Lanes<D>>,
-    /// ‖x'‖, bf16 of x', and candidates, for a screen.
+    /// ‖x'‖, bf16 of x', and candidates, for a product that screens or selects.
     pub x_norms: Array<D, f32>,
     pub half: Option<Array<D, u16>>,
     pub candidates: Option<Candidates<D>>,

@@ -3,8 +3,14 @@
 use sdlab_kernels::backend::cuda::checked::{Array, Checked};
 use sdlab_kernels::shim::Shim;
 
-/// Rows of values in, rows of the first k out. There is room for all, so that a faulty kernel writes nowhere else.
-pub fn first_of_row(device: &Checked<Shim>, values: &[f32], n: usize, k: usize, positive: bool) -> Vec<Vec<u32>> {
+/// Rows of values in, rows of the first k out, or what the device says instead. There is room for all, so that a faulty kernel writes nowhere else.
+pub fn first_of_row(
+    device: &Checked<Shim>,
+    values: &[f32],
+    n: usize,
+    k: usize,
+    positive: bool,
+) -> Result<Vec<Vec<u32>>, String> {
     let rows = values.len() / n;
     let (s, bias) = (device.array(values), device.zeros::<f32>(n));
     let (idle, marks) = (device.zeros::<u64>(n), device.zeros::<u32>(1));
@@ -27,7 +33,9 @@ pub fn first_of_row(device: &Checked<Shim>, values: &[f32], n: usize, k: usize, 
         (n as u32).into(),
     ];
     device.launch("first_of_row", [rows as u32, 1, 1], arguments);
-    assert_eq!(device.failure(), None);
+    if let Some(failure) = device.failure() {
+        return Err(failure.to_string());
+    }
     let (counts, latents) = (device.download(&counts, rows), device.download(&latents, rows * n));
-    counts.iter().enumerate().map(|(row, count)| latents[row * n..][..*count as usize].to_vec()).collect()
+    Ok(counts.iter().enumerate().map(|(row, count)| latents[row * n..][..*count as usize].to_vec()).collect())
 }

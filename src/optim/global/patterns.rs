@@ -612,7 +612,7 @@ mod tests {
             roots += usize::from(n_p == 3 && found.at_root());
             assert!(found.gap <= 1e-6 && (n_p == 3 || found.at_root()), "{n_p} {seed}: gap {}", found.gap);
         }
-        assert!((5..10).contains(&roots), "{roots} at the root");
+        assert!(roots <= 5, "{roots} of 10 at the root, expected at most half");
     }
 
     #[test]

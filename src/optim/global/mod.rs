@@ -53,6 +53,21 @@ pub enum GlobalError {
         /// The size asked for.
         found: usize,
     },
+    /// A tree needs more nodes than it may have.
+    #[error("the tree that proves a lower bound needs more than {0} nodes")]
+    Nodes(usize),
+    /// A number of a problem is too large or too small for f64.
+    #[error("features[{feature}].{field}: expected {expected}, found {found}")]
+    Magnitude {
+        /// 0-based feature.
+        feature: usize,
+        /// `w_p`, `w_r` or `mass`.
+        field: &'static str,
+        /// The range in words.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
     /// The loss cannot be computed.
     #[error(transparent)]
     Loss(#[from] LossError),

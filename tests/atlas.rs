@@ -109,6 +109,20 @@ fn an_error_names_the_input_and_leaves_no_folder() {
 }
 
 #[test]
+fn cells_are_certified_if_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let proofs = folder.path().join("proofs").to_str().unwrap().to_owned();
+    let found = json(&atlas(&["--latents", "1", "--cells", "--json", "--certificates", &proofs]));
+    for pattern in found["patterns"].as_array().unwrap() {
+        let lower = pattern["lower"]["f64"].as_f64().unwrap();
+        let best = pattern["best"]["f64"].as_f64().unwrap();
+        assert!(lower <= best && lower >= best * (1.0 - 1e-5), "{pattern}");
+    }
+    let value = json(&sdlab(&["certify", &proofs, "--json"]));
+    assert_eq!((&value["accepted"], &value["refused"]), (&6.into(), &0.into()));
+}
+
+#[test]
 fn the_json_lists_every_pattern_in_the_order_of_its_best_value() {
     let found = json(&atlas(&["--latents", "2", "--json"]));
     let patterns = found["patterns"].as_array().unwrap();

@@ -30,7 +30,10 @@ pub struct Arguments {
     /// Patterns, up to the order of the neurons, before giving up
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     budget: usize,
-    /// Write the two certificates of the global optimum into this folder
+    /// Bound every listed cell of a partition from below as well, by decomposition and duality (GOP)
+    #[arg(long)]
+    cells: bool,
+    /// Write the certificates of the global optimum, and with --cells of the listed cells, into this folder
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
     /// Draw the patterns, best first, into this file: .svg, .pdf or .png
@@ -42,6 +45,7 @@ const EXAMPLES: &str = "\
 Examples:
   sdlab atlas --problem problem.json --latents 2
   sdlab atlas --problem problem.json --latents 2 --certificates proofs --figure atlas.svg
+  sdlab atlas --problem problem.json --latents 1 --cells --certificates proofs
   sdlab certify proofs
 
 It is for problems with few features and neurons: all patterns are listed, and the proof of the global optimum branches over
@@ -87,7 +91,14 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
     let seed = session.seed;
     let global = patterns::Options::default();
     let global = patterns::Options { patterns: global.patterns.max(arguments.budget), ..global };
-    let options = Options { starts: arguments.starts, seed, patterns: arguments.budget, global, ..Options::default() };
+    let options = Options {
+        starts: arguments.starts,
+        seed,
+        patterns: arguments.budget,
+        cells: arguments.cells,
+        global,
+        ..Options::default()
+    };
     let mut bar: Option<Progress> = None;
     let found = atlas(&problem, latents, options, |done, steps, now| {
         bar.get_or_insert_with(|| Progress::new(steps)).set(done, now);
@@ -122,7 +133,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
         None => None,
     };
     session.output.text(&headline(&found))?;
-    session.output.table(&listing(&found))?;
+    session.output.table(&listing(&found, arguments.cells))?;
     if found.entries.len() > SHOWN {
         session.output.text(&format!("and {} patterns with a higher loss", found.entries.len() - SHOWN))?;
     }
@@ -131,8 +142,15 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
             let path = folder.join(format!("global-{}.json", certificate.body.kind()));
             session.output.file(&path, certificate.to_json().as_bytes())?;
         }
+        let cells = found.entries.iter().take(SHOWN).filter_map(|entry| entry.bound.as_ref());
+        let mut count = 2;
+        for (at, bound) in cells.enumerate() {
+            let path = folder.join(format!("cell-{at:02}.json"));
+            session.output.file(&path, bound.certificate.to_json().as_bytes())?;
+            count += 1;
+        }
         let folder = folder.display();
-        session.output.text(&format!("2 certificates written; replay them with: sdlab certify {folder}"))?;
+        session.output.text(&format!("{count} certificates written; replay them with: sdlab certify {folder}"))?;
     }
     if let Some((path, drawing)) = drawing {
         session.output.file(path, &drawing)?;
@@ -179,20 +197,23 @@ fn headline(found: &Atlas) -> String {
     format!("{} patterns up to the order of the neurons; {known} ({tree}){elsewhere}", found.entries.len())
 }
 
-fn listing(found: &Atlas) -> Table {
-    let columns = [
+fn listing(found: &Atlas, cells: bool) -> Table {
+    let mut columns = vec![
         ("pattern", Kind::Exact),
         ("best loss", Kind::Number),
         ("value", Kind::Text),
         ("partial optima", Kind::Verdict),
         ("starts", Kind::Number),
     ];
+    if cells {
+        columns.push(("at least", Kind::Number));
+    }
     let mut table = Table::new("atlas", "atlas", columns);
     let rounding = found.rounding();
     for entry in found.entries.iter().take(SHOWN) {
         let (tone, text) = optima(entry);
         let standing = found.standing(entry).map_or(String::new(), |standing| format!(", {}", standing.name()));
-        table.push([
+        let mut row = vec![
             Cell::exact(entry.pattern.to_string()),
             match entry.best.to_f64() {
                 value if value > 0.0 && value <= rounding => Cell::from("0 up to rounding".to_owned()),
@@ -201,11 +222,15 @@ fn listing(found: &Atlas) -> Table {
             Cell::from(format!("{}{standing}", entry.best.name())),
             Cell::verdict(tone, &text),
             Cell::from(entry.basin),
-        ]);
+        ];
+        if cells {
+            row.push(entry.bound.as_ref().map_or(Cell::Missing, |bound| Cell::number(to_f64(&bound.certified), 8)));
+        }
+        table.push(row);
     }
     if found.entries.iter().take(SHOWN).any(|entry| matches!(entry.best, Best::Upper(_))) {
         return table.note(
-            "upper: neurons share features, so that the cell has no closed form; the value is the lowest that was found, and a lower one may exist",
+            "upper: neurons share features and the cell has no closed form; the lowest value found, a lower one may exist",
         );
     }
     table
@@ -251,6 +276,7 @@ fn machine(latents: usize, found: &Atlas) -> Value {
             "optima": optima,
             "found": ends,
             "starts": entry.basin,
+            "lower": entry.bound.as_ref().map(|bound| shown::exact(&bound.certified)),
         })
     };
     json!({

@@ -11,6 +11,8 @@
 //! * its basin: how many of the seeded starts of a piecewise alternating search end in it.
 
 use super::GlobalError;
+use super::cell_bound::{self, CellBound};
+use super::gop::{self, Bounds};
 use super::kernel::Cones;
 use super::partition::Partition;
 use super::patterns::{self, GlobalOptimum};
@@ -40,6 +42,8 @@ pub struct Options {
     pub seed: u64,
     /// Most patterns up to the order of the neurons.
     pub patterns: usize,
+    /// Whether the cells of partitions are bounded from below by decomposition and duality as well, with certificates.
+    pub cells: bool,
     /// Limits of the search for the global optimum.
     pub global: patterns::Options,
 }
@@ -47,7 +51,7 @@ pub struct Options {
 impl Default for Options {
     /// 200 starts of at most 500 sweeps, 2,000 patterns.
     fn default() -> Self {
-        Self { starts: 200, sweeps: 500, seed: 0, patterns: 2_000, global: patterns::Options::default() }
+        Self { starts: 200, sweeps: 500, seed: 0, patterns: 2_000, cells: false, global: patterns::Options::default() }
     }
 }
 
@@ -96,6 +100,8 @@ pub struct Entry {
     pub exists: Option<bool>,
     /// Starts that end in it.
     pub basin: usize,
+    /// A lower bound of the loss in the cell, if it was asked for and no feature fires two neurons.
+    pub bound: Option<CellBound>,
 }
 
 impl Entry {
@@ -170,11 +176,15 @@ pub fn atlas(
     let mut entries = Vec::with_capacity(count);
     let mut places = BTreeMap::new();
     let mut candidates: Vec<Candidate> = Vec::new();
+    let mut blocks: BTreeMap<Vec<usize>, Bounds> = BTreeMap::new();
     for (at, chosen) in multisets(rows.len(), latents).into_iter().enumerate() {
         progress(at, steps, "the best value of each pattern");
         let chosen: Vec<&RealizableRow> = chosen.iter().map(|&k| &rows[k]).collect();
-        let (entry, candidate) = entry(problem, &loss, &partition, &mut cones, &chosen, options)?;
+        let (mut entry, candidate) = entry(problem, &loss, &partition, &mut cones, &chosen, options)?;
         candidates.extend(candidate);
+        if options.cells && entry.pattern.is_disjoint() {
+            entry.bound = Some(bound_of(problem, &loss, &entry.pattern, &mut blocks)?);
+        }
         places.insert(entry.pattern.lists(), at);
         entries.push(entry);
     }
@@ -199,6 +209,26 @@ pub fn atlas(
     Ok(Atlas { entries, global, starts: options.starts })
 }
 
+/// What the bounds of a block may cost. They hold even if it is spent.
+const BLOCK: gop::Options = gop::Options { epsilon: 1e-6, budget: 50_000 };
+
+/// The certified lower bound of a partition cell; blocks that other patterns have had are not solved again.
+fn bound_of(
+    problem: &Problem,
+    loss: &ApproximateLoss,
+    pattern: &Pattern,
+    blocks: &mut BTreeMap<Vec<usize>, Bounds>,
+) -> Result<CellBound, GlobalError> {
+    let mut bounds = Vec::new();
+    for list in pattern.lists() {
+        if !blocks.contains_key(&list) {
+            blocks.insert(list.clone(), gop::solve(loss, &list, BLOCK)?);
+        }
+        bounds.extend(blocks.get(&list).cloned());
+    }
+    cell_bound::certify(problem, pattern, &bounds)
+}
+
 /// Encoders of the listed values that are offered to the search for the global optimum, which evaluates them exactly.
 const CANDIDATES: usize = 3;
 
@@ -218,8 +248,9 @@ fn entry(
         let best = in_closed_cell(problem, loss, cones, rows)?;
         let found = ends_in_cell(problem, loss, rows, &lists, options)?;
         let optima = Vec::new();
-        let entry = Entry { pattern, best: Best::Upper(best.value), optima, found, exists: None, basin: 0 };
-        return Ok((entry, Some(best)));
+        let (best, candidate) = (Best::Upper(best.value), best);
+        let entry = Entry { pattern, best, optima, found, exists: None, basin: 0, bound: None };
+        return Ok((entry, Some(candidate)));
     }
     let optimum = partition.optimum(&lists)?;
     let decision = decide(problem, &pattern).map_err(|_| LossError::NotThreshold)?;
@@ -231,7 +262,8 @@ fn entry(
     let value = if (at - optimum.loss).abs() <= 1e-12 * total { at } else { optimum.loss };
     let lowest = optima.first().filter(|(exact, _)| (exact.to_f64() - value).abs() <= 1e-12 * total);
     let best = lowest.map_or(Best::ClosedForm(value), |(exact, _)| Best::Exact(exact.clone()));
-    Ok((Entry { pattern, best, optima, found: Vec::new(), exists: decision.exists, basin: 0 }, None))
+    let entry = Entry { pattern, best, optima, found: Vec::new(), exists: decision.exists, basin: 0, bound: None };
+    Ok((entry, None))
 }
 
 /// Sweeps of an alternating search inside one cell.
@@ -343,8 +375,8 @@ impl Atlas {
         self.is_at_upper(entry).then_some(standing)
     }
 
-    /// Whether the best value of an entry is at most that of the certified point, up to 1e-9 of it. A residual r_d − Σ z v is rounded at a few units
-    /// of 1e-16 of ‖r_d‖, so that the root of a loss in f64 is known to about 1e-14 of the root of Σ_d M_d‖r_d‖².
+    /// Whether the best value of an entry is at most that of the certified point, up to 1e-9 of it. A residual r_d − Σ z v is rounded at a few
+    /// units of 1e-16 of ‖r_d‖, so that the root of a loss in f64 is known to about 1e-14 of the root of Σ_d M_d‖r_d‖².
     fn is_at_upper(&self, entry: &Entry) -> bool {
         let upper = to_f64(&self.global.upper);
         match &entry.best {
@@ -538,6 +570,26 @@ mod tests {
         ["-3/5", "-4/5", "0"],
         ["5/13", "-12/13", "0"],
     ];
+
+    #[test]
+    fn cells_of_partitions_are_bounded_from_below_by_what_the_checker_accepts() {
+        for seed in 0..3 {
+            use crate::theory::families::{Family, Parameters};
+            let parameters = Parameters { n: 4, n_p: 4, n_r: Some(4), c: crate::exact::Rational::ZERO };
+            let problem = Family::SpreadMasses { decades: 1 }.generate(&parameters, seed).unwrap();
+            let options = Options { starts: 0, cells: true, ..Options::default() };
+            let found = atlas(&problem, 1, options, |_, _, _| {}).unwrap();
+            assert_eq!(found.entries.len(), 16);
+            for entry in &found.entries {
+                let (bound, best) = (entry.bound.as_ref().unwrap(), entry.best.to_f64());
+                sdlab_verify::check(&bound.certificate).unwrap();
+                let certified = to_f64(&bound.certified);
+                // ε and the margin of the certificate
+                assert!(certified <= best * (1.0 + 1e-12), "{} {certified} {best}", entry.pattern);
+                assert!(certified >= best * (1.0 - 1e-5), "{} {certified} {best}", entry.pattern);
+            }
+        }
+    }
 
     #[test]
     fn while_the_gap_is_open_no_pattern_is_global_and_those_above_the_upper_value_are_not_the_best_known() {

@@ -398,11 +398,8 @@ impl<'a> Tree<'a> {
         for (features, neurons) in components(known) {
             match neurons {
                 0 => {
-                    let total = total(self.problem, &features);
-                    rest -= &total;
-                    let zeros = vec![vec![Rat(Rational::ZERO); self.problem.n_r()]; self.problem.n_r()];
-                    let bound = GroupBound::Rank(RankBound { t: Rat(total), y: zeros });
-                    groups.push(Group { features, bound });
+                    rest -= &total(self.problem, &features);
+                    groups.push(unreached(self.problem, features));
                 }
                 1 if features.len() == 1 => {}
                 _ => {
@@ -506,8 +503,15 @@ fn rename(tree: &mut SignNode, order: &[usize]) {
     }
 }
 
+/// Features on which no neuron fires: they contribute all of Σ_g M_d‖r_d‖².
+pub(super) fn unreached(problem: &Problem, features: Vec<usize>) -> Group {
+    let zeros = vec![vec![Rat(Rational::ZERO); problem.n_r()]; problem.n_r()];
+    let bound = GroupBound::Rank(RankBound { t: Rat(total(problem, &features)), y: zeros });
+    Group { features, bound }
+}
+
 /// Σ_g M_d‖r_d‖².
-fn total(problem: &Problem, features: &[usize]) -> Rational {
+pub(super) fn total(problem: &Problem, features: &[usize]) -> Rational {
     features.iter().map(|&d| &problem.features()[d]).fold(Rational::ZERO, |sum, f| sum + &f.mass * dot(&f.w_r, &f.w_r))
 }
 
@@ -519,7 +523,7 @@ fn weighted_gram(problem: &Problem, features: &[usize]) -> Vec<Vec<Rational>> {
 }
 
 /// Σ_g M_d‖r_d‖² − max over a ≥ 0 of aᵀDGDa/aᵀDa.
-fn conic_value(problem: &Problem, features: &[usize]) -> f64 {
+pub(super) fn conic_value(problem: &Problem, features: &[usize]) -> f64 {
     let root = |d: usize| to_f64(&problem.features()[d].mass).sqrt();
     let mut K = [[0.0; MAX]; MAX];
     for (row, (j, &d)) in weighted_gram(problem, features).iter().zip(features.iter().enumerate()) {
@@ -553,7 +557,7 @@ fn rank_value(problem: &Problem, features: &[usize], neurons: usize) -> Option<(
 }
 
 /// A component of features with one way to bound it.
-enum Component {
+pub(super) enum Component {
     Kernel(KernelGroup),
     Conic(Vec<usize>),
     Rank { features: Vec<usize>, neurons: usize, eigen: Vec<(f64, Vec<f64>)> },
@@ -561,7 +565,7 @@ enum Component {
 
 impl Component {
     /// The group with a contribution of at least s.
-    fn prove(&self, problem: &Problem, s: &Rational) -> Option<Group> {
+    pub(super) fn prove(&self, problem: &Problem, s: &Rational) -> Option<Group> {
         match self {
             Self::Kernel(group) => {
                 let tree = group.prove(s)?;

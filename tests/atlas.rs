@@ -27,11 +27,99 @@ fn the_exit_status_says_whether_the_global_optimum_is_certified() {
     let spent = atlas(&["--latents", "3", "--budget", "10", "--json"]);
     assert_eq!(spent.status.code(), Some(3));
     assert!(json(&spent)["undecided"].as_str().unwrap().contains("at most 10, found 20"));
+    let steps = atlas(&["--latents", "1", "--budget", "1"]);
+    let said = String::from_utf8(steps.stdout).unwrap();
+    assert!(steps.status.code() == Some(3) && said.starts_with("undecided: --budget 1: "), "{said}");
+    let many = atlas(&["--latents", "1", "--starts", "1000001"]);
+    assert_eq!(many.status.code(), Some(2));
+    assert!(String::from_utf8(many.stderr).unwrap().contains("--starts: expected at most 1000000, found 1000001"));
     for latents in ["0", "33", "x"] {
         let output = atlas(&["--latents", latents]);
         assert_eq!(output.status.code(), Some(2), "{latents}");
         assert!(String::from_utf8(output.stderr).unwrap().contains("--latents"), "{latents}");
     }
+}
+
+#[test]
+fn an_open_gap_makes_no_pattern_global() {
+    let folder = tempfile::tempdir().unwrap();
+    let figure = folder.path().join("atlas.svg");
+    let features: Vec<String> =
+        [("1", "0"), ("3/5", "4/5"), ("-3/5", "4/5"), ("-1", "0"), ("-3/5", "-4/5"), ("5/13", "-12/13")]
+            .iter()
+            .map(|(x, y)| format!(r#"{{"w_p":["{x}","{y}"],"mass":"1"}}"#))
+            .collect();
+    let problem = format!(r#"{{"format":1,"features":[{}]}}"#, features.join(","));
+    let arguments = ["atlas", "--problem", &problem, "--latents", "2", "--starts", "0", "--json"];
+    let output = sdlab(&[&arguments[..], &["--figure", figure.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(3));
+    let found = json(&output);
+    let patterns = found["patterns"].as_array().unwrap();
+    assert!(found["global"]["closed"] == false && patterns.iter().all(|pattern| pattern["global"] == false));
+    let known = patterns.iter().filter(|pattern| pattern["best_known"] == true).count();
+    assert!((1..10).contains(&known), "{known}");
+    let table = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        table.contains("upper, best known") && !table.contains(", global") && table.contains("a lower one may exist"),
+        "{table}"
+    );
+    let svg = std::fs::read_to_string(figure).unwrap();
+    assert!(svg.contains("best known, not proved") && !svg.contains("global minimum"));
+}
+
+#[test]
+fn three_features_of_the_plane_are_known_to_lose_nothing() {
+    let problem = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p":["3/5","4/5"],"mass":"2"},{"w_p":["-3/5","4/5"],"mass":"1"}]}"#;
+    let output = sdlab(&["atlas", "--problem", problem, "--latents", "2", "--starts", "0"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains(", global"), "{said}");
+}
+
+#[test]
+fn an_error_names_the_input_and_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let feature = |mass: &str, p: &str| format!(r#"{{"format":1,"features":[{{"w_p":["{p}"],"mass":"{mass}"}}]"#);
+    for (text, expected) in [
+        (
+            format!(r#"{},"activation":{{"kind":"top-k","k":1}}}}"#, feature("1", "1")),
+            "problem.json: activation: expected",
+        ),
+        (feature("1", "1e160") + "}", "problem.json: features[0].w_r: expected the sum of mass·‖w_r‖²"),
+        (feature("1e400", "1") + "}", "problem.json: features[0].mass: expected the sum of mass·‖w_r‖²"),
+    ] {
+        std::fs::write(path("problem.json"), text).unwrap();
+        let (proofs, figure) = (path("proofs"), path("drawn/atlas.svg"));
+        let output = sdlab(&[
+            "atlas",
+            "--problem",
+            &path("problem.json"),
+            "--latents",
+            "1",
+            "--certificates",
+            &proofs,
+            "--figure",
+            &figure,
+        ]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains(expected) && said.lines().count() == 1, "{said}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn cells_are_certified_if_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let proofs = folder.path().join("proofs").to_str().unwrap().to_owned();
+    let found = json(&atlas(&["--latents", "1", "--cells", "--json", "--certificates", &proofs]));
+    for pattern in found["patterns"].as_array().unwrap() {
+        let lower = pattern["lower"]["f64"].as_f64().unwrap();
+        let best = pattern["best"]["f64"].as_f64().unwrap();
+        assert!(lower <= best && lower >= best * (1.0 - 1e-5), "{pattern}");
+    }
+    let value = json(&sdlab(&["certify", &proofs, "--json"]));
+    assert_eq!((&value["accepted"], &value["refused"]), (&6.into(), &0.into()));
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn every_command_prints_what_its_schema_says() {
         ("partial-optima", vec!["partial-optima", "--problem", PAIR, "--pattern", "[[0,1],[0]]"]),
         ("partial-optima", vec!["partial-optima", "--problem", IRRATIONAL, "--pattern", "[[0,1]]"]),
         ("atlas", vec!["atlas", "--problem", PAIR, "--latents", "2", "--starts", "5"]),
+        ("atlas", vec!["atlas", "--problem", PAIR, "--latents", "2", "--starts", "5", "--cells"]),
         ("atlas", vec!["atlas", "--problem", IRRATIONAL, "--latents", "1", "--starts", "5"]),
         ("atlas", vec!["atlas", "--problem", PAIR, "--latents", "2", "--budget", "1"]),
         ("compare", vec!["compare", "configs/compare/small.toml", "--out", comparison, "--max-instances", "1"]),

@@ -77,6 +77,11 @@ impl Inputs {
         Ok((source.name, problem))
     }
 
+    /// The name that errors give to what the argument `--problem` holds.
+    pub fn name_of_problem(value: &str) -> &str {
+        name_of("--problem", value)
+    }
+
     /// The point that `argument` holds.
     pub fn point(&mut self, argument: &str, problem: &Problem) -> Result<Point, InputError> {
         let source = self.source("--point", argument)?;
@@ -96,8 +101,9 @@ impl Inputs {
     }
 
     fn source(&mut self, argument: &'static str, value: &str) -> Result<Source, InputError> {
-        if value.starts_with(['{', '[']) {
-            return Ok(Source { name: argument.to_owned(), text: value.to_owned() });
+        let name = name_of(argument, value);
+        if name == argument {
+            return Ok(Source { name: name.to_owned(), text: value.to_owned() });
         }
         if value != "-" {
             let unreadable = |error: io::Error| {
@@ -109,12 +115,21 @@ impl Inputs {
                 };
                 InputError::Read { name: value.to_owned(), error, hint }
             };
-            return read(value, File::open(value).map_err(unreadable)?);
+            return read(name, File::open(value).map_err(unreadable)?);
         }
         if std::mem::replace(&mut self.standard_input_taken, true) {
             return Err(InputError::StandardInputTwice { argument });
         }
-        read("standard input", io::stdin().lock())
+        read(name, io::stdin().lock())
+    }
+}
+
+/// The argument's own name for JSON given directly, else where it is read from.
+fn name_of<'a>(argument: &'a str, value: &'a str) -> &'a str {
+    match value {
+        "-" => "standard input",
+        json if json.starts_with(['{', '[']) => argument,
+        path => path,
     }
 }
 

@@ -288,6 +288,7 @@ mod tests {
             (0..5).flat_map(|i| (0..5).map(move |j| (f64::from(i) - 2.0, f64::from(j) - 2.0, 1.0, -0.5))).collect();
         let marks = [
             Mark::GlobalMinimum,
+            Mark::BestKnown,
             Mark::LocalMinimum,
             Mark::PartialOptimum,
             Mark::Saddle,

@@ -62,6 +62,7 @@ pub(super) fn series_marker(scene: &mut Scene, k: usize, center: Place, color: R
 pub(super) fn mark(scene: &mut Scene, mark: Mark, center: Place) {
     let (corners, color) = match mark {
         Mark::GlobalMinimum => (star(center, 5.4), YELLOW),
+        Mark::BestKnown => (star(center, 5.4), WHITE),
         Mark::LocalMinimum => (regular(center, 3.2, 24, 0.0), SKY),
         Mark::PartialOptimum => (regular(center, 3.8, 4, 0.0), WHITE),
         Mark::Saddle => (cross(center, 2.4, 1.0), WHITE),

@@ -153,6 +153,8 @@ pub enum Layer {
 pub enum Mark {
     /// A certified global minimum.
     GlobalMinimum,
+    /// The lowest value known where a lower one is not excluded.
+    BestKnown,
     /// A local minimum in its cell.
     LocalMinimum,
     /// A partial optimum.
@@ -331,6 +333,7 @@ impl Mark {
     pub fn name(self) -> &'static str {
         match self {
             Self::GlobalMinimum => "global minimum",
+            Self::BestKnown => "best known, not proved",
             Self::LocalMinimum => "local minimum",
             Self::PartialOptimum => "partial optimum",
             Self::Saddle => "strict saddle",

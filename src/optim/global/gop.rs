@@ -15,6 +15,8 @@
 //! of v, which shrink with it, so that the error falls quadratically. The dual value is concave in b, so that its minimum over a simplex is
 //! at a vertex and no linear program is left. It is thus a branch-and-bound with GOP's primal and dual problems.
 //!
+//! The bounds are computed in f64. [`super::cell_bound`] certifies them.
+//!
 //! # Requirements
 //! One neuron covers the block (every block of a partition cell). The work grows with ε^-½ and exponentially with the number of rays.
 //!
@@ -249,18 +251,63 @@ fn bisect(vertices: Vec<Vec<f64>>) -> Vec<Vec<Vec<f64>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exact::Rational;
+    use crate::exact::{Rational, rational};
+    use crate::optim::global::cell_bound::certify;
     use crate::theory::families::{Family, Parameters};
+    use crate::theory::pattern::Pattern;
+    use crate::theory::problem::Problem;
+    use serde_json::Value;
 
     /// Blocks of all n features: independent ones (n_p = n), or with a cone of their own (n_p < n, one more feature stays silent).
-    fn instance(n: usize, n_p: usize, seed: u64) -> ApproximateLoss {
+    fn problem(n: usize, n_p: usize, seed: u64) -> Problem {
         let parameters = Parameters { n, n_p, n_r: Some(n), c: Rational::ZERO };
-        let problem = Family::SpreadMasses { decades: 1 }.generate(&parameters, seed).unwrap();
-        ApproximateLoss::from_problem(&problem).unwrap()
+        Family::SpreadMasses { decades: 1 }.generate(&parameters, seed).unwrap()
+    }
+
+    fn instance(n: usize, n_p: usize, seed: u64) -> ApproximateLoss {
+        ApproximateLoss::from_problem(&problem(n, n_p, seed)).unwrap()
+    }
+
+    /// Certifies what was found for the first features, and sees that the certificate is accepted and that mutated ones are not.
+    fn certified(problem: &Problem, features: &[usize], found: Bounds, best: f64) -> f64 {
+        let pattern = Pattern::new(vec![features.to_vec()], problem.n()).unwrap();
+        let cell = certify(problem, &pattern, &[found]).unwrap();
+        assert_eq!(sdlab_verify::check(&cell.certificate).unwrap().kind(), "lower-bound");
+        let written: Value = serde_json::from_str(&cell.certificate.to_json()).unwrap();
+        let of = |x: &str| rational::parse(x).unwrap();
+        let groups = written["body"]["tree"]["groups"].as_array().unwrap();
+        let at = groups.iter().position(|group| group.get("conic").is_some()).unwrap();
+        let t = of(groups[at]["conic"]["t"].as_str().unwrap());
+        // A bound above the contributions; one above the best value, with the t that it needs; and a pattern with one more neuron that fires on a feature.
+        let above = rational::from_f64(1e-5 * best).unwrap();
+        let raised = (&cell.certified + &above).to_string();
+        let small =
+            |value: &mut Value| value["body"]["tree"]["groups"][at]["conic"]["t"] = (&t - &above).to_string().into();
+        let bound = |value: &mut Value| value["body"]["bound"] = raised.as_str().into();
+        let shared = |value: &mut Value| {
+            value["body"]["latents"] = 2.into();
+            value["body"]["pattern"] = serde_json::json!([features, [features[0]]]);
+        };
+        let refused = |edit: &dyn Fn(&mut Value), reason: &str| {
+            let mut value = written.clone();
+            edit(&mut value);
+            let refusal = sdlab_verify::check_text(&value.to_string()).unwrap_err().to_string();
+            assert!(refusal.contains(reason), "{refusal}");
+        };
+        refused(&bound, "do not reach the bound");
+        refused(
+            &|value| {
+                small(value);
+                bound(value);
+            },
+            "tD − DGD − N is not positive semidefinite",
+        );
+        refused(&shared, "several neurons reach the group");
+        rational::to_f64(&cell.certified)
     }
 
     #[test]
-    fn the_bounds_enclose_the_closed_form() {
+    fn the_bounds_enclose_the_closed_form_and_are_certified() {
         let (mut faces, mut compared) = (0, [0; 2]);
         for (n, n_p, block, seeds) in [(3, 3, 3, 100), (4, 4, 4, 100), (4, 3, 3, 12)] {
             for seed in 0..seeds {
@@ -274,6 +321,11 @@ mod tests {
                 assert!(found.upper >= exact.loss * (1.0 - 1e-12), "{seed}: {} {}", found.upper, exact.loss);
                 assert!((found.upper - exact.loss).abs() <= 1e-6 * exact.loss);
                 assert!((found.lower - exact.loss).abs() <= 1e-6 * exact.loss);
+                if n == n_p {
+                    let certified = certified(&problem(n, n_p, seed), &features, found, exact.loss);
+                    assert!(certified <= exact.loss * (1.0 + 1e-12), "{seed}: {certified} {}", exact.loss);
+                    assert!(certified >= exact.loss * (1.0 - 1e-6), "{seed}: {certified} {}", exact.loss);
+                }
                 faces += usize::from(exact.codes.contains(&0.0));
                 compared[block - 3] += usize::from(n == n_p);
             }

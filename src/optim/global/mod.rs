@@ -5,17 +5,20 @@
 //! |---|---|---|
 //! | best value of a partition cell | [`partition`] | the closed form, block by block |
 //! | the same by decomposition and duality | [`gop`] | lower and upper value within ε |
+//! | its lower value, certified | [`cell_bound`] | a certificate of the cell |
 //! | best value over all patterns | [`patterns`] | two values with certificates, for few features and neurons |
 //! | every pattern of a small problem | [`atlas`] | best values, classes, basins |
 //! | the cone of codes of one row | [`rays`] | exact extreme rays |
 //! | lower bounds of overlapping patterns | [`kernel`] | a proof by a vector that the codes annihilate |
 //! | points with a low loss | [`upper`] | encoders |
 //!
-//! The upper values are losses of points; the lower values are proved, in f64 by `partition` and `gop` and exactly by certificates.
+//! The upper values are losses of points; the lower values are proved, in f64 by `partition` and `gop` and exactly by the certificates of
+//! `patterns` and `cell_bound`.
 
 #![allow(clippy::needless_range_loop, reason = "small matrices are indexed as in the formulas")]
 
 pub mod atlas;
+pub mod cell_bound;
 mod dense;
 pub mod gop;
 pub mod kernel;
@@ -52,6 +55,21 @@ pub enum GlobalError {
         limit: usize,
         /// The size asked for.
         found: usize,
+    },
+    /// A tree needs more nodes than it may have.
+    #[error("the tree that proves a lower bound needs more than {0} nodes")]
+    Nodes(usize),
+    /// A number of a problem is too large or too small for f64.
+    #[error("features[{feature}].{field}: expected {expected}, found {found}")]
+    Magnitude {
+        /// 0-based feature.
+        feature: usize,
+        /// `w_p`, `w_r` or `mass`.
+        field: &'static str,
+        /// The range in words.
+        expected: &'static str,
+        /// What it is.
+        found: String,
     },
     /// The loss cannot be computed.
     #[error(transparent)]

@@ -16,13 +16,14 @@ use crate::exact::rational::{from_f64, to_f64};
 use crate::exact::{Rational, rational};
 use crate::theory::loss::{ApproximateLoss, LossError, Weights};
 use crate::theory::partial_optimum::overlap::v_step;
-use crate::theory::pattern::Pattern;
+use crate::theory::pattern::{Pattern, dot};
 use crate::theory::point::Point;
-use crate::theory::problem::Problem;
+use crate::theory::problem::{Feature, Problem};
 use crate::theory::region::RealizableRow;
 use faer::{Mat, Par};
 use rand::RngExt;
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 /// An encoder with the loss of its best decoder, in f64.
 #[derive(Debug, Clone)]
@@ -203,8 +204,37 @@ pub fn exact_point(problem: &Problem, W: &Mat<f64>) -> Option<(Point, Rational)>
 }
 
 /// The loss of a problem for these searches.
+///
+/// # Errors
+/// If the activation is no threshold, or Σ M_d‖r_d‖² or Σ M_d‖p_d‖² is so small or so large that f64 does not hold its square.
 pub fn sequential(problem: &Problem) -> Result<ApproximateLoss, GlobalError> {
+    problem.threshold().ok_or(LossError::NotThreshold)?;
+    holds(problem, "w_r", |f| &f.w_r, "the sum of mass·‖w_r‖² to be between 1e-140 and 1e140")?;
+    holds(problem, "w_p", |f| &f.w_p, "the sum of mass·‖w_p‖² to be between 1e-140 and 1e140")?;
     Ok(ApproximateLoss::from_problem(problem)?.with_par(Par::Seq))
+}
+
+/// Sums whose squares f64 holds.
+const HELD: RangeInclusive<f64> = 1e-140..=1e140;
+
+/// Whether Σ M_d‖x_d‖² is in [`HELD`], or 0. The error names the field of the feature that contributes most.
+fn holds(
+    problem: &Problem,
+    field: &'static str,
+    of: impl Fn(&Feature) -> &Vec<Rational>,
+    expected: &'static str,
+) -> Result<(), GlobalError> {
+    let squares: Vec<Rational> = problem.features().iter().map(|f| dot(of(f), of(f))).collect();
+    let terms: Vec<Rational> = problem.features().iter().zip(&squares).map(|(f, square)| &f.mass * square).collect();
+    let sum = terms.iter().fold(Rational::ZERO, |sum, term| sum + term);
+    let Some(most) = (0..terms.len()).max_by(|&a, &b| terms[a].cmp(&terms[b])) else { return Ok(()) };
+    if sum.is_zero() || HELD.contains(&to_f64(&sum)) {
+        return Ok(());
+    }
+    // The number at fault is the vector's, unless its own square is in the range.
+    let field = if HELD.contains(&to_f64(&squares[most])) { "mass" } else { field };
+    let found = if to_f64(&sum) > 1.0 { "more" } else { "less" };
+    Err(GlobalError::Magnitude { feature: most, field, expected, found: found.to_owned() })
 }
 
 #[cfg(test)]
@@ -212,6 +242,25 @@ mod tests {
     use super::*;
     use crate::theory::families::{Family, Parameters};
     use crate::theory::region::enumerate_rows;
+
+    #[test]
+    fn a_problem_that_f64_does_not_hold_names_the_field_at_fault() {
+        let refused = |p: &str, r: &str, mass: &str| {
+            let one = r#"{"w_p":["0","1"],"w_r":["0","1"],"mass":"1"}"#;
+            let other = format!(r#"{{"w_p":["{p}","0"],"w_r":["{r}","0"],"mass":"{mass}"}}"#);
+            let text = format!(r#"{{"format":1,"features":[{one},{other}]}}"#);
+            sequential(&Problem::from_json(&text).unwrap()).err().map(|error| error.to_string())
+        };
+        let start = |field: &str| format!("features[1].{field}: expected the sum of mass·‖");
+        assert!(refused("1", "1e160", "1").unwrap().starts_with(&start("w_r")));
+        assert!(refused("1e160", "1", "1").unwrap().starts_with(&start("w_p")));
+        assert!(refused("1", "1e50", "1e200").unwrap().starts_with(&start("mass")));
+        assert_eq!(refused("1e30", "1e30", "1e30"), None);
+        // Too small, although not 0.
+        let text = r#"{"format":1,"features":[{"w_p":["1"],"mass":"1e-200"}]}"#;
+        let error = sequential(&Problem::from_json(text).unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with("features[0].mass: ") && error.ends_with(", found less"), "{error}");
+    }
 
     #[test]
     fn the_least_quotient_of_two_neurons_is_the_infimum_of_their_cell() {

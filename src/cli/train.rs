@@ -419,6 +419,13 @@ enum Place {
     Device(Options, Option<Room>),
 }
 
+/// Bytes that a training takes.
+struct Bytes {
+    /// Each with what it is.
+    lines: Vec<(&'static str, u64)>,
+    json: Value,
+}
+
 impl Place {
     fn of(device: Where, number: usize, options: Options) -> Self {
         let room = || Room::of(i32::try_from(number).unwrap_or(i32::MAX)).ok();
@@ -429,8 +436,7 @@ impl Place {
         }
     }
 
-    /// What it takes, in words and for machines.
-    fn memory(&self, plan: &Plan, bench: Option<&BenchConfig>) -> Result<(Vec<(&str, u64)>, Value), ConfigError> {
+    fn memory(&self, plan: &Plan, bench: Option<&BenchConfig>) -> Result<Bytes, ConfigError> {
         match self {
             Self::Host => {
                 ensure_room(plan, physical())?;
@@ -439,7 +445,7 @@ impl Place {
                     ("bytes of memory on the processor, at least", bytes.training()),
                     ("the same while a checkpoint is written", bytes.most()),
                 ];
-                Ok((lines, json!({"training": bytes.training(), "most": bytes.most()})))
+                Ok(Bytes { lines, json: json!({"training": bytes.training(), "most": bytes.most()}) })
             }
             Self::Device(options, room) => {
                 let bytes = device_memory(plan, options, bench);
@@ -457,7 +463,7 @@ impl Place {
                     lines.push(("bytes of the device that are free", room.free));
                     json["free"] = room.free.into();
                 }
-                Ok((lines, json))
+                Ok(Bytes { lines, json })
             }
         }
     }
@@ -476,7 +482,7 @@ fn describe(
         (bench, None) => Facts::of_bench(&bench.clone().unwrap_or_default()),
     };
     let plan = checked.plan(facts)?;
-    let (lines, bytes) = place.memory(&plan, experiment.bench.as_ref())?;
+    let Bytes { lines, json: bytes } = place.memory(&plan, experiment.bench.as_ref())?;
     let parameters: usize = plan
         .init
         .parameters(&plan.activation)

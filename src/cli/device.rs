@@ -77,7 +77,9 @@ struct Timing {
 fn shape(text: &str) -> Result<(Shape, usize), String> {
     let numbers: Vec<usize> = text.split(',').map_while(|part| part.parse().ok()).collect();
     match numbers[..] {
-        [n_p, n_q, k] if text.split(',').count() == 3 && n_p >= 1 && n_p <= 1 << 20 && (1..=1 << 24).contains(&n_q) => {
+        [n_p, n_q, k]
+            if text.split(',').count() == 3 && (1..=1 << 20).contains(&n_p) && (1..=1 << 24).contains(&n_q) =>
+        {
             if (1..=n_q).contains(&k) {
                 Ok((Shape { n_p, n_r: n_p, n_q }, k))
             } else {

@@ -490,6 +490,13 @@ enum Place {
     Device(Options, Option<Room>),
 }
 
+/// Bytes that a training takes.
+struct Bytes {
+    /// Each with what it is.
+    lines: Vec<(&'static str, u64)>,
+    json: Value,
+}
+
 impl Place {
     fn of(device: Where, number: usize, options: Options) -> Self {
         let room = || Room::of(i32::try_from(number).unwrap_or(i32::MAX)).ok();
@@ -500,13 +507,7 @@ impl Place {
         }
     }
 
-    /// What it takes, in words and for machines.
-    fn memory(
-        &self,
-        plan: &Plan,
-        shards: usize,
-        bench: Option<&BenchConfig>,
-    ) -> Result<(Vec<(&str, u64)>, Value), ConfigError> {
+    fn memory(&self, plan: &Plan, shards: usize, bench: Option<&BenchConfig>) -> Result<Bytes, ConfigError> {
         match self {
             Self::Host => {
                 ensure_room(plan, shards, physical())?;
@@ -525,7 +526,7 @@ impl Place {
                     ]);
                     json["rank"] = rank.training().into();
                 }
-                Ok((lines, json))
+                Ok(Bytes { lines, json })
             }
             Self::Device(options, room) => {
                 let bytes = device_memory(plan, shards, options, bench);
@@ -543,7 +544,7 @@ impl Place {
                     lines.push(("bytes of the device that are free", room.free));
                     json["free"] = room.free.into();
                 }
-                Ok((lines, json))
+                Ok(Bytes { lines, json })
             }
         }
     }
@@ -563,7 +564,7 @@ fn describe(
         (bench, None) => Facts::of_bench(&bench.clone().unwrap_or_default()),
     };
     let plan = checked.plan(facts)?;
-    let (lines, bytes) = place.memory(&plan, shards, experiment.bench.as_ref())?;
+    let Bytes { lines, json: bytes } = place.memory(&plan, shards, experiment.bench.as_ref())?;
     let parameters: usize = plan
         .init
         .parameters(&plan.activation)

@@ -154,7 +154,7 @@ mod tests {
             (memory.moved, ensure_device_room(memory, room(memory.training())).unwrap_err().to_string())
         };
         assert!(moving(100).0 > 12 * 2 * 768 * 16000 && moving(100).1.contains("while latents are moved"));
-        assert_eq!(moving(1 << 20).0, 16 * 2 * 768 << 20);
+        assert_eq!(moving(1 << 20).0, (16 * 2 * 768) << 20);
     }
 
     #[test]

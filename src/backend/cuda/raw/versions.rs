@@ -55,15 +55,14 @@ impl Versions {
             return Err(wrong("cuBLASLt", old(self.products, "version")));
         }
         let libraries = [("the compiler of kernels (libnvrtc)", self.compiler), ("cuBLASLt", self.products)];
-        for (library, found) in libraries.into_iter().filter(|(_, found)| found.0 > self.driver.0) {
-            let (driver, of, major) = (shown(self.driver), shown(found), found.0);
-            let reason = format!(
-                "it serves CUDA {driver}, and {library} is of CUDA {of}: install a driver for CUDA {major}.0 or later, or the libraries of CUDA {}",
-                self.driver.0
-            );
-            return Err(wrong("the CUDA driver", reason));
-        }
-        Ok(())
+        let Some((library, found)) = libraries.into_iter().find(|(_, found)| found.0 > self.driver.0) else {
+            return Ok(());
+        };
+        let (driver, of, major, own) = (shown(self.driver), shown(found), found.0, self.driver.0);
+        let reason = format!(
+            "it serves CUDA {driver}, and {library} is of CUDA {of}: install a driver for CUDA {major}.0 or later, or the libraries of CUDA {own}"
+        );
+        Err(wrong("the CUDA driver", reason))
     }
 }
 

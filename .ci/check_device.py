@@ -104,8 +104,8 @@ class Checks:
     def device(self):
         """`sdlab device` against its schema."""
         schema = json.loads((ROOT / "docs/schema/device.json").read_text(encoding="utf-8"))
-        timing = ["--shape", "16,60,4", "--batch", "24", "--times", "2", "--steps", "2", "--screen", "bf16"]
-        for words in ([], ["check", "--small", "--every", "150"], ["time", *timing], ["time", *timing, "--no-graphs", "--bf16-moments"]):
+        timing = ["--shape", "16,60,4", "--batch", "24", "--times", "2", "--steps", "2"]
+        for words in ([], ["check", "--small", "--every", "150"], ["time", *timing, "--select-by", "bf16"], ["time", *timing, "--no-graphs", "--bf16-moments"]):
             found = self.run("device", *words)
             wrong = misfit(schema, found, schema)
             self.expect(wrong is None, f"device {words}: {wrong}")
@@ -137,7 +137,7 @@ class Checks:
         failed = [line for line in lines if "error" in line and line["step"] not in WITH_PYTORCH]
         self.expect(not failed, f"benches/gpu/run.py: {failed}")
         summary = (out / "summary.md").read_text(encoding="utf-8")
-        for part in ("stand-in, architecture 9.0", "| products: ", "| small | bf16 ", "`update_rows`", "The command itself"):
+        for part in ("stand-in, architecture 9.0", "| products: ", "| small | product in bf16 ", "`update_rows`", "The command itself"):
             self.expect(part in summary, f"benches/gpu/run.py: no {part} in {summary}")
 
     def own(self, setting):

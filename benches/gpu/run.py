@@ -10,7 +10,7 @@ It needs the program, Python 3.9 or later, an NVIDIA driver, and NVRTC and cuBLA
 |---|---|
 | device | name, driver, versions of libraries |
 | checks | products against f64, trainings bit for bit, a part of the conformance suite with every screen (`sdlab device check`) |
-| small | steps of n_p = 768, n_q = 16,000, k = 64, batch 4096, kernel by kernel, with every screen (`sdlab device time`) |
+| small | steps of n_p = 768, n_q = 16,000, k = 64, batch 4096, kernel by kernel, by every product and screen (`sdlab device time`) |
 | small-peers | the same step in PyTorch, dense, sparse by Triton, and by sparsify (benches/gpu/peers.py) |
 | large | steps of n_p = 4096, n_q = 131,072, k = 64, batch 4096 |
 | large-peers | the same in PyTorch |
@@ -42,8 +42,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SIZES = {"small": (768, 16000, 64, 4096), "large": (4096, 131072, 64, 4096)}
 TINY = {"small": (16, 60, 4, 24), "large": (24, 90, 4, 24)}
-SCREENS = ("bf16", "tf32", "f32")
-# Bars: milliseconds of a step with a bf16 screen, and how many times as fast as the best PyTorch step.
+# How latents are selected: by a product of tensor cores, or by the score that a screen finds.
+BY_PRODUCT, SCREENS = ("bf16", "tf32"), ("tf32", "f32", "bf16")
+# Bars: milliseconds of a step that selects by the product in bf16, and how many times as fast as the best PyTorch step.
 BARS = {"small": (1.5 * 0.35, 4.0), "large": (1.5 * 15.0, 2.0)}
 # What a device reaches: bytes a second, and operations a second by precision; those of an H200.
 BYTES, OPERATIONS = 4.3e12, {"bf16": 790e12, "tf32": 395e12, "f32": 60e12}
@@ -157,32 +158,36 @@ def suite(run):
         run.sdlab("suite", name, words, 240, checked, (0, 1))
 
 
-def timed(run, step, size, screen, limit, *more):
+def timed(run, step, size, how, limit, *more):
     n_p, n_q, k, batch = run.sizes[size]
-    words = ["device", "time", "--shape", f"{n_p},{n_q},{k}", "--batch", batch, "--screen", screen, *more]
+    words = ["device", "time", "--shape", f"{n_p},{n_q},{k}", "--batch", batch, *how, *more]
     few = ["--times", 2, "--steps", 2, "--before", 0] if run.arguments.tiny else []
-    what = " ".join(map(str, [size, screen, *more]))
+    what = " ".join(map(str, [size, *how, *more]))
     run.sdlab(step, what, [*words, *few], limit, lambda document: {"size": size, "more": list(map(str, more)), **document})
 
 
 def small(run):
     steps = [] if run.arguments.tiny else ["--steps", 50]
+    for by in BY_PRODUCT:
+        timed(run, "small", "small", ["--select-by", by], 60, *steps)
+    timed(run, "small", "small", ["--select-by", "bf16"], 60, "--no-graphs")
+    timed(run, "small", "small", ["--select-by", "bf16"], 60, "--bf16-moments", *steps)
     for screen in SCREENS:
-        timed(run, "small", "small", screen, 60, *steps)
-    timed(run, "small", "small", "bf16", 60, "--no-graphs")
-    timed(run, "small", "small", "bf16", 60, "--bf16-moments", *steps)
+        timed(run, "small", "small", ["--screen", screen], 60, *steps)
 
 
 def large(run):
-    timed(run, "large", "large", "bf16", 120)
-    timed(run, "large", "large", "bf16", 120, "--bf16-moments")
-    timed(run, "large", "large", "tf32", 120)
-    timed(run, "large", "large", "f32", 120)
+    timed(run, "large", "large", ["--select-by", "bf16"], 120)
+    timed(run, "large", "large", ["--select-by", "bf16"], 120, "--bf16-moments")
+    timed(run, "large", "large", ["--select-by", "tf32"], 120)
+    timed(run, "large", "large", ["--screen", "tf32"], 120)
+    timed(run, "large", "large", ["--screen", "f32"], 120)
 
 
 def later(run):
-    timed(run, "later", "small", "bf16", 60, *([] if run.arguments.tiny else ["--before", 3000, "--steps", 50]))
-    timed(run, "later", "large", "bf16", 150, *([] if run.arguments.tiny else ["--before", 3000]))
+    for how in (["--select-by", "bf16"], ["--screen", "tf32"]):
+        timed(run, "later", "small", how, 60, *([] if run.arguments.tiny else ["--before", 3000, "--steps", 50]))
+    timed(run, "later", "large", ["--select-by", "bf16"], 150, *([] if run.arguments.tiny else ["--before", 3000]))
 
 
 def peers(run, step, size, limit):
@@ -223,7 +228,7 @@ def table1(run):
             into = run.out / "table1" / f"{name}-{seed}"
             shutil.rmtree(into, ignore_errors=True)
             short = ["--max-steps", 2] if run.arguments.tiny else []
-            words = ["train", f"{folder}/{name}.toml", "--device", "cuda", "--screen", "bf16", "--seed", seed, "--out", into.resolve(), *short]
+            words = ["train", f"{folder}/{name}.toml", "--device", "cuda", "--seed", seed, "--out", into.resolve(), *short]
             what = name if seed == 0 else f"{name}, seed {seed}"
             there = stored(method, anchored) if seed == 0 else None
             run.sdlab("table1", what, words, 60, lambda document: {"row": name, **compared(into, document, there, noise(method, anchored))})
@@ -254,7 +259,7 @@ def train(run):
         path = ROOT / "configs/gpu" / f"{name}.toml"
         if run.arguments.tiny:
             path = ROOT / "configs/small/table1/topk.toml"
-        words = ["train", path, "--device", "cuda", "--screen", "bf16"]
+        words = ["train", path, "--device", "cuda"]
         if not run.sdlab("train", f"{name} dry run", [*words, "--dry-run"], 60, lambda document: {"memory": document["memory"]}):
             continue
         into = run.out / "train" / name
@@ -300,14 +305,16 @@ STEPS = {
 }
 
 
-def work(n_p, n_q, k, batch, screen, bf16_moments):
+def work(n_p, n_q, k, batch, select_by, screen, bf16_moments):
     """Operations, their precision, and bytes that have to cross DRAM, of each kernel of a step; as in reports/gpu.md."""
     entries, rows = batch * k, 2 * n_p
-    width, most = (2 if screen == "bf16" else 4), 4 * k + 512
+    precision = screen or select_by
+    width, most = (2 if precision == "bf16" else 4), 4 * k + 512 if screen else k
     moments = 20 if bf16_moments else 28
-    halves = 2 * n_p * n_q if screen == "bf16" else 0
+    halves = 2 * n_p * n_q if precision == "bf16" else 0
     return {
-        f"cuBLASLt in {screen}": (2 * batch * n_q * n_p, screen, width * n_p * (batch + n_q) + 4 * batch * n_q),
+        f"cuBLASLt in {precision}": (2 * batch * n_q * n_p, precision, width * n_p * (batch + n_q) + 4 * batch * n_q),
+        "first_of_row": (0, "f32", 4 * batch * n_q),
         "candidates": (0, "f32", 4 * batch * n_q),
         "score_candidates": (2 * batch * most * n_p, "f32", min(4 * n_p * n_q, 4 * batch * most * n_p)),
         "first_of_candidates": (0, "f32", 8 * batch * most),
@@ -338,9 +345,14 @@ def ms(seconds):
     return f"{1e3 * seconds:.3f}" if seconds < 0.1 else f"{1e3 * seconds:.1f}"
 
 
+def selection(line):
+    """What selects, in words."""
+    return f"score, {line['screen']} screen" if line["screen"] else f"product in {line['select_by']}"
+
+
 def kernels(line):
     """The kernels of a step as a table, with the share of what a device reaches."""
-    works = work(line["n_p"], line["n_q"], line["k"], line["batch"], line["screen"], line["bf16_moments"])
+    works = work(*(line[name] for name in ("n_p", "n_q", "k", "batch", "select_by", "screen", "bf16_moments")))
     yield "| operation | kernel | calls a step | ms | floor, ms | operations | bytes | reaches |"
     yield "|---|---|---|---|---|---|---|---|"
     for kernel in line["kernels"]:
@@ -389,18 +401,18 @@ def summary(run):
         yield from dict.fromkeys(f"| {found['what']} | {found['value']:.2e} | {found['bound']:g} |" for found in numbers)
         yield ""
     yield "### Steps\n"
-    yield from ("| size | screen | step, ms (least to most) | kernels alone, ms | samples/s | GiB taken (said before) | L0 |", "|---|---|---|---|---|---|---|")
+    yield from ("| size | selection | step, ms (least to most) | kernels alone, ms | samples/s | GiB taken (said before) | L0 |", "|---|---|---|---|---|---|---|")
     for line in lines:
-        if "step_seconds" in line and "screen" in line:
+        if "step_seconds" in line and "select_by" in line:
             step, memory = line["step_seconds"], line["memory"]
             alone = sum(kernel["seconds"] for kernel in line["kernels"])
-            more = " ".join([line["screen"], *line["more"]])
+            more = " ".join([selection(line), *line["more"]])
             taken = f"{memory['taken'] / 2**30:.2f} ({memory['said'] / 2**30:.2f})"
             span = f"{ms(step['median'])} ({ms(step['least'])} to {ms(step['most'])})"
             yield f"| {line['size']} | {more} | {span} | {ms(alone)} | {line['samples_per_second']:.0f} | {taken} | {line['l0']:.1f} |"
     yield ""
     for size in SIZES:
-        ours = [line for line in lines if line.get("size") == size and line["step"] == size and line.get("screen") == "bf16" and "step_seconds" in line]
+        ours = [line for line in lines if line.get("size") == size and line["step"] == size and line.get("select_by") == "bf16" and "step_seconds" in line]
         ours = [line for line in ours if "--no-graphs" not in line["more"] and "--bf16-moments" not in line["more"]]
         rows = [line for line in lines if line["step"] == f"{size}-peers" and "step_seconds" in line]
         if ours:
@@ -421,7 +433,7 @@ def summary(run):
                 yield f"| {line['row']} | {ms(line['step_seconds']['median'])} | {taken} | {ratio} | {note} |"
             yield ""
         for line in ours:
-            yield f"Kernels of a step, {size}, screen {line['screen']}, launched one by one (events before and behind each; short ones are measured too long):\n"
+            yield f"Kernels of a step, {size}, selection by {selection(line)}, launched one by one (events before and behind each; short ones are measured too long):\n"
             yield from kernels(line)
             yield ""
     rows = [line for line in lines if line["step"] == "table1" and "losses_apart" in line]

@@ -1,10 +1,10 @@
 //! `sdlab device`: what the GPU is, whether it computes what it should, and how long a step of training takes there.
 
 use super::{Answer, CliError, Session};
-use crate::backend::Moments;
 use crate::backend::cuda::check::{CHECKS, Outcome, Settings};
 use crate::backend::cuda::timing::{self, Timed};
 use crate::backend::cuda::{Driver, Facts, Options, Room, Time};
+use crate::backend::{Moments, SelectBy};
 use crate::sdl::Shape;
 use crate::stats::{Cell, Kind, Table};
 use clap::{Args, Subcommand, value_parser};
@@ -54,7 +54,10 @@ struct Timing {
     /// Samples of a step
     #[arg(long, value_name = "B", default_value_t = 4096, value_parser = value_parser!(u32).range(1..=1 << 20))]
     batch: u32,
-    /// How latents are found
+    /// What decides which latents are selected, as train.select_by: the score, found by a screen, or a product of tensor cores
+    #[arg(long, value_name = "WHAT", default_value = "score", value_parser = ["score", "tf32", "bf16"])]
+    select_by: String,
+    /// How latents are found by the score
     #[arg(long, value_enum, value_name = "HOW", default_value = "tf32")]
     screen: super::train::Screen,
     /// Every kernel by itself, not half a step as one graph
@@ -95,7 +98,7 @@ Examples:
   sdlab device
   sdlab device check
   sdlab device check products --seed 7
-  sdlab device time --shape 4096,131072,64 --screen bf16
+  sdlab device time --shape 4096,131072,64 --select-by bf16
 
 A check whose numbers deviate ends with status 1. Libraries are found where the loader looks: with those of PyTorch, set LD_LIBRARY_PATH to the
 folders nvidia/*/lib beside it.";
@@ -115,6 +118,10 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
                 k: of.shape.1,
                 batch: of.batch as usize,
                 moments: if of.bf16_moments { Moments::Bf16 } else { Moments::F32 },
+                select_by: [SelectBy::Tf32, SelectBy::Bf16]
+                    .into_iter()
+                    .find(|by| by.name() == of.select_by)
+                    .unwrap_or_default(),
                 options: Options { encoder: of.screen.encoder(), graphs: !of.no_graphs, ..Options::default() },
                 before: of.before,
                 times: of.times as usize,
@@ -220,16 +227,20 @@ fn show_times(
         table.push(cells.map(Cell::from));
     }
     let (output, shape) = (&session.output, settings.shape);
+    let screen = format!("{:?}", settings.options.encoder).to_lowercase();
+    let by = match settings.select_by {
+        SelectBy::Score => format!("score, screen in {screen}"),
+        by => format!("product in {}", by.name()),
+    };
     output.table(&table)?;
     let (least, most) = timed.steps.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), t| (a.min(*t), b.max(*t)));
     output.text(&format!(
-        "\n{}: a step of TopK, n_p = {}, n_q = {}, k = {}, batch {}, screen {:?}, takes {:.4} ms (median; {:.4} to {:.4}), its kernels one by one {:.4} ms; {:.0} samples/s; {} bytes of the device, {} were said before",
+        "\n{}: a step of TopK, n_p = {}, n_q = {}, k = {}, batch {}, selection by {by}, takes {:.4} ms (median; {:.4} to {:.4}), its kernels one by one {:.4} ms; {:.0} samples/s; {} bytes of the device, {} were said before",
         facts.name,
         shape.n_p,
         shape.n_q,
         settings.k,
         settings.batch,
-        settings.options.encoder,
         step * 1e3,
         least * 1e3,
         most * 1e3,
@@ -245,7 +256,8 @@ fn show_times(
         "n_q": shape.n_q,
         "k": settings.k,
         "batch": settings.batch,
-        "screen": format!("{:?}", settings.options.encoder).to_lowercase(),
+        "select_by": settings.select_by.name(),
+        "screen": (settings.select_by == SelectBy::Score).then_some(screen),
         "graphs": settings.options.graphs,
         "bf16_moments": settings.moments == Moments::Bf16,
         "steps_before": settings.before,

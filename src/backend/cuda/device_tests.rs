@@ -48,8 +48,17 @@ fn a_device_computes_what_it_should() {
 fn steps_of_a_device_are_timed_kernel_by_kernel() {
     let Some(driver) = device() else { return };
     let (shape, options) = (Shape { n_p: 64, n_r: 64, n_q: 2000 }, Options::default());
-    let settings =
-        timing::Settings { shape, k: 8, batch: 512, moments: Moments::F32, options, before: 0, times: 2, steps: 3 };
+    let settings = timing::Settings {
+        shape,
+        k: 8,
+        batch: 512,
+        moments: Moments::F32,
+        select_by: SelectBy::Bf16,
+        options,
+        before: 0,
+        times: 2,
+        steps: 3,
+    };
     let timed = time(&driver, &settings).unwrap();
     assert!(timed.steps.len() == 2 && timed.kernels.iter().all(|kernel| kernel.calls > 0 && kernel.seconds > 0.0));
 }

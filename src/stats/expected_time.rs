@@ -168,7 +168,7 @@ mod tests {
         // Half of the runs fail: 4 cost for a success, against 1.
         assert_eq!((twice.ratio, twice.low, twice.high), (4.0, 4.0, 4.0));
         let never = (attempts(&[(1.0, false)]), attempts(&[(1.0, true)]));
-        assert_eq!(TimeRatio::of(&[never.clone()], 0.95, 0).unwrap().ratio, f64::INFINITY);
+        assert_eq!(TimeRatio::of(std::slice::from_ref(&never), 0.95, 0).unwrap().ratio, f64::INFINITY);
         assert_eq!(TimeRatio::of(&[(never.0.clone(), never.0)], 0.95, 0).unwrap().ratio, 1.0);
         assert_eq!(TimeRatio::of(&[(Vec::new(), never.1)], 0.95, 0), None);
         assert_eq!(TimeRatio::of(&[], 0.95, 0), None);

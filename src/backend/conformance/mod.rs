@@ -1,4 +1,4 @@
-//! The suite that every backend must pass: step by step the same selection as the [`Reference`], and everything else within the rounding of f32.
+//! The suite that every backend must pass: step by step the same selection as the [`Reference`](super::reference::Reference), and everything else within the rounding of f32.
 //!
 //! ```text
 //!     backend::conformance::suite(|spec| MyBackend::new(spec));
@@ -9,7 +9,7 @@
 //! | compared | how |
 //! |---|---|
 //! | codes, in both modes | latents equal; values bit for bit in the top-k family, else within rounding |
-//! | reconstructions, terms of the loss, gradients | within the [`bounds`] of f32 rounding of that batch |
+//! | reconstructions, terms of the loss, gradients | within the `bounds` of f32 rounding of that batch |
 //! | updates | against the reference's update with the *backend's* gradients, within a bound of each number, which knows how moments are stored |
 //! | idle counters, step counts | equal |
 //! | numbers that are not finite | seen in every parameter |

@@ -204,13 +204,13 @@ fn nothing_is_removed_or_written_before_the_new_comparison_is_known_to_work() {
     // Of twelve directions in space two have a product of 0.447 at least, which the check of sizes does not know.
     let crowded = AT_SCALE.replace("n_p = 8", "n_p = 3").replace("interference = 0.5", "interference = 0.35");
     fs::write(&scale, &crowded).unwrap();
-    refused(&scale, &at_scale, &[], &["scale.toml: bench.interference: "]);
+    refused(&scale, &at_scale, &[], &["scale.toml: bench: "]);
     assert!(!at_scale.exists());
     fs::write(&scale, AT_SCALE).unwrap();
     assert!(compare(&scale, &at_scale, &["--max-rounds", "1"]).status.success());
     let before = held(&at_scale);
     fs::write(&scale, &crowded).unwrap();
-    refused(&scale, &at_scale, &["--force"], &["scale.toml: bench.interference: "]);
+    refused(&scale, &at_scale, &["--force"], &["scale.toml: bench: "]);
     assert_eq!(held(&at_scale), before);
     fs::write(at_scale.join("config.toml"), "seconds = []\n").unwrap();
     refused(&scale, &at_scale, &[], &["at-scale/config.toml: line 1: seconds: "]);

@@ -248,9 +248,8 @@ impl Case {
                 for k in 0..n_r {
                     g_v[k] += z * of_row[k] + along * column[k];
                 }
-                for k in 0..n_p {
-                    g_w[k] += by_score * self.x[row * n_p + k];
-                }
+                let inputs = &self.x[row * n_p..(row + 1) * n_p];
+                g_w.iter_mut().zip(inputs).for_each(|(g, x)| *g += by_score * x);
             }
         }
         found

@@ -104,7 +104,7 @@ impl Interior {
                 let B = self.block(i, self.inverse(|d| s[(d, i)].powi(-2), None)?);
                 self.tangent(i, &B, gradient.col_as_slice(i), U.col_as_slice_mut(i));
             }
-            let left = (0..W.ncols()).map(|i| super::cell::dot(gradient.col_as_slice(i), U.col_as_slice(i)));
+            let left = (0..W.ncols()).map(|i| crate::optim::cell::dot(gradient.col_as_slice(i), U.col_as_slice(i)));
             if left.fold(0.0, f64::max) < 0.1 {
                 return Ok((W, steps));
             }

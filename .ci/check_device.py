@@ -131,7 +131,7 @@ class Checks:
         if importlib.util.find_spec("torch") is None:
             command += ["--without", ",".join(WITH_PYTORCH)]
         environment = {**os.environ, **self.own("seed=0")}
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
         self.expect(done.returncode == 0, f"benches/gpu/run.py: {done.stdout}")
         lines = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
         failed = [line for line in lines if "error" in line and line["step"] not in WITH_PYTORCH]

@@ -82,7 +82,8 @@ class Run:
         line, left = {"command": " ".join(words)}, self.end - time.monotonic()
         if left < 5:
             return "", {**line, "error": "no time left"}
-        limit, begun = min(limit, left), time.monotonic()
+        # A processor in the place of a device takes what it takes.
+        limit, begun = min(10 * limit if self.arguments.tiny else limit, left), time.monotonic()
         process = subprocess.Popen(
             words, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )

@@ -90,7 +90,7 @@ pub fn parameters(comparison: &Comparison, steps: Steps) -> Table {
     let mut table = Table::new("compare-parameters", "experiments", columns)
         .title("Parameters")
         .caption("Tuned: chosen by the protocol, on instances that are not compared. Fixed: the same for all families, not tuned. Optimizers that are not named have none but the rule by which they end.");
-    let alternating = "alternating and interior-point methods";
+    let alternating = "alternating, interior-point";
     let rows = [
         ("descent-fixed", "step", steps.descent, "tuned"),
         ("adam", "first step", steps.adam, "tuned"),
@@ -101,7 +101,7 @@ pub fn parameters(comparison: &Comparison, steps: Steps) -> Table {
         ("perturbed-descent", "radius, relative to the iterate", PERTURBED.radius, "fixed"),
         ("perturbed-descent", "steps within which the loss must fall", PERTURBED.patience as f64, "fixed"),
         ("perturbed-descent", "by this share of Σ M‖r‖²", PERTURBED.fall, "fixed"),
-        ("online-dictionary", "λ of the lasso, relative to the samples' root mean square", PENALTY, "fixed"),
+        ("online-dictionary", "λ of the lasso, relative to samples' RMS", PENALTY, "fixed"),
         (alternating, "both residuals at the end, relative to the loss", RESIDUALS, "fixed"),
         ("gradient methods", "gradient at the end, relative to √(Σ M‖r‖²)", GRADIENT, "fixed"),
     ];

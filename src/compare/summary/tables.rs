@@ -31,7 +31,27 @@ pub(super) fn all(view: &View) -> Vec<Table> {
         larger(view),
     ];
     all.retain(|table| !table.rows.is_empty());
-    all
+    all.into_iter().flat_map(pages).collect()
+}
+
+/// Rows that a page holds.
+const PAGE: usize = 50;
+
+/// A table that is longer than a page as several, each with a number behind its name.
+fn pages(table: Table) -> Vec<Table> {
+    let parts = table.rows.len().div_ceil(PAGE);
+    let name = |part: usize| if part == 0 { table.name.clone() } else { format!("{}-{}", table.name, part + 1) };
+    let title = |part: usize| match parts {
+        0 | 1 => table.title.clone(),
+        _ => format!("{} ({} of {parts})", table.title, part + 1),
+    };
+    let part = |(part, rows): (usize, &[Vec<Cell>])| Table {
+        name: name(part),
+        title: title(part),
+        rows: rows.to_vec(),
+        ..table.clone()
+    };
+    table.rows.chunks(PAGE).enumerate().map(part).collect()
 }
 
 fn text(text: impl Into<String>) -> Cell {

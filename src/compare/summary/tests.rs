@@ -549,3 +549,21 @@ fn every_answer_names_what_shows_it() {
         assert!(answer.shown.iter().any(figure) && answer.shown.iter().all(exists), "{answer:?}");
     }
 }
+
+#[test]
+fn a_table_that_is_longer_than_a_page_is_several() {
+    let mut of = record("a-0", "a", Vec::new());
+    // A hundred and one ends, each alone in its optimum.
+    let found = |k: u32| Found { pattern: Vec::new(), loss: 0.001 * f64::from(k), class: MINIMUM };
+    of.optima = (0..101).map(found).collect();
+    for k in 0..101 {
+        let mut run = run("acs", k, (0.5, MINIMUM), (10.0, 0));
+        run.optimum = Some(k as usize);
+        of.runs.push(run);
+    }
+    let summary = summarise(&[of], &[]).unwrap();
+    let parts =
+        ["compare-shares-acs", "compare-shares-acs-2", "compare-shares-acs-3"].map(|name| table(&summary, name));
+    assert_eq!(parts.map(|table| table.rows.len()), [50, 50, 1]);
+    assert!(parts[1].title.ends_with("(2 of 3)") && parts[1].caption == parts[0].caption);
+}

@@ -36,9 +36,9 @@ struct Setting {
     columns: String,
 }
 
-/// Width of a column and of the text in ems of 10-point type.
+/// Width of a column and of the text in ems of 10-point type, the latter with a quarter of an inch to spare: letters of some rows are wider than measured.
 const COLUMN_WIDTH: f64 = 3.25 * 7.2;
-const TEXT_WIDTH: f64 = 6.75 * 7.2;
+const TEXT_WIDTH: f64 = 6.5 * 7.2;
 /// The sizes tried: the commands, an em, and the gap beside a column on each side, both in ems of 10-point type.
 const SIZES: [(&str, f64, f64); 3] = [
     ("", 1.0, 0.6),

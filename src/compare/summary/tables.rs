@@ -35,7 +35,7 @@ pub(super) fn all(view: &View) -> Vec<Table> {
 }
 
 /// Rows that a page holds.
-const PAGE: usize = 50;
+const PAGE: usize = 45;
 
 /// A table that is longer than a page as several, each with a number behind its name.
 fn pages(table: Table) -> Vec<Table> {

@@ -42,8 +42,8 @@ const TEXT_WIDTH: f64 = 6.5 * 7.2;
 /// The sizes tried: the commands, an em, and the gap beside a column on each side, both in ems of 10-point type.
 const SIZES: [(&str, f64, f64); 3] = [
     ("", 1.0, 0.6),
-    ("\\small\\setlength{\\tabcolsep}{4pt}", 0.9, 0.4),
-    ("\\footnotesize\\setlength{\\tabcolsep}{3pt}", 0.8, 0.3),
+    ("\\small\\setlength{\\tabcolsep}{4pt}", 0.925, 0.4),
+    ("\\footnotesize\\setlength{\\tabcolsep}{3pt}", 0.85, 0.3),
 ];
 /// Widths of the embedded typeface against Computer Modern, with room to spare.
 const AGAINST_ROMAN: f64 = 0.9;

@@ -36,14 +36,15 @@ struct Setting {
     columns: String,
 }
 
-/// Width of a column and of the text in ems of 10-point type, the latter with a quarter of an inch to spare: letters of some rows are wider than measured.
+/// Width of a column and of the text in ems of 10-point type.
 const COLUMN_WIDTH: f64 = 3.25 * 7.2;
-const TEXT_WIDTH: f64 = 6.5 * 7.2;
-/// The sizes tried: the commands, an em, and the gap beside a column on each side, both in ems of 10-point type.
-const SIZES: [(&str, f64, f64); 3] = [
-    ("", 1.0, 0.6),
-    ("\\small\\setlength{\\tabcolsep}{4pt}", 0.925, 0.4),
-    ("\\footnotesize\\setlength{\\tabcolsep}{3pt}", 0.85, 0.3),
+const TEXT_WIDTH: f64 = 6.75 * 7.2;
+/// The sizes tried: the commands, how wide letters are, the gap beside a column on each side, and an em, which does not shrink as letters do; all in
+/// ems of 10-point type.
+const SIZES: [(&str, f64, f64, f64); 3] = [
+    ("", 1.0, 0.6, 1.0),
+    ("\\small\\setlength{\\tabcolsep}{4pt}", 0.9, 0.4, 0.925),
+    ("\\footnotesize\\setlength{\\tabcolsep}{3pt}", 0.8, 0.3, 0.85),
 ];
 /// Widths of the embedded typeface against Computer Modern, with room to spare.
 const AGAINST_ROMAN: f64 = 0.9;
@@ -54,17 +55,20 @@ impl Setting {
     fn of(table: &Table) -> Self {
         let natural: Vec<f64> = (0..table.columns.len()).map(|k| widest(table, k, false)).collect();
         let word: Vec<f64> = (0..table.columns.len()).map(|k| widest(table, k, true)).collect();
-        let fits = |widths: &[f64], em: f64, gap: f64, room: f64| {
-            widths.iter().map(|w| w * em + 2.0 * gap).sum::<f64>() <= room
+        let fits = |widths: &[f64], letters: f64, gap: f64, room: f64| {
+            widths.iter().map(|w| w * letters + 2.0 * gap).sum::<f64>() <= room
         };
         for (page_wide, room, sizes) in [(false, COLUMN_WIDTH, 2), (true, TEXT_WIDTH, SIZES.len())] {
-            if let Some((size, ..)) = SIZES.iter().take(sizes).find(|(_, em, gap)| fits(&natural, *em, *gap, room)) {
+            if let Some((size, ..)) =
+                SIZES.iter().take(sizes).find(|(_, letters, gap, _)| fits(&natural, *letters, *gap, room))
+            {
                 let columns = table.columns.iter().map(|c| if c.kind == Kind::Number { "r" } else { "l" }).collect();
                 return Self { page_wide, size, columns };
             }
         }
         let last = SIZES[SIZES.len() - 1];
-        let (size, em, gap) = *SIZES.iter().find(|(_, em, gap)| fits(&word, *em, *gap, TEXT_WIDTH)).unwrap_or(&last);
+        let fit = SIZES.iter().find(|(_, letters, gap, _)| fits(&word, *letters, *gap, TEXT_WIDTH));
+        let (size, _, gap, em) = *fit.unwrap_or(&last);
         let room = (TEXT_WIDTH - 2.0 * gap * natural.len() as f64) / em;
         let cap = cap(&natural, &word, room);
         let column = |(k, column): (usize, &crate::stats::Column)| {

@@ -56,6 +56,16 @@ impl Place {
     fn train(&self, run: &Path, more: &[&str]) -> Output {
         self.command(run, more).output().unwrap()
     }
+
+    /// A training with these options is refused in one line, and nothing is begun.
+    fn refuses(&self, options: &[&str], expected: &str) {
+        let run = self.run("refused");
+        let refused = self.train(&run, options);
+        assert_eq!(status(&refused), 2, "{options:?}");
+        let text = error(&refused);
+        assert!(text.contains(expected), "{options:?}: {text}");
+        assert!(!run.exists(), "nothing was begun");
+    }
 }
 
 fn status(output: &Output) -> i32 {
@@ -261,14 +271,8 @@ fn without_a_driver_a_gpu_is_refused_in_one_line_and_auto_goes_on_without() {
         return;
     }
     let place = Place::new(&EXPERIMENT.replace("1500", "5").replace("steps = [300, 700]", "steps = [3]"));
-    let refused = place.train(&place.run("refused"), &["--device", "cuda"]);
-    assert_eq!(status(&refused), 2);
-    let text = error(&refused);
-    assert!(
-        text.contains("--device cuda: the CUDA driver (libcuda) was not found; install an NVIDIA driver"),
-        "{text}"
-    );
-    assert!(!place.run("refused").exists(), "nothing was begun");
+    let expected = "--device cuda: the CUDA driver (libcuda) was not found; install an NVIDIA driver";
+    place.refuses(&["--device", "cuda"], expected);
     let (auto, cpu) = (place.run("auto"), place.run("cpu"));
     let output = place.train(&auto, &["--device", "auto"]);
     assert_eq!(status(&output), 0, "{output:?}");
@@ -352,12 +356,7 @@ fn ranks_that_do_not_fit_a_device_are_refused_in_one_line_before_anything_is_beg
         (vec!["--rank", "0", "--meeting", &meeting], "--rank: expected --device cuda"),
         (vec!["--screen", "bf16"], "--screen: expected --device cuda or auto"),
     ] {
-        let run = place.run("refused");
-        let refused = place.train(&run, &options);
-        assert_eq!(status(&refused), 2, "{options:?}");
-        let text = error(&refused);
-        assert!(text.contains(expected), "{options:?}: {text}");
-        assert!(!run.exists(), "nothing was begun");
+        place.refuses(&options, expected);
     }
 }
 
@@ -365,12 +364,7 @@ fn ranks_that_do_not_fit_a_device_are_refused_in_one_line_before_anything_is_beg
 fn moments_that_only_a_gpu_can_store_are_refused_elsewhere_before_anything_is_begun() {
     let place = Place::new(&EXPERIMENT.replace("log_every = 1\n", "log_every = 1\nmoments = \"bf16\"\n"));
     for options in [vec![], vec!["--device", "reference"]] {
-        let run = place.run("refused");
-        let refused = place.train(&run, &options);
-        assert_eq!(status(&refused), 2, "{options:?}");
-        let text = error(&refused);
-        assert!(text.contains("train.moments: expected \"f32\" unless --device is cuda, found \"bf16\""), "{text}");
-        assert!(!run.exists(), "nothing was begun");
+        place.refuses(&options, "train.moments: expected \"f32\" unless --device is cuda, found \"bf16\"");
     }
 }
 
@@ -382,12 +376,7 @@ fn a_top_k_by_a_product_is_refused_without_a_gpu_and_beside_a_screen() {
         (vec!["--device", "reference"], "train.select_by: expected \"score\" unless --device is cuda"),
         (vec!["--device", "cuda", "--screen", "bf16"], "--screen: expected train.select_by = \"score\""),
     ] {
-        let run = place.run("refused");
-        let refused = place.train(&run, &options);
-        assert_eq!(status(&refused), 2, "{options:?}");
-        let text = error(&refused);
-        assert!(text.contains(expected), "{options:?}: {text}");
-        assert!(!run.exists(), "nothing was begun");
+        place.refuses(&options, expected);
     }
 }
 
@@ -435,12 +424,7 @@ fn latents_that_cannot_be_divided_are_refused_in_one_line_before_anything_is_beg
         (EXPERIMENT, vec!["--rank", "0", "--meeting", "m"], "--rank: expected --device cuda"),
     ] {
         let place = Place::new(experiment);
-        let run = place.run("refused");
-        let refused = place.train(&run, &[&["--shard-latents", "2"][..], &options].concat());
-        assert_eq!(status(&refused), 2, "{options:?}");
-        let text = error(&refused);
-        assert!(text.contains(expected), "{options:?}: {text}");
-        assert!(!run.exists(), "nothing was begun");
+        place.refuses(&[&["--shard-latents", "2"][..], &options].concat(), expected);
     }
 }
 

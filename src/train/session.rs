@@ -314,17 +314,11 @@ pub fn train_on_ranks<B: DataParallel<Numbers = [f32], Marks = [bool]>>(
     if prepared.plan.ranks == 1 {
         return train(prepared, &make(spec.clone()), directory, state, until, display);
     }
-    let mut team = Threads::team(prepared.plan.ranks);
-    let first = team.remove(0);
-    std::thread::scope(|scope| {
-        let make = &make;
-        for rank in team {
-            scope.spawn(move || follow(prepared, &Ranked::new(&rank, spec.clone(), make), state));
-        }
-        // Others wait for this rank until it is dropped, at the end of this block.
-        let first = first;
-        train(prepared, &Ranked::new(&first, spec.clone(), make), directory, state, until, display)
-    })
+    as_team(
+        prepared.plan.ranks,
+        |rank| train(prepared, &Ranked::new(rank, spec.clone(), &make), directory, state, until, display),
+        |rank| follow(prepared, &Ranked::new(rank, spec.clone(), &make), state),
+    )
 }
 
 /// [`train`] on so many ranks, each a thread of this process with a part of the latents; only the first one writes.
@@ -341,15 +335,25 @@ pub fn train_on_shards<B: LatentParallel<Numbers = [f32], Marks = [bool]>>(
     display: &mut dyn Display,
 ) -> Result<Finish, TrainError> {
     let spec = &prepared.plan.spec;
-    let mut team = Threads::team(shards.max(1));
+    as_team(
+        shards.max(1),
+        |rank| train(prepared, &Sharded::new(rank, spec.clone(), &make), directory, state, until, display),
+        |rank| follow(prepared, &Sharded::new(rank, spec.clone(), &make), state),
+    )
+}
+
+/// So many ranks, each a thread of this process: what the first one does, while the others do what they do.
+fn as_team<T>(ranks: usize, leads: impl FnOnce(&Threads) -> T, follows: impl Fn(&Threads) + Sync) -> T {
+    let mut team = Threads::team(ranks);
     let first = team.remove(0);
     std::thread::scope(|scope| {
-        let make = &make;
+        let follows = &follows;
         for rank in team {
-            scope.spawn(move || follow(prepared, &Sharded::new(&rank, spec.clone(), make), state));
+            scope.spawn(move || follows(&rank));
         }
+        // Others wait for this rank until it is dropped, at the end of this block.
         let first = first;
-        train(prepared, &Sharded::new(&first, spec.clone(), make), directory, state, until, display)
+        leads(&first)
     })
 }
 

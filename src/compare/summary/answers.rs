@@ -113,6 +113,8 @@ fn faster(view: &View, question: &str, [a, b]: [&str; 2], [name_a, name_b]: [&st
         (all, _) if all == AT.len() => "Yes",
         (_, all) if all == AT.len() => "No, it is slower",
         (0, 0) => "No difference is shown",
+        (_, 0) => "At some τ; elsewhere no difference is shown",
+        (0, _) => "No: at some τ it is slower, elsewhere no difference is shown",
         _ => "Mixed",
     };
     let costs: Option<Vec<String>> = AT

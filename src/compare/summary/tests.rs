@@ -319,6 +319,9 @@ fn who_is_faster_is_said_of_all_starts_and_not_of_those_that_both_finish() {
     assert_eq!(["starts", "acs within 1e-2", "descent within 1e-2", "of so many starts"].map(|c| at("a", c)), ["4"; 4]);
     assert_eq!(["starts", "acs within 1e-2", "descent within 1e-2"].map(|c| at("b", c)), ["12", "0", "12"]);
     assert_eq!([at("b", "of so many starts"), at("b", "cost of descent / acs")], ["–", "–"]);
+    // Neither at first, slower in the end.
+    let later = raced(8, |k| [(f64::from(k + 1), 6), (f64::from(8 - k), DOWN)]);
+    assert!(faster(&later).starts_with("No: at some τ it is slower, elsewhere no difference"), "{}", faster(&later));
     // Faster at first, slower in the end.
     let mixed = raced(8, |_| [(10.0, 6), (20.0, DOWN)]);
     assert!(faster(&mixed).starts_with("Mixed. The"), "{}", faster(&mixed));

@@ -13,6 +13,7 @@ The file reads from top to bottom: strict JSON, exact numbers, definiteness, the
 import argparse
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -1003,6 +1004,8 @@ def group_bound(problem, group, latents, fires, faces, nodes):
         value = conic_bound(problem, features, obj(group, "features conic")[1], latents, fires)
     elif "kernel" in group:
         value = kernel_bound(problem, features, obj(group, "features kernel")[1], latents, fires, faces, nodes)
+    elif "code" in group:
+        value = code_bound(problem, features, obj(group, "features code")[1], latents, fires, nodes)
     else:
         value = rank_bound(problem, features, *obj(group, "features t y")[1:], latents, fires)
     return value if sign(value) > 0 else ZERO
@@ -1113,6 +1116,47 @@ def kernel_bound(problem, features, kernel, latents, fires, faces, nodes):
         need(proved, "nothing is strictly positive")
 
     visit(tree, [], True)
+    return s
+
+
+def code_bound(problem, features, code, latents, fires, nodes):
+    """s, which is paid by what is orthogonal to any code z ≥ 0 of a group."""
+    s, weights, trees = obj(code, "s weights trees")
+    s, size, reached = rat(s), len(features), len(reaching(features, latents, fires))
+    need(1 <= reached < size, "no neurons reach the group, or as many as it has features")
+    kappa = size - reached
+    weights = [rat(weight) for weight in arr(weights, size)]
+    need(all(sign(weight) > 0 for weight in weights), "a weight is not positive")
+    masses = [problem.M[d] for d in features]
+    gram = [[dot(problem.r[d], problem.r[e]) for e in features] for d in features]
+    half = inverse(Num((2,)))
+
+    def visit(node, vertices):
+        nodes[0] += 1
+        need(nodes[0] <= MAX_NODES, "over 200,000 nodes")
+        need(type(node) is dict, "a cone is not an object")
+        if "halve" in node:
+            edge, first, second = obj(node, "halve first second")
+            j, k = (index(at, len(vertices)) for at in arr(edge, 2))
+            need(j != k, "the edge has one vertex")
+            middle = [half * (a + b) for a, b in zip(vertices[j], vertices[k])]
+            for at, child in ((j, first), (k, second)):
+                visit(child, [middle if place == at else vertex for place, vertex in enumerate(vertices)])
+            return
+        mu, ends = obj(node, "mu ends")
+        mu = [rat(x) for x in arr(mu, size)]
+        for vertex, end in zip(vertices, arr(ends, len(vertices))):
+            t, ys = obj(end, "t y")
+            t, ys = rat(t), [[rat(x) for x in arr(y, size)] for y in arr(ys)]
+            matrix = [[gram[d][e] + vertex[d] * mu[e] + mu[d] * vertex[e] + total(y[d] * y[e] for y in ys)
+                       - (t * inverse(masses[d]) if d == e else ZERO) for e in range(size)] for d in range(size)]
+            need(positive_semidefinite(matrix), "G + zm + mz - t/D + yy is not positive semidefinite")
+            paid = Num((kappa,)) * t - total(m * y * y for vector in ys for m, y in zip(masses, vector))
+            need(sign(paid - s) >= 0, "a vertex pays less than s")
+
+    need(len(arr(trees)) == math.comb(size, kappa + 1), "the trees are not one for each set of features")
+    for chosen, tree in zip(itertools.combinations(range(size), kappa + 1), trees):
+        visit(tree, [[weights[d] if place == d else ZERO for place in range(size)] for d in chosen])
     return s
 
 

@@ -225,6 +225,13 @@ def accepted():
     c["bound by a cone"] = certificate(
         "lower-bound", problem(I2, [q("1 0"), q("-1 1")], ["1", "1"], threshold("0")), latents=1, bound="1",
         tree={"groups": [{"features": [0, 1], "conic": {"t": "2", "n": [[0, 1, "1"]]}}]})
+    # One neuron and opposite targets: what is orthogonal to a code ≥ 0 keeps one of them.
+    plain, mu = {"t": "1", "y": []}, q("1 1/2")
+    c["bound by a code"] = certificate(
+        "lower-bound", problem(I2, [["1"], ["-1/2"]], ["1", "4"], threshold("0")), latents=1, bound="1",
+        tree={"groups": [{"features": [0, 1], "code": {"s": "1", "weights": q("1 1/2"), "trees": [{
+            "halve": [0, 1], "first": {"mu": mu, "ends": [plain, plain]},
+            "second": {"mu": mu, "ends": [{"t": "2", "y": [q("0 1/2")]}, plain]}}]}}]})
     # Two neurons and targets that span the plane positively: x with Zx = 0 has mixed signs or zeros.
     unit = [q("1 0 0"), q("0 1 0"), q("0 0 1")]
     positive = {"neuron": 1, "on": [], "off": [], "free": [[0, 0, "1"], [1, 1, "1"], [2, 2, "1"]]}
@@ -318,7 +325,8 @@ B, P0 = "body", ("body", "parts", 0)
 ORDER = ("body", "order", 0)
 LINK, NODE0, NODE1 = ("body", "chain", 0), ("body", "chain", 0, "tree"), ("body", "chain", 1, "tree")
 GROUP = ("body", "tree", "groups", 0)
-CONE, KERNEL = (*GROUP, "conic"), (*GROUP, "kernel")
+CONE, KERNEL, CODE = (*GROUP, "conic"), (*GROUP, "kernel"), (*GROUP, "code")
+TREE = (*CODE, "trees", 0)
 STEP = ("body", "steps", 0)
 FAR = ("body", "farkas")
 RELU = {"k": 1, "kind": "top-k-relu"}
@@ -547,6 +555,22 @@ MUTATIONS = [
     ("bound by branching", ("body", "tree", "on", "off", "off", "empty", "on"), [[0, "1"]], "not decided on"),
     ("bound by branching", ("body", "tree", "on", "off", "off", "empty", "off"), [[0, "6/5"]], "differ"),
     ("bound by branching", ("body", "tree", "on"), {"groups": []}, "do not reach"),
+    ("bound by a code", ("body", "bound"), "1000001/1000000", "do not reach"),
+    ("bound by a code", (*CODE, "s"), "1000001/1000000", "less than s"),
+    ("bound by a code", ("body", "latents"), 2, "as many as it has features"),
+    ("bound by a code", ("body", "pattern"), [[]], "no neurons reach"),
+    ("bound by a code", (*CODE, "weights", 1), "0", "weight is not positive"),
+    ("bound by a code", (*CODE, "weights", 0), "1/1000", "not positive semidefinite"),
+    ("bound by a code", (*CODE, "trees"), [], "one for each set"),
+    ("bound by a code", (*TREE, "halve"), [1, 1], "one vertex"),
+    ("bound by a code", (*TREE, "halve"), [0, 2], "out of range"),
+    ("bound by a code", (*TREE, "first", "mu"), q("1/2 1/2"), "not positive semidefinite"),
+    ("bound by a code", (*TREE, "first", "mu"), ["1"], "wrong length"),
+    ("bound by a code", (*TREE, "first", "ends"), [{"t": "1", "y": []}], "wrong length"),
+    ("bound by a code", (*TREE, "first", "ends", 1, "t"), "1000001/1000000", "not positive semidefinite"),
+    ("bound by a code", (*TREE, "first", "ends", 1, "t"), "999999/1000000", "less than s"),
+    ("bound by a code", (*TREE, "second", "ends", 0, "y"), [], "not positive semidefinite"),
+    ("bound by a code", (*TREE, "second", "ends", 0, "y"), [q("0 3/5")], "less than s"),
     ("bound by a cone", (*CONE, "t"), "199/100", "tD - DGD - N"),
     ("bound by a cone", (*CONE, "t"), "-1", "t is negative"),
     ("bound by a cone", (*CONE, "n"), [], "tD - DGD - N"),

@@ -2,8 +2,10 @@
 //!
 //! The lower bound is that of Eckart and Young: with n_q columns, whatever the codes are, L̃ is at least the sum of all but the n_q largest
 //! eigenvalues of Σ_d M_d r_d r_dᵀ ([`root_bound`]). Where one neuron for each feature is realizable, the optimum is 0 and a point without loss proves it.
-//! The smallest instances are solved by branch-and-bound over all patterns ([`patterns::solve`]), whose tree is their certificate. Elsewhere the best point
-//! that the runs found is certified in the end, if its exact loss attains the bound ([`Instance::attain`]).
+//! The smallest instances are solved by branch-and-bound over all patterns ([`patterns::solve`]), whose tree is their certificate. Elsewhere an encoder that fires on
+//! all features often attains the bound ([`span::encoders`]); where it does not and the features are few, the bound by one code is the infimum
+//! of independent features ([`code_bound`]). In what is left, the best point that the runs found is certified in the end, if its exact loss attains the bound
+//! ([`Instance::attain`]).
 //!
 //! The cell in which a start begins is certified by the start's own encoder ([`Instance::witness`]), where exact products take no time.
 //!
@@ -15,6 +17,8 @@ use super::record::ATTAINED;
 use crate::claims::refuting;
 use crate::exact::{Rational, rational};
 use crate::optim::global::patterns::{self, Options, root_bound};
+use crate::optim::global::upper::exact_point;
+use crate::optim::global::{code_bound, span};
 use crate::optim::start;
 use crate::theory;
 use crate::theory::certificate_body::{self as body, certificate};
@@ -34,6 +38,8 @@ use std::collections::BTreeSet;
 pub const ADVERSARIAL: &str = "adversarial";
 /// Largest n·n_q that branch-and-bound is asked for.
 pub const SMALLEST: usize = 12;
+/// Most features for which the bound by one code is asked for.
+pub const FEW: usize = 8;
 /// Largest n·n_q·n_p for which the cells of starts are certified.
 pub const WITNESSED: usize = 10_000;
 
@@ -187,10 +193,26 @@ pub fn certify(problem: &Problem, latents: usize) -> Result<Optimum, String> {
     }
     let (bound, proof) = root_bound(problem, latents, MARGIN)
         .ok_or("the lower bound by the eigenvalues of the targets could not be made exact")?;
-    let proof = accepted(proof)?;
     // Rounded downwards, so that the f64 bounds as well.
     let lower = rational::to_f64(&bound).next_down().max(0.0);
-    Ok(Optimum { lower, upper: None, certificates: vec![proof] })
+    let encoders = span::encoders(problem, latents).map_err(|error| error.to_string())?;
+    let points = encoders.iter().filter_map(|W| exact_point(problem, W));
+    let Some((point, loss)) = points.min_by(|a, b| a.1.cmp(&b.1)) else {
+        return Ok(Optimum { lower, upper: None, certificates: vec![accepted(proof)?] });
+    };
+    let upper = upwards(&loss);
+    let body = json!({ "point": body::point(&point), "loss": body::number(&loss) });
+    let attained = || accepted(certificate(problem, "loss-value", body));
+    if upper - lower <= ATTAINED * total(problem) {
+        return Ok(Optimum { lower, upper: Some(upper), certificates: vec![accepted(proof)?, attained()?] });
+    }
+    let wanted = rational::from_f64(rational::to_f64(&loss) * (1.0 - SEARCH.gap)).map_err(|error| error.to_string())?;
+    let raised = (problem.n() <= FEW).then(|| code_bound::certify(problem, latents, &wanted)).flatten();
+    let Some(raised) = raised else {
+        return Ok(Optimum { lower, upper: None, certificates: vec![accepted(proof)?] });
+    };
+    let lower = rational::to_f64(&wanted).next_down().max(0.0);
+    Ok(Optimum { lower, upper: Some(upper), certificates: vec![accepted(raised)?, attained()?] })
 }
 
 /// Σ_d M_d ‖r_d‖².

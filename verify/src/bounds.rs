@@ -2,6 +2,7 @@
 
 use crate::Refusal;
 use crate::claim::{Claim, Value};
+use crate::code::code_bound;
 use crate::format::{BoundNode, Conic, EpsilonPartialOptimum, Group, GroupBound, LowerBound, RankBound, Rat};
 use crate::instance::{Instance, distinct, limit_size, require};
 use crate::kernel::kernel_bound;
@@ -198,6 +199,11 @@ impl Tree<'_, '_> {
                 let bound =
                     kernel_bound(self.instance, &group.features, (&self.known, &self.faces), kernel, &mut self.nodes);
                 bound.map_err(|refusal| refusal.within("kernel"))
+            }
+            GroupBound::Code(code) => {
+                let reaching = self.reaching(&group.features);
+                let bound = code_bound(self.instance, &group.features, reaching, code, &mut self.nodes);
+                bound.map_err(|refusal| refusal.within("code"))
             }
         }
     }

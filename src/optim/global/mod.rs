@@ -9,6 +9,8 @@
 //! | best value over all patterns | [`patterns`] | two values with certificates, for few features and neurons |
 //! | every pattern of a small problem | [`atlas`] | best values, classes, basins |
 //! | the cone of codes of one row | [`rays`] | exact extreme rays |
+//! | infimum over all patterns, independent features | [`span`] | values in f64, encoders that come to it |
+//! | its lower value, certified | [`code_bound`] | a certificate |
 //! | lower bounds of overlapping patterns | [`kernel`] | a proof by a vector that the codes annihilate |
 //! | points with a low loss | [`upper`] | encoders |
 //!
@@ -19,6 +21,7 @@
 
 pub mod atlas;
 pub mod cell_bound;
+pub mod code_bound;
 mod dense;
 pub mod gop;
 pub mod kernel;
@@ -27,6 +30,7 @@ pub mod partition;
 pub mod patterns;
 pub mod rayleigh;
 pub mod rays;
+pub mod span;
 pub mod upper;
 
 use crate::theory::loss::LossError;

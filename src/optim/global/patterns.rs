@@ -14,8 +14,8 @@
 //! order in which these rows occur.
 //!
 //! With one feature more than neurons the bounds are tight, and with independent features little is branched on. With two or more features
-//! more, a kernel vector accounts for one of the dimensions that are lost; the bound of a cell can be too low, and no branching is left to raise
-//! it.
+//! more, a kernel vector accounts for one of the dimensions that are lost; independent features have the bound of [`super::code_bound`], which is
+//! the infimum over all patterns. The bound of a cell of dependent ones can be too low, and no branching is left to raise it.
 //!
 //! The upper value is the exact loss of the best point of [`super::upper`]; the target of the tree lies just below it. If a cell cannot be
 //! closed, because its bound is not tight or a better point exists than was found, the target is lowered to what that cell allows, and the
@@ -30,8 +30,10 @@
 //! fires so. Eckart, Young 1936, *The approximation of one matrix by another of lower rank*.
 
 use super::GlobalError;
+use super::code_bound;
 use super::kernel::{Cones, Faces, KernelGroup, Known, Proof};
 use super::rayleigh::{MAX, on_orthant};
+use super::span::{self, Spans};
 use super::upper::{self, Candidate, count_multisets, multisets};
 use crate::exact::Rational;
 use crate::exact::matrix::is_positive_semidefinite;
@@ -226,7 +228,8 @@ fn best_point(
     }
     candidates.sort_by(|a, b| a.value.total_cmp(&b.value));
     let dead = Mat::zeros(latents, problem.n_p());
-    let points = candidates.iter().take(3).map(|c| &c.W).chain([&dead]);
+    let firing = span::encoders(problem, latents)?;
+    let points = candidates.iter().take(3).map(|c| &c.W).chain(&firing).chain([&dead]);
     let best = points.filter_map(|W| upper::exact_point(problem, W)).min_by(|a, b| a.1.cmp(&b.1));
     best.ok_or(crate::theory::loss::LossError::NotFinite("W").into())
 }
@@ -246,6 +249,8 @@ struct Tree<'a> {
     closed: BTreeMap<Vec<(Known, Faces)>, Option<Vec<Group>>>,
     /// Multipliers that no row fires so.
     empty: BTreeMap<Known, Option<FarkasRow>>,
+    /// What some features lose by one code of so many neurons.
+    codes: BTreeMap<(Vec<usize>, usize), Option<f64>>,
 }
 
 impl<'a> Tree<'a> {
@@ -261,6 +266,7 @@ impl<'a> Tree<'a> {
             cones: Cones::default(),
             closed: BTreeMap::new(),
             empty: BTreeMap::new(),
+            codes: BTreeMap::new(),
         }
     }
 
@@ -460,6 +466,9 @@ impl<'a> Tree<'a> {
         if neurons == 1 && features.len() <= MAX {
             options.push((conic_value(self.problem, features), Component::Conic(features.to_vec())));
         }
+        if let Some(value) = self.code(features, neurons) {
+            options.push((value, Component::Code { features: features.to_vec(), neurons }));
+        }
         if neurons > 1 {
             options.extend(
                 rank_value(self.problem, features, neurons)
@@ -467,6 +476,20 @@ impl<'a> Tree<'a> {
             );
         }
         options
+    }
+}
+
+impl Tree<'_> {
+    /// The lower value of [`Spans::search`], where two or more dimensions are lost; with one, a kernel vector bounds as much.
+    fn code(&mut self, features: &[usize], neurons: usize) -> Option<f64> {
+        if neurons + 2 > features.len() {
+            return None;
+        }
+        // Where the sign costs nothing the bound by eigenvalues is as good.
+        let binds = |found: &span::Found| found.simplices > 0;
+        let search =
+            || Some(Spans::new(self.problem, features, neurons)?.search(span::Options::default()).filter(binds)?.lower);
+        *self.codes.entry((features.to_vec(), neurons)).or_insert_with(search)
     }
 }
 
@@ -561,6 +584,7 @@ pub(super) enum Component {
     Kernel(KernelGroup),
     Conic(Vec<usize>),
     Rank { features: Vec<usize>, neurons: usize, eigen: Vec<(f64, Vec<f64>)> },
+    Code { features: Vec<usize>, neurons: usize },
 }
 
 impl Component {
@@ -588,6 +612,7 @@ impl Component {
                 let bound = GroupBound::Conic(Conic { t: Rat(t), n: n.collect() });
                 Some(Group { features: features.clone(), bound })
             }
+            Self::Code { features, neurons } => code_bound::prove(problem, features, *neurons, s),
             Self::Rank { features, neurons, eigen } => {
                 let value: f64 = eigen.iter().skip(*neurons).map(|(value, _)| value).sum();
                 let size = eigen.len();
@@ -650,6 +675,23 @@ mod tests {
             assert!(found.gap <= 1e-6, "{n_p} {seed}: gap {}", found.gap);
         }
         assert!(roots.iter().sum::<usize>() <= 10, "{roots:?} of 10 each at the root, expected at most half");
+    }
+
+    #[test]
+    fn two_features_more_than_neurons_are_closed_at_the_root_if_they_are_independent() {
+        let mut codes = 0;
+        for seed in 0..6 {
+            let parameters = Parameters { n: 4, n_p: 4, n_r: Some(4), c: Rational::ZERO };
+            let problem = Family::SpreadMasses { decades: 1 }.generate(&parameters, seed).unwrap();
+            let found = solve(&problem, 2, Options::default()).unwrap();
+            sdlab_verify::check(&found.upper_certificate).unwrap();
+            sdlab_verify::check(&found.lower_certificate).unwrap();
+            assert!(found.gap <= 1e-6 && found.at_root(), "{seed}: gap {}", found.gap);
+            // The bound by the eigenvalues alone is lower.
+            let rank = root_bound(&problem, 2, 1e-10).unwrap().0;
+            codes += usize::from(to_f64(&rank) < to_f64(&found.lower) * (1.0 - 1e-3));
+        }
+        assert!(codes >= 1, "one code binds in none");
     }
 
     #[test]

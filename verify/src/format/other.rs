@@ -314,6 +314,8 @@ pub enum GroupBound {
     Conic(Conic),
     /// A vector that all codes annihilate.
     Kernel(Kernel),
+    /// One code that is not negative.
+    Code(CodeBound),
 }
 
 /// tI + y − S and y are positive semidefinite, S = Σ M_d r_d r_dᵀ: the group contributes max(0, tr S − m t − tr y).
@@ -382,6 +384,69 @@ pub struct Missed {
 }
 record!(Missed { neuron, on, off, free });
 
+/// What is orthogonal to all codes is orthogonal to one z ≥ 0 with at most κ + 1 entries that are not 0, and pays s: the group contributes max(0, s).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeBound {
+    /// s.
+    pub s: Rat,
+    /// ω_d > 0, one for each feature of the group: the cones begin with the vertices ω_d e_d.
+    pub weights: Vec<Rat>,
+    /// One tree for each set of κ + 1 features, in lexicographic order of their places in the group.
+    pub trees: Vec<CodeNode>,
+}
+record!(CodeBound { s, weights, trees });
+
+/// A cone of codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CodeNode {
+    /// It is cut in the middle of two of its vertices.
+    Halve {
+        /// Their places.
+        edge: (usize, usize),
+        /// The cone with the middle instead of the first of them.
+        first: Box<CodeNode>,
+        /// The cone with the middle instead of the second of them.
+        second: Box<CodeNode>,
+    },
+    /// Its codes pay s.
+    Pays {
+        /// μ, one number for each feature of the group.
+        mu: Vec<Rat>,
+        /// One proof for each vertex.
+        ends: Vec<CodeEnd>,
+    },
+}
+
+/// G + ζμᵀ + μζᵀ − tD⁻¹ + Σ yyᵀ is positive semidefinite, and κt − Σ yᵀDy ≥ s.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeEnd {
+    /// t.
+    pub t: Rat,
+    /// The vectors y, each with one number for each feature of the group.
+    pub y: Vec<Vec<Rat>>,
+}
+record!(CodeEnd { t, y });
+
+impl Record for CodeNode {
+    fn take(fields: &mut Fields) -> Result<Self, Refusal> {
+        if fields.has("halve") {
+            let (edge, first) = (fields.take("halve")?, fields.take("first")?);
+            Ok(Self::Halve { edge, first, second: fields.take("second")? })
+        } else {
+            Ok(Self::Pays { mu: fields.take("mu")?, ends: fields.take("ends")? })
+        }
+    }
+
+    fn put(&self) -> Vec<(&'static str, Json)> {
+        match self {
+            Self::Halve { edge, first, second } => {
+                vec![("halve", edge.write()), ("first", first.write()), ("second", second.write())]
+            }
+            Self::Pays { mu, ends } => vec![("mu", mu.write()), ("ends", ends.write())],
+        }
+    }
+}
+
 impl Record for Group {
     fn take(fields: &mut Fields) -> Result<Self, Refusal> {
         let features = fields.take("features")?;
@@ -389,6 +454,8 @@ impl Record for Group {
             GroupBound::Conic(fields.take("conic")?)
         } else if fields.has("kernel") {
             GroupBound::Kernel(fields.take("kernel")?)
+        } else if fields.has("code") {
+            GroupBound::Code(fields.take("code")?)
         } else {
             GroupBound::Rank(Record::take(fields)?)
         };
@@ -401,6 +468,7 @@ impl Record for Group {
             GroupBound::Rank(rank) => fields.extend(rank.put()),
             GroupBound::Conic(conic) => fields.push(("conic", conic.write())),
             GroupBound::Kernel(kernel) => fields.push(("kernel", kernel.write())),
+            GroupBound::Code(code) => fields.push(("code", code.write())),
         }
         fields
     }
@@ -577,4 +645,4 @@ pub struct EmptySplit {
 }
 record!(EmptySplit { feature, farkas });
 
-form_of_record!(FaceNode, BoundNode, Group, SignNode);
+form_of_record!(FaceNode, BoundNode, Group, SignNode, CodeNode);

@@ -1,0 +1,571 @@
+//! The infimum of L̃ over all encoders where features are independent, and encoders that come to it.
+//!
+//! Scaled codes b_id = √M_d z_id of n_q neurons span a space T of at most n_q dimensions, and the best decoder leaves the part of
+//! A = D^½RᵀRD^½ that is orthogonal to it: L̃ = tr A − tr P_T A (eq. 11 with D = diag(M_d)). The only thing that an encoder may not choose is the
+//! sign: codes are not negative. This binds one code, not all:
+//!
+//! * If T holds a positive vector b, so does it hold n_q independent ones beside b, and independent features have rows with these codes: all
+//!   neurons fire on all features.
+//! * If the codes of a T are not all 0, T holds a vector b ≥ 0, b ≠ 0. Beside every such T there is one that holds a positive vector.
+//!
+//! So the infimum over all patterns is the least of tr A − tr P_T A over the T with dim T = n_q that hold some b ≥ 0. It is the bound of Eckart and Young, and
+//! attained, if the first n_q eigenvectors of A span a positive vector; of random spaces of n_q dimensions a share of
+//! 2^(1−n) Σ_(k<n_q) C(n−1, k) does (Wendel). Elsewhere it is min f(b) over b ≥ 0 with f(b) = the sum of the n − n_q least eigenvalues of A on b⊥, and if the
+//! best b has a 0, it is approached, not attained: codes become parallel and the decoder grows without end. By Gordan and Carathéodory some best b has at most
+//! n − n_q + 1 entries that are not 0.
+//!
+//! For dependent features min f(b) is a lower bound; the all-firing cell has T within the range of D^½Pᵀ, and the best of these, if it holds a positive
+//! vector, is its optimum.
+//!
+//! # Requirements
+//! A threshold activation; any threshold, for rows can be scaled.
+//!
+//! # References
+//! Wendel 1962, *A problem in geometric probability*. Gillis, Kumar 2015, *Exact and heuristic algorithms for semi-nonnegative matrix factorization*,
+//! who show that the sign of one factor costs nothing where the first singular vectors span a positive one. Gordan 1873; Carathéodory 1911.
+
+use super::GlobalError;
+use super::rays::subsets;
+use super::upper::sequential;
+use crate::exact::rational::to_f64;
+use crate::optim::dictionary::coding::nonnegative::nonnegative;
+use crate::optim::dictionary::coding::{Gram, Solver};
+use crate::theory::loss::ApproximateLoss;
+use crate::theory::problem::Problem;
+use faer::{Mat, Side};
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+/// Eigenpairs of a symmetric matrix, ascending.
+#[derive(Debug, Clone)]
+pub struct Eigen {
+    /// Values.
+    pub values: Vec<f64>,
+    /// Vectors of length 1, one column each.
+    pub vectors: Mat<f64>,
+}
+
+impl Eigen {
+    /// `None` if the matrix has numbers that are not finite.
+    pub fn of(matrix: &Mat<f64>) -> Option<Self> {
+        let eigen = matrix.self_adjoint_eigen(Side::Lower).ok()?;
+        let values: Vec<f64> = eigen.S().column_vector().iter().copied().collect();
+        values.iter().all(|x| x.is_finite()).then(|| Self { values, vectors: eigen.U().to_owned() })
+    }
+
+    /// The sum of the first `count` values.
+    pub fn least(&self, count: usize) -> f64 {
+        self.values.iter().take(count).sum()
+    }
+}
+
+/// A for a list of features, with the number of neurons that may fire on them.
+#[derive(Debug, Clone)]
+pub struct Spans {
+    /// A, scaled by roots of the masses.
+    pub A: Mat<f64>,
+    /// √M_d.
+    pub roots: Vec<f64>,
+    /// Dimensions that are lost: features less neurons, at least 1.
+    pub lost: usize,
+}
+
+/// The best span for one code.
+#[derive(Debug, Clone)]
+pub struct At {
+    /// f(b).
+    pub loss: f64,
+    /// What is lost: orthonormal columns that are orthogonal to b.
+    pub lost: Mat<f64>,
+    /// ν: A + bνᵀ + νbᵀ has these columns as eigenvectors, and its other eigenvalues are not below theirs.
+    pub multipliers: Vec<Vec<f64>>,
+}
+
+/// When a search ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// The largest gap, relative to the upper value.
+    pub epsilon: f64,
+    /// Most simplices that are bounded.
+    pub budget: usize,
+    /// Most sets of features that carry a code.
+    pub sets: usize,
+}
+
+impl Default for Options {
+    /// ε = 1e-7, 20,000 simplices, 60 sets.
+    fn default() -> Self {
+        Self { epsilon: 1e-7, budget: 20_000, sets: 60 }
+    }
+}
+
+/// What a search has found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// f is nowhere lower, up to rounding.
+    pub lower: f64,
+    /// f at `code`.
+    pub upper: f64,
+    /// b ≥ 0.
+    pub code: Vec<f64>,
+    /// Simplices that were bounded; 0 if the first eigenvectors span a positive code.
+    pub simplices: usize,
+}
+
+/// A cone of codes with a lower value of f.
+struct Simplex {
+    bound: f64,
+    vertices: Vec<Vec<f64>>,
+}
+
+impl PartialEq for Simplex {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Simplex {}
+
+impl PartialOrd for Simplex {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Simplex {
+    /// The lowest bound comes first out of a heap.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.bound.total_cmp(&self.bound)
+    }
+}
+
+impl Spans {
+    /// `None` unless there are neurons, and fewer than features.
+    pub fn new(problem: &Problem, features: &[usize], neurons: usize) -> Option<Self> {
+        if neurons == 0 || neurons >= features.len() {
+            return None;
+        }
+        let f = |d: usize| &problem.features()[features[d]];
+        let roots: Vec<f64> = (0..features.len()).map(|d| to_f64(&f(d).mass).sqrt()).collect();
+        let r: Vec<Vec<f64>> = (0..features.len()).map(|d| f(d).w_r.iter().map(to_f64).collect()).collect();
+        let product = |d: usize, e: usize| r[d].iter().zip(&r[e]).map(|(x, y)| x * y).sum::<f64>();
+        let A = Mat::from_fn(features.len(), features.len(), |d, e| roots[d] * roots[e] * product(d, e));
+        A.is_all_finite().then(|| Self { A, roots, lost: features.len() - neurons })
+    }
+
+    /// Number of features.
+    pub fn size(&self) -> usize {
+        self.roots.len()
+    }
+
+    /// The sets of features among which some best code has all its entries that are not 0. `None` if they are more than `most`.
+    pub fn sets(&self, most: usize) -> Option<Vec<Vec<usize>>> {
+        let (n, k) = (self.size(), (self.lost + 1).min(self.size()));
+        let count = (0..k).try_fold(1usize, |count, j| Some(count.checked_mul(n - j)? / (j + 1)))?;
+        (count <= most).then(|| subsets(n, k))
+    }
+
+    /// The cone of all codes on these features: vertices are codes z, of about length 1 when scaled, with few bits.
+    pub fn root(&self, set: &[usize]) -> Vec<Vec<f64>> {
+        let unit = |&d: &usize| {
+            let mut z = vec![0.0; self.size()];
+            z[d] = to_few_bits(1.0 / self.roots[d]);
+            z
+        };
+        set.iter().map(unit).collect()
+    }
+
+    /// b of a code z.
+    pub fn scaled(&self, z: &[f64]) -> Vec<f64> {
+        z.iter().zip(&self.roots).map(|(z, root)| z * root).collect()
+    }
+
+    /// A + bνᵀ + νbᵀ.
+    pub fn lifted(&self, b: &[f64], nu: &[f64]) -> Mat<f64> {
+        Mat::from_fn(self.size(), self.size(), |d, e| self.A[(d, e)] + b[d] * nu[e] + nu[d] * b[e])
+    }
+
+    /// The best span that holds b ≠ 0.
+    pub fn at(&self, b: &[f64]) -> Option<At> {
+        let (n, square) = (self.size(), b.iter().map(|x| x * x).sum::<f64>());
+        let unit: Vec<f64> = b.iter().map(|x| x / square.sqrt()).collect();
+        // Columns 1.. of the reflection that takes the unit vector e_0 to ∓b/‖b‖ are an orthonormal basis of b⊥.
+        let mut v = unit.clone();
+        v[0] += if unit[0] < 0.0 { -1.0 } else { 1.0 };
+        let half = v.iter().map(|x| x * x).sum::<f64>() / 2.0;
+        let across = Mat::from_fn(n, n - 1, |d, k| f64::from(u8::from(d == k + 1)) - v[d] * v[k + 1] / half);
+        let eigen = Eigen::of(&(across.transpose() * &self.A * &across))?;
+        let columns = &across * &eigen.vectors;
+        let image = |d: usize| (0..n).map(|e| self.A[(d, e)] * unit[e]).sum::<f64>();
+        let image: Vec<f64> = (0..n).map(image).collect();
+        let along: f64 = image.iter().zip(&unit).map(|(x, y)| x * y).sum();
+        let last = eigen.values[self.lost - 1];
+        let next = eigen.values.get(self.lost).copied().unwrap_or(last + along.abs());
+        // The eigenvalue of b itself: as it is, or lifted above those that are lost.
+        let mut levels = vec![along, next, (next + (next - last)).max(eigen.values[n - 2])];
+        levels.retain(|level| *level >= last);
+        let multiplier = |level: f64| {
+            let own = (level - along) / 2.0;
+            (0..n).map(|d| (own * unit[d] - (image[d] - along * unit[d])) / square.sqrt()).collect::<Vec<f64>>()
+        };
+        let multipliers = levels.into_iter().map(multiplier).collect();
+        let lost = columns.subcols(0, self.lost).to_owned();
+        Some(At { loss: eigen.least(self.lost), lost, multipliers })
+    }
+
+    /// What the codes in a cone lose at least, by the multiplier that is best for them, and the best span at the centre with the centre.
+    pub fn bound(&self, vertices: &[Vec<f64>]) -> Option<(f64, Vec<f64>, At, Vec<f64>)> {
+        let mut centre = vec![0.0; self.size()];
+        let vertices: Vec<Vec<f64>> = vertices.iter().map(|z| self.scaled(z)).collect();
+        vertices.iter().for_each(|b| centre.iter_mut().zip(b).for_each(|(sum, x)| *sum += x / vertices.len() as f64));
+        let at = self.at(&centre)?;
+        let value = |nu: &Vec<f64>| {
+            let values = vertices.iter().map(|b| Eigen::of(&self.lifted(b, nu)).map(|eigen| eigen.least(self.lost)));
+            values.collect::<Option<Vec<f64>>>().map(|values| values.into_iter().fold(f64::INFINITY, f64::min))
+        };
+        let best = at.multipliers.iter().filter_map(|nu| Some((value(nu)?, nu.clone())));
+        let (least, nu) = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some((least, nu, at, centre))
+    }
+
+    /// f from a code downhill, along P_K A b with what is lost for K, entries kept ≥ 0.
+    pub fn descend(&self, from: &[f64], steps: usize) -> Option<(f64, Vec<f64>)> {
+        let norm = |b: &[f64]| b.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let n = self.size();
+        let mut b: Vec<f64> = from.iter().map(|x| x / norm(from)).collect();
+        let mut at = self.at(&b)?;
+        let mut step = 1.0 / (0..n).map(|d| self.A[(d, d)]).fold(f64::MIN_POSITIVE, f64::max);
+        for _ in 0..steps {
+            let image = Mat::from_fn(n, 1, |d, _| (0..n).map(|e| self.A[(d, e)] * b[e]).sum::<f64>());
+            let along = &at.lost * (at.lost.transpose() * image);
+            let mut moved = None;
+            for _ in 0..40 {
+                let next: Vec<f64> = (0..n).map(|d| (b[d] + step * along[(d, 0)]).max(0.0)).collect();
+                let length = norm(&next);
+                if length > 0.0 {
+                    let next: Vec<f64> = next.iter().map(|x| x / length).collect();
+                    let there = self.at(&next)?;
+                    if there.loss < at.loss {
+                        moved = Some((next, there));
+                        break;
+                    }
+                }
+                step /= 2.0;
+            }
+            let Some((next, there)) = moved else { break };
+            let gained = at.loss - there.loss;
+            (b, at) = (next, there);
+            step *= 3.0;
+            if gained <= 1e-15 * at.loss {
+                break;
+            }
+        }
+        Some((at.loss, b))
+    }
+
+    /// The least f: that of the first eigenvectors if they span a positive code, else by bisection of the cones of codes, the lowest bound
+    /// first. `None` if there are too many of them.
+    pub fn search(&self, options: Options) -> Option<Found> {
+        let eigen = Eigen::of(&self.A)?;
+        if let Some(code) = positive(&eigen.vectors.subcols(self.lost, self.size() - self.lost).to_owned()) {
+            let least = eigen.least(self.lost);
+            return Some(Found { lower: least, upper: least, code, simplices: 0 });
+        }
+        let sets = self.sets(options.sets)?;
+        let trace: f64 = (0..self.size()).map(|d| self.A[(d, d)]).sum();
+        let mut best = (f64::INFINITY, Vec::new());
+        let mut heap = BinaryHeap::new();
+        let mut simplices = 0;
+        let mut bound = |vertices: Vec<Vec<f64>>, above: f64, best: &mut (f64, Vec<f64>)| -> Option<(Simplex, usize)> {
+            simplices += 1;
+            let (bound, _, at, centre) = self.bound(&vertices)?;
+            if at.loss < best.0 {
+                *best = (at.loss, centre);
+            }
+            // No better than the bound of what it was cut from by rounding alone.
+            Some((Simplex { bound: bound.max(above), vertices }, simplices))
+        };
+        for set in sets {
+            heap.push(bound(self.root(&set), f64::NEG_INFINITY, &mut best)?.0);
+        }
+        if let Some((value, code)) = self.descend(&best.1, 100).filter(|(value, _)| *value < best.0) {
+            best = (value, code);
+        }
+        let mut count = heap.len();
+        let mut lower = best.0;
+        while let Some(simplex) = heap.pop() {
+            lower = simplex.bound.min(best.0);
+            if lower >= best.0 - (options.epsilon * best.0).max(1e-13 * trace) || count >= options.budget {
+                break;
+            }
+            let [first, second] = halves(&simplex.vertices, self.longest(&simplex.vertices)?);
+            for half in [first, second] {
+                let (half, so_far) = bound(half, simplex.bound, &mut best)?;
+                count = so_far;
+                heap.push(half);
+            }
+        }
+        if let Some((value, code)) = self.descend(&best.1, 100).filter(|(value, _)| *value < best.0) {
+            best = (value, code);
+        }
+        Some(Found { lower: lower.max(0.0), upper: best.0, code: best.1, simplices: count })
+    }
+
+    /// The longest edge, scaled; `None` for a single vertex.
+    pub fn longest(&self, vertices: &[Vec<f64>]) -> Option<(usize, usize)> {
+        let mut longest = (0.0, None);
+        for (j, u) in vertices.iter().enumerate() {
+            for (k, w) in vertices.iter().enumerate().skip(j + 1) {
+                let length: f64 = u.iter().zip(w).zip(&self.roots).map(|((a, b), root)| (root * (a - b)).powi(2)).sum();
+                if length > longest.0 {
+                    longest = (length, Some((j, k)));
+                }
+            }
+        }
+        longest.1
+    }
+
+    /// An orthonormal basis of the best span that holds b: all of what is not lost.
+    fn kept(&self, at: &At) -> Option<Mat<f64>> {
+        let beside = Mat::from_fn(self.size(), self.size(), |d, e| {
+            (0..self.lost).map(|k| at.lost[(d, k)] * at.lost[(e, k)]).sum::<f64>()
+        });
+        Eigen::of(&beside).map(|eigen| eigen.vectors.subcols(0, self.size() - self.lost).to_owned())
+    }
+}
+
+/// The two halves of a cone, cut in the middle of an edge. With few bits the middle is exact.
+pub fn halves(vertices: &[Vec<f64>], (j, k): (usize, usize)) -> [Vec<Vec<f64>>; 2] {
+    let middle: Vec<f64> = vertices[j].iter().zip(&vertices[k]).map(|(a, b)| (a + b) / 2.0).collect();
+    let with = |at: usize| {
+        let mut half = vertices.to_vec();
+        half[at] = middle.clone();
+        half
+    };
+    [with(j), with(k)]
+}
+
+/// x > 0, rounded to 12 bits.
+fn to_few_bits(x: f64) -> f64 {
+    f64::from_bits(x.to_bits() & !((1 << 41) - 1))
+}
+
+/// A vector of the span of orthonormal columns with positive entries only: the one at which the least of them, relative to the rows of the columns, is
+/// largest. By the nearest point of the convex hull of the rows (Lawson, Hanson 1974, ch. 23).
+fn positive(columns: &Mat<f64>) -> Option<Vec<f64>> {
+    let n = columns.nrows();
+    let norms: Vec<f64> = (0..n).map(|d| columns.row(d).norm_l2()).collect();
+    if norms.iter().any(|norm| *norm < 1e-12) {
+        return None;
+    }
+    let row = |d: usize, k: usize| columns[(d, k)] / norms[d];
+    let entry = |d: usize, e: usize| 1.0 + (0..columns.ncols()).map(|k| row(d, k) * row(e, k)).sum::<f64>();
+    let gram: Vec<f64> = (0..n * n).map(|at| entry(at / n, at % n)).collect();
+    let mut solver = Solver::default();
+    nonnegative(Gram::new(&gram, n), &vec![1.0; n], 1.0, 0.0, usize::MAX, &mut solver);
+    let mut y = vec![0.0; columns.ncols()];
+    for (d, weight) in solver.codes() {
+        y.iter_mut().enumerate().for_each(|(k, y)| *y += weight * row(d as usize, k));
+    }
+    let b: Vec<f64> = (0..n).map(|d| y.iter().enumerate().map(|(k, y)| y * columns[(d, k)]).sum()).collect();
+    let (least, most) = b.iter().fold((f64::INFINITY, 0.0f64), |(least, most), x| (least.min(*x), most.max(*x)));
+    (least > 1e-9 * most).then_some(b)
+}
+
+/// n_q positive codes, scaled, that span the columns; b is one of them, and the others lie about it.
+fn around(columns: &Mat<f64>, b: &[f64]) -> Mat<f64> {
+    let (n, square) = (columns.nrows(), b.iter().map(|x| x * x).sum::<f64>());
+    let along: Vec<f64> = (0..columns.ncols()).map(|k| (0..n).map(|d| b[d] * columns[(d, k)]).sum()).collect();
+    // The columns without their part along b have one dimension less; the one that has most of it is left out.
+    let skipped = (0..along.len()).max_by(|&j, &k| along[j].abs().total_cmp(&along[k].abs())).unwrap_or(0);
+    let others: Vec<Vec<f64>> = (0..along.len())
+        .filter(|k| *k != skipped)
+        .map(|k| {
+            let t: Vec<f64> = (0..n).map(|d| columns[(d, k)] - along[k] * b[d] / square).collect();
+            let most = t.iter().zip(b).map(|(t, b)| t.abs() / b).fold(0.0, f64::max);
+            // At most half of b is taken away.
+            t.iter().zip(b).map(|(t, b)| b + t / (2.0 * most)).collect()
+        })
+        .collect();
+    Mat::from_fn(columns.ncols(), n, |i, d| if i == 0 { b[d] } else { others[i - 1][d] })
+}
+
+/// Steps from a code with zeros to positive ones, relative to its length.
+const STEPS: [f64; 5] = [1e-5, 1e-6, 1e-7, 1e-8, 1e-9];
+/// Encoders whose neurons fire on all features, the best of which have the least loss there is of such: with the first eigenvectors as span of
+/// their codes if that holds a positive vector, else, where features are independent, beside the best span that was found.
+///
+/// # Errors
+/// If f64 does not hold the problem.
+pub fn encoders(problem: &Problem, latents: usize) -> Result<Vec<Mat<f64>>, GlobalError> {
+    let loss = sequential(problem)?;
+    let all: Vec<usize> = (0..problem.n()).collect();
+    let Some(spans) = Spans::new(problem, &all, latents) else { return Ok(Vec::new()) };
+    Ok(Encoders { loss: &loss, latents, spans: &spans }.list().unwrap_or_default())
+}
+
+struct Encoders<'a> {
+    loss: &'a ApproximateLoss,
+    latents: usize,
+    spans: &'a Spans,
+}
+
+impl Encoders<'_> {
+    fn list(&self) -> Option<Vec<Mat<f64>>> {
+        let (n, n_p) = (self.loss.n(), self.loss.P().nrows());
+        // D^½Pᵀ
+        let reached = Mat::from_fn(n, n_p, |d, k| self.spans.roots[d] * self.loss.P()[(k, d)]);
+        let svd = reached.thin_svd().ok()?;
+        let values: Vec<f64> = svd.S().column_vector().iter().copied().collect();
+        let most = values.iter().copied().fold(0.0, f64::max);
+        let rank = values.iter().filter(|value| **value > 1e-10 * most).count();
+        let range = svd.U().subcols(0, rank).to_owned();
+        // Rows from scaled codes in this range.
+        let inverse =
+            Mat::from_fn(n_p, n, |k, d| (0..rank).map(|j| svd.V()[(k, j)] * range[(d, j)] / values[j]).sum::<f64>());
+        let eigen = Eigen::of(&(range.transpose() * &self.spans.A * &range))?;
+        let kept = self.latents.min(rank);
+        let first = &range * eigen.vectors.subcols(rank - kept, kept);
+        if let Some(b) = positive(&first) {
+            return Some(vec![self.rows(&inverse, &around(&first, &b))]);
+        }
+        if rank < n {
+            return None;
+        }
+        let code = self.spans.search(Options::default())?.code;
+        let length = code.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let beside = |step: &f64| {
+            let b: Vec<f64> = code.iter().map(|x| x / length + step).collect();
+            let columns = self.spans.kept(&self.spans.at(&b)?)?;
+            Some(self.rows(&inverse, &around(&columns, &b)))
+        };
+        Some(STEPS.iter().filter_map(beside).collect())
+    }
+
+    /// The encoder with these scaled codes, above the threshold, and dead rows if there are fewer codes than rows.
+    fn rows(&self, inverse: &Mat<f64>, codes: &Mat<f64>) -> Mat<f64> {
+        let (n, n_p) = (self.loss.n(), self.loss.P().nrows());
+        let solved = inverse * codes.transpose();
+        let threshold = self.loss.c();
+        let scale = |i: usize| {
+            let least = (0..n).map(|d| codes[(i, d)] / self.spans.roots[d]).fold(f64::INFINITY, f64::min);
+            if threshold > 0.0 { 2.0 * threshold / least } else { 1.0 / least }
+        };
+        let scales: Vec<f64> = (0..codes.nrows()).map(scale).collect();
+        Mat::from_fn(self.latents, n_p, |i, k| if i < codes.nrows() { scales[i] * solved[(k, i)] } else { 0.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::features::{random_unit, stream};
+    use crate::exact::Rational;
+    use crate::optim::global::patterns::root_bound;
+    use crate::optim::global::upper::exact_point;
+    use crate::theory::families::{Family, Parameters};
+
+    fn instance(n: usize, n_p: usize, c: Rational, seed: u64) -> Problem {
+        Family::RandomUnit.generate(&Parameters { n, n_p, n_r: Some(n), c }, seed).unwrap()
+    }
+
+    fn spans(problem: &Problem, latents: usize) -> Spans {
+        let all: Vec<usize> = (0..problem.n()).collect();
+        Spans::new(problem, &all, latents).unwrap()
+    }
+
+    /// f by definition: what is left of A on b⊥, by deflation of b to the far end of the spectrum.
+    fn deflated(A: &Mat<f64>, b: &[f64], lost: usize) -> f64 {
+        let n = b.len();
+        let square: f64 = b.iter().map(|x| x * x).sum();
+        let project = Mat::from_fn(n, n, |d, e| f64::from(u8::from(d == e)) - b[d] * b[e] / square);
+        let far = Mat::from_fn(n, n, |d, e| 1e3 * b[d] * b[e] / square);
+        Eigen::of(&(&project * A * &project + far)).unwrap().least(lost)
+    }
+
+    #[test]
+    fn the_least_loss_of_one_code_is_that_of_a_grid() {
+        let (mut faces, mut bound) = (0, 0);
+        for seed in 0..10 {
+            let spans = spans(&instance(4, 4, Rational::ZERO, seed), 2);
+            let found = spans.search(Options::default()).unwrap();
+            assert!(found.upper - found.lower <= 1e-7 * found.upper, "{seed}: {found:?}");
+            let at = deflated(&spans.A, &found.code, 2);
+            assert!(found.code.iter().all(|x| *x >= 0.0) && (at - found.upper).abs() <= 1e-9, "{at} {found:?}");
+            // All four entries may be positive in the grid: sets of three are enough.
+            let steps = 12;
+            let mut least = f64::INFINITY;
+            for number in 1..(steps + 1usize).pow(4) {
+                let b: Vec<f64> = (0..4).map(|d| ((number / (steps + 1).pow(d)) % (steps + 1)) as f64).collect();
+                least = least.min(deflated(&spans.A, &b, 2));
+            }
+            assert!(found.lower <= least + 1e-9 && found.upper >= least - 0.02, "{seed}: {found:?} {least}");
+            faces += usize::from(found.code.iter().filter(|x| **x > 1e-6).count() < 3);
+            bound += usize::from(found.simplices > 0);
+        }
+        assert!(
+            faces >= 1 && bound >= 3,
+            "{faces} best codes with fewer entries than a set, {bound} where the sign binds"
+        );
+    }
+
+    #[test]
+    fn encoders_come_to_the_infimum_and_attain_it_where_the_first_eigenvectors_span_a_positive_vector() {
+        let (mut attained, mut approached) = (0, 0);
+        for seed in 0..16 {
+            let c = if seed % 2 == 0 { Rational::ZERO } else { Rational::ONE / Rational::from(10) };
+            let problem = instance(5, 5, c, seed);
+            let bound = to_f64(&root_bound(&problem, 3, 1e-10).unwrap().0);
+            let found = spans(&problem, 3).search(Options::default()).unwrap();
+            let encoders = encoders(&problem, 3).unwrap();
+            let losses = encoders.iter().map(|W| to_f64(&exact_point(&problem, W).unwrap().1));
+            let least = losses.fold(f64::INFINITY, f64::min);
+            let total: f64 = problem.features().iter().map(|f| to_f64(&f.mass)).sum();
+            assert!(least >= found.lower - 1e-12 * total, "{seed}: {least} {found:?}");
+            if encoders.len() == 1 {
+                assert!(bound <= least && least <= bound + 2e-10 * total, "{seed}: {least} {bound}");
+                attained += 1;
+            } else {
+                assert!(least <= found.upper + 1e-6 * total, "{seed}: {least} {found:?}");
+                approached += 1;
+            }
+        }
+        assert!(attained >= 4 && approached >= 2, "{attained} {approached}");
+    }
+
+    #[test]
+    fn dependent_features_have_the_best_encoder_that_fires_on_all() {
+        // Features in a half-plane, close to an axis: two neurons that fire on all have all codes ⟨w, p⟩.
+        let text = r#"{"format":1,"features":[{"w_p":["4","1"],"w_r":["1","0","0"],"mass":"1"},
+            {"w_p":["4","-1"],"w_r":["0","1","0"],"mass":"1"},{"w_p":["5","2"],"w_r":["0","0","1"],"mass":"1"}]}"#;
+        let problem = Problem::from_json(text).unwrap();
+        let list = encoders(&problem, 2).unwrap();
+        let (point, loss) = exact_point(&problem, &list[0]).unwrap();
+        assert!(point.w_e.iter().all(|w| {
+            problem.features().iter().all(|f| crate::exact::rational::sign(&crate::theory::pattern::dot(w, &f.w_p)) > 0)
+        }));
+        // What is left is the part of the targets along x ∝ (13, −3, −8), with x_1 p_1 + x_2 p_2 + x_3 p_3 = 0: ‖Rx‖² = 1.
+        assert!((to_f64(&loss) - 1.0).abs() <= 1e-12, "{}", to_f64(&loss));
+        // No row fires on features that surround the origin.
+        let text = r#"{"format":1,"features":[{"w_p":["1","0"],"mass":"1"},{"w_p":["-1","1"],"mass":"1"},{"w_p":["0","-1"],"mass":"1"}]}"#;
+        assert!(encoders(&Problem::from_json(text).unwrap(), 2).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_random_space_holds_a_positive_vector_as_often_as_wendel_says() {
+        let mut rng = stream(0, "random spaces");
+        for (n, size, expected) in [(6, 3, 0.5), (6, 4, 26.0 / 32.0), (5, 1, 1.0 / 16.0), (4, 4, 1.0)] {
+            let mut held = 0;
+            for _ in 0..1000 {
+                let span = random_unit(n, size, &mut rng).qr().compute_thin_Q();
+                let Some(b) = positive(&span) else { continue };
+                let inside: Vec<f64> = (0..size).map(|k| (0..n).map(|d| b[d] * span[(d, k)]).sum()).collect();
+                let again = |d: usize| (0..size).map(|k| inside[k] * span[(d, k)]).sum::<f64>();
+                assert!((0..n).all(|d| b[d] > 0.0 && (again(d) - b[d]).abs() <= 1e-12));
+                held += 1;
+            }
+            let (mean, deviation) = (1000.0 * expected, f64::sqrt(1000.0 * expected * (1.0 - expected)));
+            assert!((f64::from(held) - mean).abs() <= 3.5 * deviation, "{n} {size}: {held}");
+        }
+    }
+}

@@ -206,9 +206,8 @@ pub fn certify(problem: &Problem, latents: usize) -> Result<Optimum, String> {
     if upper - lower <= ATTAINED * total(problem) {
         return Ok(Optimum { lower, upper: Some(upper), certificates: vec![accepted(proof)?, attained()?] });
     }
-    let wanted = rational::from_f64(rational::to_f64(&loss) * (1.0 - SEARCH.gap)).map_err(|error| error.to_string())?;
-    let raised = (problem.n() <= FEW).then(|| code_bound::certify(problem, latents, &wanted)).flatten();
-    let Some(raised) = raised else {
+    let raised = (problem.n() <= FEW).then(|| code_bound::certify_below(problem, latents, &loss)).flatten();
+    let Some((wanted, raised)) = raised else {
         return Ok(Optimum { lower, upper: None, certificates: vec![accepted(proof)?] });
     };
     let lower = rational::to_f64(&wanted).next_down().max(0.0);
@@ -220,9 +219,9 @@ fn total(problem: &Problem) -> f64 {
     problem.features().iter().map(|feature| rational::to_f64(&(&feature.mass * &dot(&feature.w_r, &feature.w_r)))).sum()
 }
 
-/// An f64 that is not below x.
+/// An f64 that is not below x ≥ 0.
 fn upwards(x: &Rational) -> f64 {
-    rational::to_f64(x).next_up()
+    if x.is_zero() { 0.0 } else { rational::to_f64(x).next_up() }
 }
 
 fn accepted(certificate: Certificate) -> Result<Certificate, String> {

@@ -27,8 +27,8 @@ use sdlab_verify::format::{BoundNode, CodeBound, CodeEnd, CodeNode, Group, Group
 const CONES: usize = 20_000;
 /// Most cuts of one cone.
 const DEPTH: usize = 60;
-/// Room for rounding in a proof, relative to tr A.
-const ROOM: f64 = 1e-13;
+/// Room for rounding in a proof: of eigenvalues, relative to tr A, and of vectors that are written in few bits, relative to what they lift.
+const ROOM: [f64; 2] = [1e-13, 4e-9];
 
 /// The group of these features with a contribution of s. `None` if that is more than is proved with so many cones.
 pub(super) fn prove(problem: &Problem, features: &[usize], neurons: usize, s: &Rational) -> Option<Group> {
@@ -52,13 +52,30 @@ pub fn certify(problem: &Problem, latents: usize, wanted: &Rational) -> Option<C
     Some(Certificate::new(certificate::instance(problem), body))
 }
 
+/// As [`certify`] for the best of a few values below the loss of a point for which the proof is short enough to be checked; with the value.
+pub fn certify_below(problem: &Problem, latents: usize, loss: &Rational) -> Option<(Rational, Certificate)> {
+    GAPS.iter().find_map(|gap| {
+        let wanted = from_f64(to_f64(loss) * (1.0 - gap)).ok()?;
+        let certificate = certify(problem, latents, &wanted)?;
+        sdlab_verify::check(&certificate).is_ok().then_some((wanted, certificate))
+    })
+}
+
+/// What is given up of a bound, relative to it. Proofs are longer the less it is.
+const GAPS: [f64; 3] = [1e-6, 1e-5, 1e-4];
+
+/// x in 33 bits.
+fn rounded(x: f64) -> f64 {
+    f64::from_bits(x.to_bits() & !((1 << 20) - 1))
+}
+
 /// A proof under construction.
 struct Proof<'a> {
     spans: &'a Spans,
     s: &'a Rational,
     /// s in f64.
     wanted: f64,
-    /// ρ: eigenvalues are moved by so much.
+    /// What eigenvalues may be wrong by.
     room: f64,
     /// G.
     gram: Vec<Vec<Rational>>,
@@ -71,7 +88,7 @@ impl<'a> Proof<'a> {
         let f = |d: usize| &problem.features()[d];
         let gram = features.iter().map(|&d| features.iter().map(|&e| dot(&f(d).w_r, &f(e).w_r)).collect()).collect();
         let masses = features.iter().map(|&d| f(d).mass.clone()).collect();
-        let room = ROOM * to_f64(&total(problem, features));
+        let room = ROOM[0] * to_f64(&total(problem, features));
         Self { spans, s, wanted: to_f64(s), room, gram, masses, cones: 0 }
     }
 
@@ -93,9 +110,10 @@ impl<'a> Proof<'a> {
     }
 
     fn leaf(&self, vertices: &[Vec<f64>], nu: &[f64]) -> Option<CodeNode> {
-        let mu = nu.iter().zip(&self.spans.roots).map(|(x, root)| from_f64(x / root).ok());
-        let mu = mu.collect::<Option<Vec<Rational>>>()?;
-        let ends = vertices.iter().map(|z| self.end(z, nu, &mu)).collect::<Option<Vec<CodeEnd>>>()?;
+        let written: Vec<f64> = nu.iter().zip(&self.spans.roots).map(|(x, root)| rounded(x / root)).collect();
+        let nu = self.spans.scaled(&written);
+        let mu = written.iter().map(|x| from_f64(*x).ok()).collect::<Option<Vec<Rational>>>()?;
+        let ends = vertices.iter().map(|z| self.end(z, &nu, &mu)).collect::<Option<Vec<CodeEnd>>>()?;
         Some(CodeNode::Pays { mu: mu.into_iter().map(Rat).collect(), ends })
     }
 
@@ -106,11 +124,11 @@ impl<'a> Proof<'a> {
         let t = eigen.values[lost - 1];
         let vector = |k: usize| {
             let lift = (t - eigen.values[k]).sqrt();
-            let entries = (0..size).map(|d| from_f64(lift * eigen.vectors[(d, k)] / self.spans.roots[d]).ok());
+            let entries = (0..size).map(|d| from_f64(rounded(lift * eigen.vectors[(d, k)] / self.spans.roots[d])).ok());
             entries.collect::<Option<Vec<Rational>>>()
         };
         let y = (0..lost).filter(|&k| eigen.values[k] < t).map(vector).collect::<Option<Vec<_>>>()?;
-        let t = from_f64(t - self.room).ok()?;
+        let t = from_f64(t - self.room - ROOM[1] * t.abs()).ok()?;
         let z = z.iter().map(|x| from_f64(*x).ok()).collect::<Option<Vec<Rational>>>()?;
         let entry = |d: usize, e: usize| {
             let lifted = y.iter().fold(Rational::ZERO, |sum, y| sum + &y[d] * &y[e]);

@@ -77,7 +77,7 @@ class Checks:
         self.program, self.libraries, self.folder, self.wrong = program, libraries, folder, []
         (folder / "experiment.toml").write_text(EXPERIMENT, encoding="utf-8")
         (folder / "ranks.toml").write_text(EXPERIMENT + "ranks = 2\n", encoding="utf-8")
-        (folder / "product.toml").write_text(EXPERIMENT + 'select_by = "bf16"\n', encoding="utf-8")
+        (folder / "product.toml").write_text(EXPERIMENT + 'select_by = "bf16"\ngather = "bf16"\n', encoding="utf-8")
 
     def start(self, experiment, name, options, setting, device):
         """A process that trains into a folder."""
@@ -105,7 +105,7 @@ class Checks:
         """`sdlab device` against its schema."""
         schema = json.loads((ROOT / "docs/schema/device.json").read_text(encoding="utf-8"))
         timing = ["--shape", "16,60,4", "--batch", "24", "--times", "2", "--steps", "2"]
-        for words in ([], ["check", "--small", "--every", "150"], ["time", *timing, "--select-by", "bf16"], ["time", *timing, "--no-graphs", "--bf16-moments"]):
+        for words in ([], ["check", "--small", "--every", "150"], ["time", *timing, "--select-by", "bf16", "--gather", "bf16"], ["time", *timing, "--no-graphs", "--bf16-moments"]):
             found = self.run("device", *words)
             wrong = misfit(schema, found, schema)
             self.expect(wrong is None, f"device {words}: {wrong}")
@@ -206,7 +206,7 @@ def main():
         checks.train("product-parts", "--resume", "--no-graphs", experiment="product.toml", setting="seed=5")
         checks.expect(checks.weights("product-parts") == checks.weights("product"), "selection by a product, in parts: other weights")
         backend = json.loads((checks.folder / "product" / "provenance.json").read_text(encoding="utf-8"))["backend"]
-        checks.expect("selection by a product in bf16" in backend, f"provenance: {backend}")
+        checks.expect("selection by a product in bf16, gathers in bf16" in backend, f"provenance: {backend}")
         said = checks.train("none", setting="no-device", expected=2)
         checks.expect("finds no device" in said and said.count("\n") == 1, f"no device: {said}")
         said = checks.train("auto", setting="no-device", device="auto")

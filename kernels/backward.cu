@@ -66,15 +66,15 @@ __device__ __forceinline__ float share_sums(const float x[ABREAST]) {
 
 // Reads the rows `which` of a matrix once. With DOTS leaves ⟨column, row⟩ over the numbers that this warp takes in `dots`, of this warp; with SUMS
 // writes Σ factor·row, by increasing code, to `out`, or adds it there unless it `begins`. A warp takes every warps_of()-th stripe of a row.
-template <bool DOTS, bool SUMS>
-__device__ __forceinline__ void gather(const float* __restrict__ matrix, const u32* which, u32 count, u32 n, const float* __restrict__ column,
-                                       float* dots, const float* factors, bool begins, float* __restrict__ out) {
+template <bool DOTS, bool SUMS, class T>
+__device__ __forceinline__ void gather_rows(const T* __restrict__ matrix, const u32* which, u32 count, u32 n, const float* __restrict__ column,
+                                            float* dots, const float* factors, bool begins, float* __restrict__ out) {
   // A product of two words and a sum of two double words are one instruction.
-  u32 bytes = 4 * n;
+  u32 bytes = Gathered<T>::bytes(n);
 #pragma unroll 1
   for (u32 stripe = warp_of(); stripe * STRIPE < n; stripe += warps_of()) {
     u32 k = stripe * STRIPE + lane_of();
-    const char* begin = reinterpret_cast<const char*>(matrix + k);
+    const char* begin = Gathered<T>::begin(matrix, stripe);
     float along[NUMBERS], sum[NUMBERS];
 #pragma unroll
     for (u32 q = 0; q < NUMBERS; ++q) {
@@ -87,9 +87,7 @@ __device__ __forceinline__ void gather(const float* __restrict__ matrix, const u
 #pragma unroll
       for (u32 a = 0; a < ABREAST; ++a) {
         // Behind the last code the last one again, from L1, and left out below.
-        const float* row = reinterpret_cast<const float*>(begin + (u64)which[min(c + a, count - 1)] * bytes);
-#pragma unroll
-        for (u32 q = 0; q < NUMBERS; ++q) read[a][q] = k + 32 * q < n ? row[32 * q] : 0.0f;
+        Gathered<T>::read(begin + (u64)which[min(c + a, count - 1)] * bytes, k, n, read[a]);
       }
       if (DOTS) {
         float part[ABREAST];
@@ -119,6 +117,15 @@ __device__ __forceinline__ void gather(const float* __restrict__ matrix, const u
         if (k + 32 * q < n) out[k + 32 * q] = begins ? sum[q] : out[k + 32 * q] + sum[q];
     }
   }
+}
+
+// The same of the rows in f32, or with `halves` of those that are packed.
+template <bool DOTS, bool SUMS>
+__device__ __forceinline__ void gather(const float* __restrict__ matrix, const unsigned short* __restrict__ in_halves, u32 halves, const u32* which,
+                                       u32 count, u32 n, const float* __restrict__ column, float* dots, const float* factors, bool begins,
+                                       float* __restrict__ out) {
+  if (halves) gather_rows<DOTS, SUMS>(in_halves, which, count, n, column, dots, factors, begins, out);
+  else gather_rows<DOTS, SUMS>(matrix, which, count, n, column, dots, factors, begins, out);
 }
 
 // What a block takes at a time: codes `first` .. `end` of a latent, which are a piece with a slot of its own, or the whole list.
@@ -154,14 +161,17 @@ __device__ __forceinline__ float sum_of(const float (*dots)[PIECE], u32 c, u32 n
 // With gates (π and s of each code in `second`, `third`; g_b the derivative of the gates' reconstruction), ρ the scale:
 //   a_b = [z_b ≠ 0] ⟨v_i, u_b⟩,   h_b = ⟨v_i, g_b⟩ + w_b λ₁ c_i,   ∂W_i = Σ (h_b + a_b ρ) x'_b,   ∂b_E = Σ h_b,   ∂r = Σ a_b ρ s_b,   ∂m = Σ a_b
 // `sums` receives Σ of the factors of x'_b. Blocks take pieces and whole lists of `cut_lists` one after the other, pieces first. The sums of a piece go
-// to its slot of `scratch`, ∂V_i and then ∂W_i, and of `totals`; those of a whole list to the gradients.
-// Grid: any number of blocks; as many as the device holds at once are enough. Traffic: a code gathers 4 (n_p + n_r) bytes, with gates 4 n_r more, through
-// L2, from DRAM where the batch does not fit; a list reads 4 n_r and writes 4 (n_p + n_r), a piece the same; 40 bytes a code in lists and scalars,
-// through L2. Floor: the gathers, by what L2 gives. Operations: 2 (n_p + 2 n_r) a code; 226 instructions of a warp for 512 numbers of u and as many of x'.
+// to its slot of `scratch`, ∂V_i and then ∂W_i, and of `totals`; those of a whole list to the gradients. With `halves` rows of x', u and g are gathered
+// from `packed_x`, `packed_upstream` and `packed_gates`; v_i, all sums and what they are written to are in f32 nevertheless.
+// Grid: any number of blocks; as many as the device holds at once are enough. Traffic: a code gathers 4 (n_p + n_r) bytes, with gates 4 n_r more, with
+// `halves` half as many, through L2, from DRAM where the batch does not fit; a list reads 4 n_r and writes 4 (n_p + n_r), a piece the same; 40 bytes a
+// code in lists and scalars, through L2. Floor: the gathers, by what L2 gives. Operations: 2 (n_p + 2 n_r) a code; 220 instructions of a warp for 512
+// numbers of u and as many of x', with `halves` 206.
 KERNEL(backward)
 (const u32* __restrict__ starts, const u32* __restrict__ rows, const u64* __restrict__ places, const float* __restrict__ values,
  const u32* __restrict__ levels, const float* __restrict__ second, const float* __restrict__ third, const float* __restrict__ x,
- const float* __restrict__ upstream, u32 parts, const float* __restrict__ gates, u32 gated, const float* __restrict__ v,
+ const float* __restrict__ upstream, u32 parts, const float* __restrict__ gates, u32 gated, const unsigned short* __restrict__ packed_x,
+ const unsigned short* __restrict__ packed_upstream, const unsigned short* __restrict__ packed_gates, u32 halves, const float* __restrict__ v,
  const float* __restrict__ rho, const float* __restrict__ column_norms, u32 has_norms, const float* __restrict__ weights, float l1, u32 slots,
  u32* __restrict__ tally, const u32* __restrict__ whole, const u32* __restrict__ cut, float* __restrict__ scratch, float* __restrict__ totals,
  float* __restrict__ g_w, float* __restrict__ g_v, float* __restrict__ g_bias, float* __restrict__ sums, float* __restrict__ g_scale,
@@ -204,13 +214,13 @@ KERNEL(backward)
       }
       __syncthreads();
       if (gated) {
-        gather<true, false>(gates, row_of, count, n_r, column, dots[warp_of()], nullptr, false, nullptr);
+        gather<true, false>(gates, packed_gates, halves, row_of, count, n_r, column, dots[warp_of()], nullptr, false, nullptr);
         __syncthreads();
         float norm = has_norms ? column_norms[list.latent] : 1.0f;
         for (u32 c = threadIdx.x; c < count; c += blockDim.x) by_bias[c] = fmaf(price[c], norm, sum_of(dots, c, n_r));
         __syncthreads();
       }
-      gather<true, true>(upstream, upstream_of, count, n_r, column, dots[warp_of()], z, begins,
+      gather<true, true>(upstream, packed_upstream, halves, upstream_of, count, n_r, column, dots[warp_of()], z, begins,
                          list.is_piece ? scratch + list.slot * (n_r + n_p) : g_v + (u64)list.latent * n_r);
       __syncthreads();
       {
@@ -229,7 +239,7 @@ KERNEL(backward)
         }
       }
       __syncthreads();
-      gather<false, true>(x, row_of, count, n_p, nullptr, nullptr, by_score, begins,
+      gather<false, true>(x, packed_x, halves, row_of, count, n_p, nullptr, nullptr, by_score, begins,
                           list.is_piece ? scratch + list.slot * (n_r + n_p) + n_r : g_w + (u64)list.latent * n_p);
       // The last warp, which may have the fewest stripes.
       if (warp_of() == warps_of() - 1) {

@@ -341,6 +341,58 @@ __device__ __forceinline__ unsigned short nearest_bf16(float x) {
   return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
+__device__ __forceinline__ float from_bf16(unsigned short x) { return __uint_as_float((u32)x << 16); }
+
+// Numbers of a packed row: in bf16, by stripes, the last of which is filled up with zeros. In a stripe the numbers of a lane stand side by side, so that it
+// reads them at once: 8 bytes, whatever n is. They are the numbers that it takes of a row in f32, so that sums have the same order.
+__device__ __forceinline__ u32 packed(u32 n) { return (n + STRIPE - 1) / STRIPE * STRIPE; }
+
+// Packs a row, by a block.
+__device__ __forceinline__ void pack_row(const float* row, unsigned short* __restrict__ out, u32 n) {
+  static_assert(NUMBERS == 4, "two words have the numbers of a lane");
+  for (u32 j = threadIdx.x; j < packed(n) / NUMBERS; j += blockDim.x) {
+    u32 k = j / 32 * STRIPE + j % 32, words[NUMBERS];
+#pragma unroll
+    for (u32 q = 0; q < NUMBERS; ++q) words[q] = k + 32 * q < n ? nearest_bf16(row[k + 32 * q]) : 0;
+    *reinterpret_cast<uint2*>(out + NUMBERS * j) = make_uint2(words[0] | words[1] << 16, words[2] | words[3] << 16);
+  }
+}
+
+// How the rows of a matrix that are gathered lie in memory, one behind the other: in f32 as they are, in bf16 packed.
+template <class T>
+struct Gathered;
+
+template <>
+struct Gathered<float> {
+  // Bytes of a row.
+  static __device__ __forceinline__ u32 bytes(u32 n) { return 4 * n; }
+  // What this lane takes of a stripe of the first row.
+  static __device__ __forceinline__ const char* begin(const float* matrix, u32 stripe) {
+    return reinterpret_cast<const char*>(matrix + stripe * STRIPE + lane_of());
+  }
+  // Reads that of the row which begins so many bytes later, its numbers k, k + 32 and so on; zeros behind the last one.
+  static __device__ __forceinline__ void read(const char* row, u32 k, u32 n, float out[NUMBERS]) {
+    const float* from = reinterpret_cast<const float*>(row);
+#pragma unroll
+    for (u32 q = 0; q < NUMBERS; ++q) out[q] = k + 32 * q < n ? from[32 * q] : 0.0f;
+  }
+};
+
+template <>
+struct Gathered<unsigned short> {
+  static __device__ __forceinline__ u32 bytes(u32 n) { return 2 * packed(n); }
+  static __device__ __forceinline__ const char* begin(const unsigned short* matrix, u32 stripe) {
+    return reinterpret_cast<const char*>(matrix + stripe * STRIPE + NUMBERS * lane_of());
+  }
+  static __device__ __forceinline__ void read(const char* row, u32, u32, float out[NUMBERS]) {
+    uint2 words = *reinterpret_cast<const uint2*>(row);
+    out[0] = __uint_as_float(words.x << 16);
+    out[1] = __uint_as_float(words.x & 0xffff0000u);
+    out[2] = __uint_as_float(words.y << 16);
+    out[3] = __uint_as_float(words.y & 0xffff0000u);
+  }
+};
+
 // Goes through m entries by increasing index and calls `take(i, place)` for those before the cut that are above `least`, with consecutive
 // places from 0. Returns how many there were, in every thread. `space` holds 2·WARPS words.
 template <class Key, class Take>

@@ -1,17 +1,44 @@
 // Reconstructions, residuals, and the terms of the loss, row by row.
 #include "common.cuh"
 
+// sum ← sum + Σ z_i v_i, by increasing code, over the codes of a row, with `has_levels` over those of this level: of a stripe the numbers of this lane.
+template <class T>
+__device__ __forceinline__ void add_codes(const T* __restrict__ v, const u32* __restrict__ latents, const float* __restrict__ values,
+                                          const u32* __restrict__ levels, u32 has_levels, u32 level, u32 count, u32 stripe, u32 n_r,
+                                          float sum[NUMBERS]) {
+  u32 c = stripe * STRIPE + lane_of(), bytes = Gathered<T>::bytes(n_r);
+  const char* begin = Gathered<T>::begin(v, stripe);
+#pragma unroll 1
+  for (u32 j = 0; j < count; j += ABREAST) {
+    float read[ABREAST][NUMBERS];
+    bool takes[ABREAST];
+#pragma unroll
+    for (u32 a = 0; a < ABREAST; ++a) {
+      takes[a] = j + a < count && (!has_levels || levels[j + a] == level);
+      // Where a code is not taken, the first one, from L1, and left out below.
+      Gathered<T>::read(begin + (u64)latents[takes[a] ? j + a : 0] * bytes, c, n_r, read[a]);
+    }
+#pragma unroll
+    for (u32 a = 0; a < ABREAST; ++a) {
+      if (!takes[a]) continue;
+      float value = values[j + a];
+#pragma unroll
+      for (u32 q = 0; q < NUMBERS; ++q) sum[q] = fmaf(value, read[a][q], sum[q]);
+    }
+  }
+}
+
 // e^(s) = bias + linear + Σ z_i v_i over the codes of level ≤ s − target, for every part s; its squared norm; and the derivative of all parts
 // by Σ z_i v_i of level s: u^(s) = 2 w λ_s e^(s) + u^(s+1). `linear` (has_linear) is W_S x_p.
 // Without a target (`has_target`), which another rank has, e is what these latents have in it.
 // Without levels (`has_levels`) all codes belong to the only part. AuxK is one part with e = Σ π_i v_i − target: its target is minus a residual (`from_residual`: the target is added instead), its factor λ_aux,
-// and a row without codes adds nothing (`skip_empty`).
-// Grid: one block a row; a warp takes a stripe of columns and reads it of ABREAST codes at once. Traffic: 4 n_r bytes a code through L2, from DRAM
-// where W_D does not fit (then hot latents only are found in L2); a part reads 4 n_r from DRAM, writes 8 n_r there, and 8 n_r more through L2 between its
-// two loops. Floor: the gathers, 4 n_r bytes a code, by what L2 gives.
+// and a row without codes adds nothing (`skip_empty`). With `halves` the rows v_i are gathered from `packed_v`.
+// Grid: one block a row; a warp takes a stripe of columns and reads it of ABREAST codes at once. Traffic: 4 n_r bytes a code through L2, with `halves`
+// 2 n_r, from DRAM where W_D does not fit (then hot latents only are found in L2); a part reads 4 n_r from DRAM, writes 8 n_r there, and 8 n_r more
+// through L2 between its two loops. Floor: the gathers, 4 or 2 n_r bytes a code, by what L2 gives.
 KERNEL(decode)
 (const u32* __restrict__ counts, const u32* __restrict__ latents, const float* __restrict__ values, const u32* __restrict__ levels, u32 has_levels,
- u32 stride, const float* __restrict__ v, const float* __restrict__ bias, u32 has_bias, const float* __restrict__ linear, u32 has_linear,
+ u32 stride, const float* __restrict__ v, const unsigned short* __restrict__ packed_v, u32 halves, const float* __restrict__ bias, u32 has_bias, const float* __restrict__ linear, u32 has_linear,
  const float* __restrict__ target, u32 has_target, u32 target_stride, u32 target_offset, u32 from_residual, u32 skip_empty,
  const float* __restrict__ weights, const float* __restrict__ lambdas, u32 parts, float* __restrict__ residuals, float* __restrict__ upstream, float* __restrict__ squares, u32 n_r) {
   __shared__ float space[WARPS];
@@ -22,12 +49,10 @@ KERNEL(decode)
     return;
   }
   float twice = 2.0f * weights[row];
-  u32 bytes = 4 * n_r;
   for (u32 part = 0; part < parts; ++part) {
     float square = 0.0f;
     for (u32 stripe = warp_of(); stripe * STRIPE < n_r; stripe += warps_of()) {
       u32 c = stripe * STRIPE + lane_of();
-      const char* begin = reinterpret_cast<const char*>(v + c);
       // Parts are nested: the sum goes on from the part before, which stands in `upstream` meanwhile.
       u64 at = ((u64)row * parts + part) * n_r + c;
       float sum[NUMBERS];
@@ -42,26 +67,8 @@ KERNEL(decode)
           sum[q] = upstream[at - n_r + 32 * q];
         }
       }
-#pragma unroll 1
-      for (u32 j = 0; j < count; j += ABREAST) {
-        float read[ABREAST][NUMBERS];
-        bool takes[ABREAST];
-#pragma unroll
-        for (u32 a = 0; a < ABREAST; ++a) {
-          takes[a] = j + a < count && (!has_levels || levels[start + j + a] == part);
-          // Where a code is not taken, the first one, from L1, and left out below.
-          const float* of = reinterpret_cast<const float*>(begin + (u64)latents[start + (takes[a] ? j + a : 0)] * bytes);
-#pragma unroll
-          for (u32 q = 0; q < NUMBERS; ++q) read[a][q] = c + 32 * q < n_r ? of[32 * q] : 0.0f;
-        }
-#pragma unroll
-        for (u32 a = 0; a < ABREAST; ++a) {
-          if (!takes[a]) continue;
-          float value = values[start + j + a];
-#pragma unroll
-          for (u32 q = 0; q < NUMBERS; ++q) sum[q] = fmaf(value, read[a][q], sum[q]);
-        }
-      }
+      if (halves) add_codes(packed_v, latents + start, values + start, levels + start, has_levels, part, count, stripe, n_r, sum);
+      else add_codes(v, latents + start, values + start, levels + start, has_levels, part, count, stripe, n_r, sum);
 #pragma unroll
       for (u32 q = 0; q < NUMBERS; ++q) {
         if (c + 32 * q >= n_r) continue;

@@ -223,3 +223,10 @@ KERNEL(to_bf16)(const float* __restrict__ x, unsigned short* __restrict__ out, u
   for (u64 j = (u64)blockIdx.x * blockDim.x + threadIdx.x; j < count; j += stride) out[j] = nearest_bf16(x[j]);
 }
 REGISTER(to_bf16)
+
+// Packs rows for those who gather them.
+// Grid: any number of blocks, among which rows are shared. Traffic: 6 bytes a number. Floor: the same.
+KERNEL(pack_rows)(const float* __restrict__ x, unsigned short* __restrict__ out, u32 rows, u32 n) {
+  for (u32 row = blockIdx.x; row < rows; row += gridDim.x) pack_row(x + (u64)row * n, out + (u64)row * packed(n), n);
+}
+REGISTER(pack_rows)

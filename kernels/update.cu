@@ -138,16 +138,22 @@ __device__ __forceinline__ void finish_row(float* w, u64 begin, u32 columns, dou
   }
 }
 
+// Packs a row that all threads have written.
+__device__ __forceinline__ void pack_updated(const float* w, unsigned short* half, u32 row, u32 columns) {
+  __syncthreads();
+  pack_row(w + (u64)row * columns, half + (u64)row * packed(columns), columns);
+}
+
 // One row of a matrix of latents: the rule, with `unit` the rescaling to norm 1, and the upper bound of the row's norm into `norms` with
-// `bounds`, as a screen needs it; with `halves` (never together with `unit`) the row in bf16 into `half`, as a screen in bf16 reads it. The
-// gradient of a latent that is not live is 0 and is not read.
+// `bounds`, as a screen needs it; with `halves` (never together with `unit`) the row in bf16 into `half`, as a screen in bf16 reads it; with `packs`
+// (never together with `halves`) the packed row, as `decode` gathers it. The gradient of a latent that is not live is 0 and is not read.
 // Grid: one block a latent. Traffic: 28 bytes a number (parameter, two moments: read and written; gradient: read), with `unit` 8 more from L1,
-// with `halves` 2 more.
+// with `halves` 2 more, with `packs` 2 more and 4 from L1 or L2.
 // Floor: the same; 24 where there is no gradient.
 KERNEL(update_rows)
 (const u32* __restrict__ live, const float* __restrict__ g, const double* __restrict__ clip, float* __restrict__ w, float* __restrict__ m,
  float* __restrict__ v, u32 is_sgd, float rate, float correction, float beta_1, float rest_1, float beta_2, float rest_2, float epsilon,
- float keep, u32 unit, float* __restrict__ norms, u32 bounds, unsigned short* __restrict__ half, u32 halves, u32 columns) {
+ float keep, u32 unit, float* __restrict__ norms, u32 bounds, unsigned short* __restrict__ half, u32 halves, u32 packs, u32 columns) {
   __shared__ double space[WARPS];
   Rule rule = {is_sgd, rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon};
   u32 i = blockIdx.x;
@@ -165,6 +171,7 @@ KERNEL(update_rows)
     square += (double)now * now;
   }
   finish_row(w, (u64)i * columns, columns, square, unit, bounds, norms, space);
+  if (packs) pack_updated(w, half, i, columns);
 }
 REGISTER(update_rows)
 
@@ -184,8 +191,6 @@ KERNEL(update_flat)
   }
 }
 REGISTER(update_flat)
-
-__device__ __forceinline__ float from_bf16(unsigned short x) { return __uint_as_float((u32)x << 16); }
 
 // One of the two bf16 that enclose x, such that the mean over all r from 0 to 2¹⁶ − 1 is x: what is cut off, plus r, carries into what is kept
 // for a share of the r that is the place of x between the two. Infinities and NaN stay what they are, and a finite number stays finite.
@@ -233,13 +238,13 @@ __device__ __forceinline__ float apply_rounded(const Rule& rule, float keep, flo
 }
 
 // `update_rows` with moments in bf16.
-// Grid: one block a latent. Traffic: 20 bytes a number, with `unit` 8 more from L1, with `halves` 2 more. Floor: the same; 16 where there is no gradient. A quarter of
-// a generator block (10 rounds of four products) a number.
+// Grid: one block a latent. Traffic: 20 bytes a number, with `unit` 8 more from L1, with `halves` 2 more, with `packs` 2 more and 4 from L1 or L2.
+// Floor: the same; 16 where there is no gradient. A quarter of a generator block (10 rounds of four products) a number.
 KERNEL(update_rows_bf16)
 (const u32* __restrict__ live, const float* __restrict__ g, const double* __restrict__ clip, float* __restrict__ w,
  unsigned short* __restrict__ m, unsigned short* __restrict__ v, u32 is_sgd, float rate, float correction, float beta_1, float rest_1,
  float beta_2, float rest_2, float epsilon, float keep, u32 unit, float* __restrict__ norms, u32 bounds, unsigned short* __restrict__ half,
- u32 halves, u32 columns, u32 key_0, u32 key_1, u64 step) {
+ u32 halves, u32 packs, u32 columns, u32 key_0, u32 key_1, u64 step) {
   __shared__ double space[WARPS];
   Rule rule = {is_sgd, rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon};
   u64 begin = (u64)blockIdx.x * columns;
@@ -253,6 +258,7 @@ KERNEL(update_rows_bf16)
     square += (double)now * now;
   });
   finish_row(w, begin, columns, square, unit, bounds, norms, space);
+  if (packs) pack_updated(w, half, blockIdx.x, columns);
 }
 REGISTER(update_rows_bf16)
 

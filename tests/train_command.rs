@@ -381,6 +381,14 @@ fn a_top_k_by_a_product_is_refused_without_a_gpu_and_beside_a_screen() {
 }
 
 #[test]
+fn rows_that_only_a_gpu_can_gather_in_bf16_are_refused_elsewhere() {
+    let place = Place::new(&EXPERIMENT.replace("log_every = 1\n", "log_every = 1\ngather = \"bf16\"\n"));
+    for options in [vec![], vec!["--device", "reference"]] {
+        place.refuses(&options, "train.gather: expected \"f32\" unless --device is cuda, found \"bf16\"");
+    }
+}
+
+#[test]
 fn two_ranks_train_into_one_folder_and_repeat_byte_for_byte() {
     let ranks = EXPERIMENT.replace("1500", "30").replace("steps = [300, 700]", "steps = [10]");
     let place = Place::new(&ranks.replace("log_every = 1\n", "log_every = 1\nranks = 2\n"));

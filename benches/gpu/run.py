@@ -148,13 +148,13 @@ def checks(run):
     seed = int.from_bytes(os.urandom(4), "little")
     more = ["--small"] if run.arguments.tiny else []
     every = 200 if run.arguments.tiny else 16
-    for name, limit in (("products", 60), ("repeat", 60), ("exact", 60), ("tf32", 60), ("bf16", 60), ("f32", 60), ("moments", 60)):
+    for name, limit in (("products", 60), ("repeat", 60), ("exact", 60), ("tf32", 60), ("bf16", 60), ("f32", 60), ("moments", 60), ("gathers", 60)):
         words = ["device", "check", name, "--every", every, "--seed", seed, *more]
         run.sdlab("checks", name, words, limit, checked, (0, 1))
 
 
 def suite(run):
-    for name in ("exact", "tf32", "bf16", "f32", "moments"):
+    for name in ("exact", "tf32", "bf16", "f32", "moments", "gathers"):
         words = ["device", "check", name, "--every", 150 if run.arguments.tiny else 1, *(["--small"] if run.arguments.tiny else [])]
         run.sdlab("suite", name, words, 240, checked, (0, 1))
 
@@ -173,6 +173,7 @@ def small(run):
         timed(run, "small", "small", ["--select-by", by], 60, *steps)
     timed(run, "small", "small", ["--select-by", "bf16"], 60, "--no-graphs")
     timed(run, "small", "small", ["--select-by", "bf16"], 60, "--bf16-moments", *steps)
+    timed(run, "small", "small", ["--select-by", "bf16"], 60, "--gather", "bf16", *steps)
     for screen in SCREENS:
         timed(run, "small", "small", ["--screen", screen], 60, *steps)
 
@@ -180,6 +181,7 @@ def small(run):
 def large(run):
     timed(run, "large", "large", ["--select-by", "bf16"], 120)
     timed(run, "large", "large", ["--select-by", "bf16"], 120, "--bf16-moments")
+    timed(run, "large", "large", ["--select-by", "bf16"], 120, "--gather", "bf16")
     timed(run, "large", "large", ["--select-by", "tf32"], 120)
     timed(run, "large", "large", ["--screen", "tf32"], 120)
     timed(run, "large", "large", ["--screen", "f32"], 120)
@@ -306,21 +308,24 @@ STEPS = {
 }
 
 
-def work(n_p, n_q, k, batch, select_by, screen, bf16_moments):
+def work(n_p, n_q, k, batch, select_by, screen, gather, bf16_moments):
     """Operations, their precision, and bytes that have to cross DRAM, of each kernel of a step; as in reports/gpu.md."""
     entries, rows = batch * k, 2 * n_p
     precision = screen or select_by
     width, most = (2 if precision == "bf16" else 4), 4 * k + 512 if screen else k
     moments = 20 if bf16_moments else 28
-    halves = 2 * n_p * n_q if precision == "bf16" else 0
+    halves = 2 * n_p * n_q * [precision, gather].count("bf16")
+    # Bytes of a number that is gathered.
+    gathered = 2 if gather == "bf16" else 4
     return {
         f"cuBLASLt in {precision}": (2 * batch * n_q * n_p, precision, width * n_p * (batch + n_q) + 4 * batch * n_q),
         "first_of_row": (0, "f32", 4 * batch * n_q),
         "candidates": (0, "f32", 4 * batch * n_q),
         "score_candidates": (2 * batch * most * n_p, "f32", min(4 * n_p * n_q, 4 * batch * most * n_p)),
         "first_of_candidates": (0, "f32", 8 * batch * most),
-        "decode": (2 * entries * n_p, "f32", 4 * n_p * n_q + 16 * batch * n_p),
-        "backward": (4 * entries * rows, "f32", 4 * rows * (batch + 2 * n_q)),
+        "decode": (2 * entries * n_p, "f32", gathered * n_p * n_q + 16 * batch * n_p),
+        "pack_rows": (0, "f32", 6 * batch * rows),
+        "backward": (4 * entries * rows, "f32", gathered * rows * batch + 8 * rows * n_q),
         "gradient_squares": (2 * rows * n_q, "f32", 4 * rows * n_q),
         "update_rows": (12 * rows * n_q, "f32", moments * rows * n_q + halves),
         "update_rows_bf16": (12 * rows * n_q, "f32", moments * rows * n_q + halves),
@@ -353,7 +358,7 @@ def selection(line):
 
 def kernels(line):
     """The kernels of a step as a table, with the share of what a device reaches."""
-    works = work(*(line[name] for name in ("n_p", "n_q", "k", "batch", "select_by", "screen", "bf16_moments")))
+    works = work(*(line[name] for name in ("n_p", "n_q", "k", "batch", "select_by", "screen", "gather", "bf16_moments")))
     yield "| operation | kernel | calls a step | ms | floor, ms | operations | bytes | reaches |"
     yield "|---|---|---|---|---|---|---|---|"
     for kernel in line["kernels"]:
@@ -414,7 +419,7 @@ def summary(run):
     yield ""
     for size in SIZES:
         ours = [line for line in lines if line.get("size") == size and line["step"] == size and line.get("select_by") == "bf16" and "step_seconds" in line]
-        ours = [line for line in ours if "--no-graphs" not in line["more"] and "--bf16-moments" not in line["more"]]
+        ours = [line for line in ours if not {"--no-graphs", "--bf16-moments", "--gather"} & set(line["more"])]
         rows = [line for line in lines if line["step"] == f"{size}-peers" and "step_seconds" in line]
         if ours:
             step = ours[0]["step_seconds"]["median"]

@@ -151,6 +151,10 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
 struct __align__(16) float4 {
   float x, y, z, w;
 };
+struct __align__(8) uint2 {
+  unsigned x, y;
+};
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }

@@ -77,6 +77,11 @@
 //! Top-k∘ReLU and AuxK select those of the first k with π̃ > 0 for which π > 0 too, so that they may have fewer. z is π, the score of what is selected plus b_E, which may be NaN where π̃ is
 //! not; ranks and levels go by z. The same step has the same bits on the same device and library; another device may select other latents
 //! where pre-activations differ by less than the rounding of the product. The other activations compare with thresholds, and know scores only.
+//!
+//! **Gathers in bf16.** Where [`Spec::gather`] says so, r(·) being the nearest bf16 of each number, ties to even: r(v_i) takes the place of v_i in all
+//! reconstructions, those of gates and of AuxK included, and r(u_b) and r(x'_b) that of u_b and x'_b in ∂V_i = Σ z_b u_b, in d_b = ⟨v_i, u_b⟩ and in
+//! ∂W_i = Σ d_b x'_b, u_b being any derivative of the loss by a reconstruction. Scores, the v_i of d_b, norms of columns, derivatives by b_D and W_S and
+//! straight-through estimates are those of f32. Sums have the same order: bits are those of gathers in f32 from numbers that were rounded before.
 
 pub mod collective;
 pub mod conformance;
@@ -89,7 +94,7 @@ pub mod score;
 pub mod select;
 pub mod wide;
 
-pub use optimizer::{Curve, Moments, Optimizer, Rule, Schedule, SelectBy, WarmUp};
+pub use optimizer::{Curve, Gather, Moments, Optimizer, Rule, Schedule, SelectBy, WarmUp};
 
 use crate::bench::dataset::Bench;
 use crate::sdl::resampling::passes::{Passes, Tables};
@@ -116,6 +121,8 @@ pub struct Spec {
     pub moments: Moments,
     /// By what a top-k ranks latents. Only [`cuda`] knows products; the others rank by the score.
     pub select_by: SelectBy,
+    /// How rows are stored that are gathered by code. Only [`cuda`] knows bf16; the others take them as they are.
+    pub gather: Gather,
     /// Learning rate over the steps.
     pub schedule: Schedule,
     /// Decoder columns are kept at norm 1: the gradient's part along the column is removed, and the column is rescaled after the update.
@@ -136,6 +143,7 @@ impl Spec {
             optimizer: Optimizer::default(),
             moments: Moments::default(),
             select_by: SelectBy::default(),
+            gather: Gather::default(),
             schedule: Schedule::default(),
             unit_decoder: false,
             reconstructs_its_input: true,

@@ -70,6 +70,27 @@ impl SelectBy {
     }
 }
 
+/// How the rows are stored that a step gathers by code: columns of W_D for reconstructions, derivatives of reconstructions and x' for gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gather {
+    /// As they are.
+    #[default]
+    F32,
+    /// As copies in half the bytes, rounded to the nearest bf16, ties to even. All sums are in f32, and so are parameters, gradients and moments.
+    Bf16,
+}
+
+impl Gather {
+    /// As configurations call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 impl Default for Optimizer {
     fn default() -> Self {
         Self {

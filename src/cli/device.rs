@@ -4,7 +4,7 @@ use super::{Answer, CliError, Session};
 use crate::backend::cuda::check::{CHECKS, Outcome, Settings};
 use crate::backend::cuda::timing::{self, Timed};
 use crate::backend::cuda::{Driver, Facts, Options, Room, Time};
-use crate::backend::{Moments, SelectBy};
+use crate::backend::{Gather, Moments, SelectBy};
 use crate::sdl::Shape;
 use crate::stats::{Cell, Kind, Table};
 use clap::{Args, Subcommand, value_parser};
@@ -31,7 +31,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Check {
-    /// Checks to run [default: all]: products, repeat, exact, f32, tf32, bf16, moments
+    /// Checks to run [default: all]: products, repeat, exact, f32, tf32, bf16, moments, gathers
     #[arg(value_name = "CHECK", value_parser = names())]
     checks: Vec<String>,
     /// Only every so many-th case of a check against the reference
@@ -66,6 +66,9 @@ struct Timing {
     /// Moments of Adam in bf16
     #[arg(long)]
     bf16_moments: bool,
+    /// How rows are stored that reconstructions and gradients gather, as train.gather
+    #[arg(long, value_name = "HOW", default_value = "f32", value_parser = ["f32", "bf16"])]
+    gather: String,
     /// Steps before the first that is timed
     #[arg(long, value_name = "N", default_value_t = 10)]
     before: u64,
@@ -122,6 +125,7 @@ pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliEr
                     .into_iter()
                     .find(|by| by.name() == of.select_by)
                     .unwrap_or_default(),
+                gather: if of.gather == Gather::Bf16.name() { Gather::Bf16 } else { Gather::F32 },
                 options: Options { encoder: of.screen.encoder(), graphs: !of.no_graphs, ..Options::default() },
                 before: of.before,
                 times: of.times as usize,
@@ -235,12 +239,13 @@ fn show_times(
     output.table(&table)?;
     let (least, most) = timed.steps.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), t| (a.min(*t), b.max(*t)));
     output.text(&format!(
-        "\n{}: a step of TopK, n_p = {}, n_q = {}, k = {}, batch {}, selection by {by}, takes {:.4} ms (median; {:.4} to {:.4}), its kernels one by one {:.4} ms; {:.0} samples/s; {} bytes of the device, {} were said before",
+        "\n{}: a step of TopK, n_p = {}, n_q = {}, k = {}, batch {}, selection by {by}, gathers in {}, takes {:.4} ms (median; {:.4} to {:.4}), its kernels one by one {:.4} ms; {:.0} samples/s; {} bytes of the device, {} were said before",
         facts.name,
         shape.n_p,
         shape.n_q,
         settings.k,
         settings.batch,
+        settings.gather.name(),
         step * 1e3,
         least * 1e3,
         most * 1e3,
@@ -258,6 +263,7 @@ fn show_times(
         "batch": settings.batch,
         "select_by": settings.select_by.name(),
         "screen": (settings.select_by == SelectBy::Score).then_some(screen),
+        "gather": settings.gather.name(),
         "graphs": settings.options.graphs,
         "bf16_moments": settings.moments == Moments::Bf16,
         "steps_before": settings.before,

@@ -9,7 +9,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::nccl::Nccl;
 use crate::backend::cuda::{Cuda, Driver, Encoder, Options, Room};
 use crate::backend::reference::Reference;
-use crate::backend::{Backend, Moments, SelectBy};
+use crate::backend::{Backend, Gather, Moments, SelectBy};
 use crate::bench::config::BenchConfig;
 use crate::stats::{Cell, Kind, Table};
 use crate::train::check::{Checked, ConfigError, Facts, Plan, most_threads};
@@ -144,7 +144,7 @@ A configuration holds what differs from the defaults (a TopK SAE on the paper's 
   warm_up = 0.05                             a share of all steps; an integer counts steps
   [train]
   epochs = 20                                and: batch, steps, seed, log_every, checkpoint_every, checkpoint_seconds,
-                                             target_loss, plateau, ranks, moments, select_by, fold_decoder_norms
+                                             target_loss, plateau, ranks, moments, select_by, gather, fold_decoder_norms
 
 Further keys, each line a configuration of its own:
   model.init = { weights = \"kaiming\", tied = false, encoder_bias = true, decoder_bias = true } # and: scale, input_bias, skip
@@ -162,6 +162,7 @@ Further keys, each line a configuration of its own:
   anchors = { source = \"ground-truth\", weight = 0.1, latents = [3, 4] }                      # or \"labels\", those of [data]
   train = { dead_after = 100000, divergence = 1e4, threads = 2 }
   train = { select_by = \"bf16\", moments = \"bf16\" }                                          # on a GPU: top-k by a product
+  train.gather = \"bf16\"                                                                     # on a GPU: rows in half the bytes
 
 The folder then holds config.toml (complete), metrics.jsonl, checkpoint.safetensors, the model in SAELens's layout, result.json
 with its scores, and provenance.json and timings.jsonl, the only files that differ between two runs. --seed is the seed of the
@@ -344,6 +345,11 @@ impl Run<'_> {
             let name = select_by.name();
             let text = format!("train.select_by: expected \"score\" unless --device is cuda, found \"{name}\"");
             return Err(request(text));
+        }
+        let gather = checked.experiment().train.gather;
+        if gather != Gather::F32 && !matches!(device, Computes::Cuda(_)) {
+            let name = gather.name();
+            return Err(request(format!("train.gather: expected \"f32\" unless --device is cuda, found \"{name}\"")));
         }
         // A finished run is only shown.
         let is_finished = folder.join(RESULT).exists();

@@ -385,6 +385,7 @@ impl Checked {
             optimizer: self.0.optimizer,
             moments: train.moments,
             select_by: train.select_by,
+            gather: train.gather,
             schedule,
             unit_decoder: model.unit_decoder,
             reconstructs_its_input,

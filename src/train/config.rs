@@ -3,7 +3,7 @@
 //! [`Experiment`] is what the file says. [`Experiment::completed`] fills in what has been left out, so that the file a run keeps is complete,
 //! and [`check`](super::check) refuses what cannot be trained.
 
-use crate::backend::{Curve, Moments, Optimizer, SelectBy};
+use crate::backend::{Curve, Gather, Moments, Optimizer, SelectBy};
 use crate::bench::config::BenchConfig;
 use crate::bench::configuration;
 use crate::io::hexadecimal;
@@ -260,6 +260,10 @@ pub struct Length {
     /// two are nearly equal, and needs `--device cuda`.
     #[serde(skip_serializing_if = "is_score")]
     pub select_by: SelectBy,
+    /// How the rows are stored that reconstructions and gradients gather: `bf16` halves their bytes, rounds columns of W_D, derivatives and inputs to the
+    /// nearest while parameters, moments and sums stay in f32, and needs `--device cuda`.
+    #[serde(skip_serializing_if = "is_gather_f32")]
+    pub gather: Gather,
     /// Move the norms of decoder columns into the encoder once training is over ([`folding`](crate::sdl::folding)): the model that is written and
     /// scored has columns of norm 1 and computes the same; a BatchTopK becomes a JumpReLU. Refused for a top-k, whose selection would change.
     #[serde(skip_serializing_if = "is_false")]
@@ -284,6 +288,7 @@ impl Default for Length {
             ranks: 1,
             moments: Moments::F32,
             select_by: SelectBy::Score,
+            gather: Gather::F32,
             fold_decoder_norms: false,
         }
     }
@@ -302,6 +307,11 @@ fn is_f32(moments: &Moments) -> bool {
 /// The same for a top-k that ranks by the score.
 fn is_score(select_by: &SelectBy) -> bool {
     *select_by == SelectBy::Score
+}
+
+/// The same for rows that are gathered as they are.
+fn is_gather_f32(gather: &Gather) -> bool {
+    *gather == Gather::F32
 }
 
 /// The same for a training whose model is kept as it is.
@@ -406,6 +416,7 @@ mod tests {
             ("[train]\nbatch = -1", "line 2: train.batch: "),
             ("[train]\nmoments = \"f16\"", "train.moments"),
             ("[train]\nselect_by = \"f16\"", "train.select_by"),
+            ("[train]\ngather = \"tf32\"", "train.gather"),
             ("[schedule]\nwarm_up = \"long\"", "share of all steps"),
             ("[schedule]\nwarm_up = -3", "share of all steps"),
             ("[anchors]\nsource = \"labels\"", "missing field `weight`"),
@@ -460,9 +471,13 @@ mod tests {
         assert_eq!(Experiment::from_toml(&ranked.to_toml()).unwrap(), ranked);
         assert!(hash("") != ranked.hash() && hash("[train]\nselect_by = \"tf32\"") != ranked.hash());
         assert_eq!(hash(""), hash("[train]\nselect_by = \"score\""));
+        let gathered = Experiment::from_toml("[train]\ngather = \"bf16\"").unwrap();
+        assert_eq!(Experiment::from_toml(&gathered.to_toml()).unwrap(), gathered);
+        assert!(hash("") != gathered.hash() && rounded.hash() != gathered.hash());
+        assert_eq!(hash(""), hash("[train]\ngather = \"f32\""));
         // Trainings from before there were these fields keep their hash.
         let default = Experiment::default().to_toml();
-        for field in ["fold_decoder_norms", "moments", "select_by"] {
+        for field in ["fold_decoder_norms", "moments", "select_by", "gather"] {
             assert!(!default.contains(field), "{field}");
         }
         assert_ne!(hash(""), hash("[bench]\nn = 999"));

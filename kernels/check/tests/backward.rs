@@ -4,7 +4,7 @@
 mod numbers;
 
 use numbers::{SCHEDULES, WIDTHS, numbers};
-use sdlab_kernels::backend::cuda::checked::Checked;
+use sdlab_kernels::backend::cuda::checked::{Array, Checked};
 use sdlab_kernels::backend::cuda::{Cuda, Options};
 use sdlab_kernels::backend::reference::Reference;
 use sdlab_kernels::backend::{Backend, Mode, Rows, Spec};
@@ -26,6 +26,8 @@ struct Case {
     gated: bool,
     has_norms: bool,
     adds: bool,
+    /// Rows are packed in bf16 and gathered from there.
+    halves: bool,
     starts: Vec<u32>,
     rows: Vec<u32>,
     places: Vec<u64>,
@@ -94,6 +96,7 @@ impl Case {
             gated,
             has_norms,
             adds,
+            halves: false,
             starts,
             rows,
             places,
@@ -126,6 +129,18 @@ impl Case {
         let [rho, norms, weights] = [&self.rho, &self.norms, &self.weights].map(|x| device.array(x));
         let [g_w, g_v] = [&self.g_w, &self.g_v].map(|x| device.array(x));
         let [bias, sums, scale, shift] = [(); 4].map(|()| device.array(&vec![1.0_f32; n_q]));
+        let packed = |from: &Array<Shim, f32>, rows: usize, n: usize| -> Array<Shim, u16> {
+            // Rubbish, all of which is written.
+            let to = device.array(&vec![0x7777_u16; if self.halves { rows * n.next_multiple_of(128) } else { 0 }]);
+            if self.halves {
+                let arguments = [from.all(), to.all(), (rows as u32).into(), (n as u32).into()];
+                device.launch("pack_rows", [7, 1, 1], arguments);
+            }
+            to
+        };
+        let packed_x = packed(&x, ROWS, self.n_p);
+        let [packed_upstream, packed_gates] =
+            [(&upstream, PARTS), (&gates, 1)].map(|(of, parts)| packed(of, ROWS * parts, self.n_r));
         let tally = device.zeros::<u32>(4);
         // Rubbish, of which nothing may be read.
         let [whole, cut, joins] = [n_q, 2 * slots, slots].map(|n| device.array(&vec![77_777_u32; n]));
@@ -156,6 +171,10 @@ impl Case {
             (PARTS as u32).into(),
             gates.all(),
             self.gated.into(),
+            packed_x.all(),
+            packed_upstream.all(),
+            packed_gates.all(),
+            self.halves.into(),
             v.all(),
             rho.all(),
             norms.all(),
@@ -333,6 +352,44 @@ fn sums_have_their_order_wherever_pieces_are_kept_and_whoever_takes_them() {
                     "schedule {schedule}, {width} threads, {slots} slots, {flags:?}"
                 );
             }
+        }
+    }
+}
+
+/// The same numbers, or NaN for NaN.
+fn same(a: &Found, b: &Found) -> bool {
+    let equal = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+    a.live == b.live && a.of.iter().flatten().zip(b.of.iter().flatten()).all(equal)
+}
+
+#[test]
+fn gathers_in_bf16_have_the_bits_of_gathers_of_rounded_numbers() {
+    for (schedule, width) in SCHEDULES.into_iter().zip(WIDTHS.into_iter().cycle()) {
+        for (number, sizes) in SIZES.into_iter().chain([(300, 600)]).enumerate() {
+            // Every schedule has its own share of all combinations.
+            let which = number + schedule as usize;
+            let mut case = Case::new(sizes, [which & 1 != 0, which & 2 != 0, which & 4 != 0], rough);
+            let (slots, blocks) = (SLOTS[which % 4], [1, 3, 40][which % 3]);
+            let not_finite = schedule % 3 == 2;
+            if not_finite {
+                for (k, x) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 1e-40].into_iter().enumerate() {
+                    for rows in [&mut case.x, &mut case.upstream, &mut case.gates] {
+                        let at = (k * 7919 + number) % rows.len();
+                        rows[at] = x;
+                    }
+                }
+            }
+            let mut rounded = case.clone();
+            for rows in [&mut rounded.x, &mut rounded.upstream, &mut rounded.gates] {
+                rows.iter_mut().for_each(|x| *x = half::bf16::from_f32(*x).to_f32());
+            }
+            let expected = rounded.run(&Checked::new(Shim::new(width, 0)), slots, 7).expect("sums");
+            let plain = case.run(&Checked::new(Shim::new(width, 0)), slots, 7).expect("sums");
+            case.halves = true;
+            let found = case.run(&Checked::new(Shim::new(width, schedule)), slots, blocks).expect("sums");
+            let what = format!("schedule {schedule}, {width} threads, {sizes:?}, {slots} slots, {blocks} blocks");
+            assert!(same(&found, &expected), "{what}");
+            assert!(!same(&found, &plain), "{what}: the test tells bf16 from f32");
         }
     }
 }

@@ -7,7 +7,7 @@
 use sdlab_kernels::backend::cuda::check::{CHECKS, Settings};
 use sdlab_kernels::backend::cuda::raw::WORKSPACE;
 use sdlab_kernels::backend::cuda::{Cuda, Device, Driver, Encoder, Memory, Options, Room, Samples, timing};
-use sdlab_kernels::backend::{Backend, Half, HostOptState, Mode, Moments, Rows, SelectBy, Spec, conformance};
+use sdlab_kernels::backend::{Backend, Gather, Half, HostOptState, Mode, Moments, Rows, SelectBy, Spec, conformance};
 use sdlab_kernels::sdl::{Activation, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape};
 use sdlab_kernels::shim::Shim;
 use std::cell::Cell;
@@ -398,9 +398,19 @@ fn kernels_are_timed_by_operation_only_where_that_is_asked_for() {
         driver.wait().expect("the stand-in");
         let before = of_stand_in("sdlab_stand_in_held", "");
         let (shape, options) = (Shape { n_p: 8, n_r: 8, n_q: 40 }, options(true));
-        let (moments, select_by) = (Moments::F32, SelectBy::Score);
-        let settings =
-            timing::Settings { shape, k: 4, batch: 24, moments, select_by, options, before: 0, times: 2, steps: 2 };
+        let (moments, select_by, gather) = (Moments::F32, SelectBy::Score, Gather::Bf16);
+        let settings = timing::Settings {
+            shape,
+            k: 4,
+            batch: 24,
+            moments,
+            select_by,
+            gather,
+            options,
+            before: 0,
+            times: 2,
+            steps: 2,
+        };
         let timed = timing::time(&driver, &settings).expect("times");
         assert!(timed.steps.len() == 2 && timed.steps.iter().all(|step| *step > 0.0));
         // Small arrays that do not grow with a model are not counted.

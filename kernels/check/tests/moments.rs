@@ -117,7 +117,8 @@ impl Launch<'_> {
         let (kernel, blocks, arguments): (_, _, Vec<_>) = match taken {
             Taken::Rows(_) => {
                 let columns = (count / marks.len()) as u32;
-                let shape = [false.into(), norms.all(), true.into(), half.all(), true.into(), columns.into()];
+                let shape =
+                    [false.into(), norms.all(), true.into(), half.all(), true.into(), false.into(), columns.into()];
                 let all = [live.all()].into_iter().chain(rule).chain(shape).chain(words);
                 ("update_rows_bf16", marks.len() as u32, all.collect())
             }

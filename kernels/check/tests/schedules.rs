@@ -6,7 +6,7 @@ use sdlab_kernels::backend::cuda::checked::Array;
 use sdlab_kernels::backend::cuda::kernels::signatures;
 use sdlab_kernels::backend::cuda::metrics::Directions;
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
-use sdlab_kernels::backend::{Backend, HostOptState, Mode, Moments, Rows, Spec, conformance};
+use sdlab_kernels::backend::{Backend, Gather, HostOptState, Mode, Moments, Rows, Spec, conformance};
 use sdlab_kernels::sdl::resampling::passes::{Of, Tables};
 use sdlab_kernels::sdl::{Activation, Anchors, AuxK, AuxTarget, Init, Model, Objective, Scales, Shape, Tensors};
 use sdlab_kernels::shim::{Shim, launched};
@@ -19,7 +19,7 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
     (0..count as u32).map(|k| (k.wrapping_mul(2_654_435_761).wrapping_add(seed * 97) as f32 * 1e-7).sin()).collect()
 }
 
-fn spec(activation: Activation, moments: Moments) -> Spec {
+fn spec(activation: Activation, (moments, gather): (Moments, Gather)) -> Spec {
     let ranked = matches!(activation, Activation::TopK { .. } | Activation::TopKRelu { .. });
     let scales = if ranked {
         Scales::TopK { ks: vec![1, 4, 7], weights: vec![0.5, 1.0, 0.25] }
@@ -39,15 +39,21 @@ fn spec(activation: Activation, moments: Moments) -> Spec {
     spec.reconstructs_its_input = false;
     spec.optimizer.clip = 0.5;
     spec.moments = moments;
+    spec.gather = gather;
     spec
 }
 
-fn trained(activation: Activation, moments: Moments, encoder: Encoder, schedule: u64) -> (Model, HostOptState) {
+fn trained(
+    activation: Activation,
+    stored: (Moments, Gather),
+    encoder: Encoder,
+    schedule: u64,
+) -> (Model, HostOptState) {
     let init =
         Init { tied: false, encoder_bias: true, decoder_bias: true, input_bias: true, skip: true, ..Init::default() };
     // Screens have room for few candidates, so that some rows are scored in full.
     let options = Options { encoder, candidates: Some(16), ..Options::default() };
-    let backend = Cuda::on(Shim::new(64, schedule), spec(activation, moments), options);
+    let backend = Cuda::on(Shim::new(64, schedule), spec(activation, stored), options);
     let model = init.model(SHAPE, activation, 3);
     let mut params = backend.params(&model);
     let mut opt = backend.restore(&HostOptState {
@@ -81,20 +87,27 @@ fn a_step_has_the_same_bits_under_every_schedule_and_every_screen() {
         Activation::BatchTopK { k: 7 },
         Activation::Gated,
     ] {
-        let expected = trained(activation, Moments::F32, Encoder::Exact, 0);
+        let expected = trained(activation, (Moments::F32, Gather::F32), Encoder::Exact, 0);
         let moved = expected
             .1
             .first
             .parameters()
             .all(|p| expected.1.first.get(p).unwrap_or_default().iter().any(|m| *m != 0.0));
         assert!(moved, "{activation:?}: every parameter has a gradient");
-        let rounded = trained(activation, Moments::Bf16, Encoder::Exact, 0);
-        assert!(rounded.1.first != expected.1.first && rounded.1.second != expected.1.second, "{activation:?}");
+        let [rounded, gathered] = [(Moments::Bf16, Gather::F32), (Moments::F32, Gather::Bf16)]
+            .map(|stored| trained(activation, stored, Encoder::Exact, 0));
+        for other in [&rounded, &gathered] {
+            assert!(other.1.first != expected.1.first && other.1.second != expected.1.second, "{activation:?}");
+        }
         for schedule in 1..=8 {
             let encoder = [Encoder::Exact, Encoder::F32, Encoder::Tf32, Encoder::Bf16][schedule as usize % 4];
-            for (moments, expected) in [(Moments::F32, &expected), (Moments::Bf16, &rounded)] {
-                let found = trained(activation, moments, encoder, 1_000_003 * schedule);
-                assert!(found == *expected, "{activation:?}, {moments:?}, schedule {schedule}, {encoder:?}");
+            for (stored, expected) in [
+                ((Moments::F32, Gather::F32), &expected),
+                ((Moments::Bf16, Gather::F32), &rounded),
+                ((Moments::F32, Gather::Bf16), &gathered),
+            ] {
+                let found = trained(activation, stored, encoder, 1_000_003 * schedule);
+                assert!(found == *expected, "{activation:?}, {stored:?}, schedule {schedule}, {encoder:?}");
             }
         }
     }
@@ -143,8 +156,10 @@ fn a_part_of_the_suite_holds_under_many_schedules_and_every_kernel_runs() {
             conformance::rounded(step, 4 + schedule as usize, |_| true, make);
         } else if schedule % 2 == 0 {
             conformance::every(step, schedule as usize, |_| true, |spec| Ranked::new(&Alone, spec, make));
+            conformance::gathered(2 * step, schedule as usize, |_| true, |spec| Ranked::new(&Alone, spec, make));
         } else {
             conformance::every(step, schedule as usize, |_| true, |spec| Sharded::new(&Alone, spec, make));
+            conformance::gathered(2 * step, schedule as usize, |_| true, |spec| Sharded::new(&Alone, spec, make));
         }
     }
     let backend = Cuda::on(Shim::new(64, 1), Spec::plain(SHAPE, BATCH), Options::default());

@@ -3,13 +3,18 @@
 //! n·u·‖a‖‖b‖. Sizes are the largest of a batch, so that one bound serves a whole block of parameters.
 
 use super::super::reference::{Batch, Codes, Params, Row};
-use super::super::{Spec, reference::forward};
+use super::super::{Gather, Spec, reference::forward};
 use crate::sdl::{Activation, Parameter};
 
 /// Unit roundoff of f32.
 pub const U: f64 = 1.0 / (1 << 24) as f64;
 /// The least positive f32.
 pub const TINY: f64 = 1.5e-45;
+
+/// Unit roundoff of bf16.
+const HALF_U: f64 = 1.0 / 256.0;
+/// Half of the least positive bf16, 2^-134.
+const HALF_TINY: f64 = 4.6e-41;
 
 /// A number of at most this size that is computed with at most this error.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +36,14 @@ impl Rough {
 
     fn rounded(self) -> Self {
         Self { error: self.error + U * (self.size + self.error) + TINY, ..self }
+    }
+
+    /// Stored as rows that are gathered.
+    fn gathered(self, gather: Gather) -> Self {
+        match gather {
+            Gather::F32 => self,
+            Gather::Bf16 => Self { error: self.error + HALF_U * (self.size + self.error) + HALF_TINY, ..self },
+        }
     }
 
     /// n more roundings.
@@ -135,12 +148,13 @@ impl Bounds {
             shape.n_p,
         );
         let linear = block(Parameter::DecoderBias).plus(skip);
-        let residual = z.times(V).sum(count).plus(linear).plus(x_r);
+        let columns = V.gathered(spec.gather);
+        let residual = z.times(columns).sum(count).plus(linear).plus(x_r);
         let reconstruction = residual.rounded().error;
         let residual = residual.at_most(largest(codes.rows.iter().flat_map(|row| &row.residuals).flatten()));
-        let gates = pi.times(V).sum(count).plus(linear).plus(x_r);
+        let gates = pi.times(columns).sum(count).plus(linear).plus(x_r);
         let gates = gates.at_most(largest(codes.rows.iter().flat_map(|row| &row.gates)));
-        let missing = pi.times(V).sum(count_aux).plus(residual.plus(x_r));
+        let missing = pi.times(columns).sum(count_aux).plus(residual.plus(x_r));
         let missing = missing.at_most(largest(codes.rows.iter().flat_map(|row| &row.missing)));
         let (norm_gates, norm_missing) = (
             norm(codes.rows.iter().map(|row| row.gates.as_slice())),
@@ -157,10 +171,13 @@ impl Bounds {
         let upstream = residual.times(twice).times(Rough::exact(part_sum)).rounded_more(parts.len());
         let norm_upstream =
             part_sum * twice.size * norm(codes.rows.iter().flat_map(|row| &row.residuals).map(Vec::as_slice));
-        let by_code = Rough::inner(V, norm_V, upstream, norm_upstream, shape.n_r).plus(penalty);
-        let by_gate = Rough::inner(V, norm_V, gates, norm_gates, shape.n_r).times(twice).plus(penalty);
+        let along = |rows: Rough, norm: f64| Rough::inner(V, norm_V, rows, norm, shape.n_r);
+        let by_code = along(upstream.gathered(spec.gather), norm_upstream).plus(penalty);
+        // These derivatives are gathered with their factors.
+        let [gates_gathered, missing_gathered] = [gates, missing].map(|rows| rows.gathered(spec.gather));
+        let by_gate = along(gates_gathered, norm_gates).times(twice).plus(penalty);
         let aux_weight = Rough::exact(objective.aux.map_or(0.0, |aux| aux.weight));
-        let by_aux = Rough::inner(V, norm_V, missing, norm_missing, shape.n_r).times(twice).times(aux_weight);
+        let by_aux = along(missing_gathered, norm_missing).times(twice).times(aux_weight);
         let mut by_score = by_code.plus(by_aux);
         if is_gated {
             by_score = by_code.times(scale).plus(by_gate).plus(by_aux);
@@ -168,9 +185,9 @@ impl Bounds {
 
         // v/‖v‖ is at most 1.
         let along_column = penalty.times(z.plus(pi));
-        let mut of_column = z.times(upstream).plus(along_column);
+        let mut of_column = z.times(upstream.gathered(spec.gather)).plus(along_column);
         if objective.aux.is_some() {
-            of_column = of_column.plus(pi.times(missing).times(twice).times(aux_weight));
+            of_column = of_column.plus(pi.times(missing_gathered).times(twice).times(aux_weight));
         }
         let mut gradients = [0.0; 9];
         let mut set = |p: Parameter, bound: Rough| gradients[p as usize] = bound.rounded().error;
@@ -178,7 +195,11 @@ impl Bounds {
             let known = Rough::of(known.iter().map(|x| f64::from(*x)));
             block(p).plus(known).times(Rough::exact(2.0 * spec.anchors.weight))
         };
-        set(Parameter::Encoder, by_score.times(x).sum(rows).plus(anchoring(Parameter::Encoder, &spec.anchors.inputs)));
+        let inputs = x.gathered(spec.gather);
+        set(
+            Parameter::Encoder,
+            by_score.times(inputs).sum(rows).plus(anchoring(Parameter::Encoder, &spec.anchors.inputs)),
+        );
         set(Parameter::Decoder, of_column.sum(rows).plus(anchoring(Parameter::Decoder, &spec.anchors.targets)));
         set(Parameter::EncoderBias, by_score.plus(by_gate).sum(rows));
         set(Parameter::DecoderBias, upstream.sum(rows));
@@ -191,6 +212,7 @@ impl Bounds {
                 Rough::of(tensors.get(Parameter::LogThreshold).into_iter().flatten().map(|t| t.exp())).rounded();
             let kernel = Rough::exact(1.0 / bandwidth).rounded();
             let l0 = weight.times(Rough::exact(objective.l0)).rounded();
+            let by_code = along(upstream, norm_upstream).plus(penalty);
             set(Parameter::LogThreshold, theta.times(by_code).plus(l0).times(theta).times(kernel).sum(rows));
         }
 

@@ -1,7 +1,7 @@
 //! Small models and batches: every activation with every objective and bias, over shapes that are no multiples of a vector's width, with ties,
 //! zero rows, identical latents and subnormal numbers.
 
-use super::super::{Curve, HostOptState, Moments, Optimizer, Rule, Schedule, SelectBy, Spec, WarmUp};
+use super::super::{Curve, Gather, HostOptState, Moments, Optimizer, Rule, Schedule, SelectBy, Spec, WarmUp};
 use crate::bench::features::stream;
 use crate::sdl::{Activation, Anchors, AuxK, AuxTarget, Init, Model, Objective, Parameter, Scales, Shape, Tensors};
 use rand::RngExt;
@@ -173,6 +173,7 @@ impl Case {
             optimizer,
             moments: Moments::F32,
             select_by: SelectBy::Score,
+            gather: Gather::F32,
             schedule: Schedule { warm_up: 2, decay: 3, curve: Curve::Cosine, steps: 8 },
             unit_decoder,
             reconstructs_its_input: shape.n_p == shape.n_r && seed.is_multiple_of(2),

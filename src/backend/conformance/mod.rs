@@ -22,7 +22,7 @@ mod faulty;
 mod steps;
 mod update_bounds;
 
-use super::{Backend, HostCodes, HostOptState, Mode, Moments, Rows, Spec};
+use super::{Backend, Gather, HostCodes, HostOptState, Mode, Moments, Rows, Spec};
 use crate::bench::config::{BenchConfig, Task};
 use crate::bench::dataset::{Bench, Side};
 use crate::sdl::{Activation, Init, Model, Objective, Shape, Tensors};
@@ -69,6 +69,18 @@ pub fn rounded<B: Backend>(step: usize, from: usize, takes: impl Fn(Activation) 
     for mut case in part(step, from, &takes) {
         case.spec.moments = Moments::Bf16;
         case.name.push_str(", moments in bf16");
+        steps_agree(&case, &make);
+    }
+}
+
+/// The steps of such a part with gathers in bf16, for backends that know them: selections are the same, everything else keeps to bounds that know the rounding.
+///
+/// # Panics
+/// Where the backend deviates, with the case in words.
+pub fn gathered<B: Backend>(step: usize, from: usize, takes: impl Fn(Activation) -> bool, make: impl Fn(Spec) -> B) {
+    for mut case in part(step, from, &takes) {
+        case.spec.gather = Gather::Bf16;
+        case.name.push_str(", gathers in bf16");
         steps_agree(&case, &make);
     }
 }

@@ -65,7 +65,7 @@ pub struct Check {
 }
 
 /// All of them, quick ones first.
-pub const CHECKS: [Check; 7] = [
+pub const CHECKS: [Check; 8] = [
     Check { name: "products", what: "dense products of random numbers with those in f64", run: products },
     Check {
         name: "repeat",
@@ -89,6 +89,7 @@ pub const CHECKS: [Check; 7] = [
         run: |d, s| conforms(d, s, Encoder::Bf16, Some(40)),
     },
     Check { name: "moments", what: "moments in bf16 with the reference", run: moments },
+    Check { name: "gathers", what: "gathers in bf16 with the reference", run: gathers },
 ];
 
 impl Check {
@@ -122,6 +123,11 @@ fn conforms(
 
 fn moments(driver: &Driver, settings: Settings) -> Result<Vec<Found>, String> {
     conformance::rounded(settings.every, 0, |_| true, |spec| Cuda::on(driver, spec, Options::default()));
+    Ok(Vec::new())
+}
+
+fn gathers(driver: &Driver, settings: Settings) -> Result<Vec<Found>, String> {
+    conformance::gathered(settings.every, 0, |_| true, |spec| Cuda::on(driver, spec, Options::default()));
     Ok(Vec::new())
 }
 

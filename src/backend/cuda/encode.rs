@@ -2,10 +2,10 @@
 
 use super::checked::{Array, Checked, Matrices};
 use super::device::{Device, Precision};
-use super::state::{Aux, Batch, Candidates, Codes, Gates, Lanes, OptState, PART, Params, Room, Set};
+use super::state::{Aux, Batch, Candidates, Codes, Gates, Lanes, OptState, PART, Packed, Params, Room, Set, packed};
 use super::{Encoder, Options};
 use crate::backend::collective::{Collective, CollectiveError};
-use crate::backend::{Mode, SelectBy, Spec};
+use crate::backend::{Gather, Mode, SelectBy, Spec};
 use crate::sdl::{Activation, Parameter, Scales, Shape};
 use std::ops::Range;
 
@@ -157,6 +157,11 @@ pub(super) fn room<D: Device>(device: &Checked<D>, spec: &Spec, options: Options
         squares: device.zeros(batch * parts),
         penalties: device.zeros(batch),
         active_of_row: device.zeros(batch),
+        packed: (spec.gather == Gather::Bf16).then(|| Packed {
+            inputs: device.zeros(batch * packed(n_p)),
+            upstream: device.zeros(batch * parts * packed(n_r)),
+            gates: device.zeros(if activation == Activation::Gated { batch * packed(n_r) } else { 0 }),
+        }),
     }
 }
 

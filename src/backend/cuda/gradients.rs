@@ -3,8 +3,8 @@
 use super::checked::{Array, Checked, Given, Matrices};
 use super::device::{Device, Precision};
 use super::encode::{mark, transpose};
-use super::state::{Batch, Grads, Kept, OptState, Params, ROWS, Room, SQUARES, Set, others};
-use crate::backend::{Rule, Spec, THRESHOLD_DECAY};
+use super::state::{Batch, Grads, Kept, OptState, Params, ROWS, Room, SQUARES, Set, others, pack, packed};
+use crate::backend::{Gather, Rule, Spec, THRESHOLD_DECAY};
 use crate::bench::philox::Philox;
 use crate::sdl::{Activation, AuxTarget, Parameter, Shape};
 
@@ -176,6 +176,7 @@ impl<D: Device> Pass<'_, D> {
         let needed = |is_there: bool, count: usize| if is_there { count } else { 0 };
         let has_target = part.unwrap_or(true);
         let affine = of.affine && has_target;
+        let halves = spec.gather == Gather::Bf16;
         let arguments = [
             of.set.counts.of(rows),
             of.set.latents.of(selected),
@@ -184,6 +185,8 @@ impl<D: Device> Pass<'_, D> {
             of.has_levels.into(),
             (of.set.stride as u32).into(),
             params.decoder().all(),
+            params.packed().of(needed(halves, spec.shape.n_q * packed(n_r))),
+            halves.into(),
             bias.unwrap_or(&room.one).of(needed(bias.is_some(), n_r)),
             (affine && bias.is_some()).into(),
             linear.unwrap_or(&room.one).of(needed(linear.is_some(), rows * n_r)),
@@ -254,6 +257,12 @@ impl<D: Device> Pass<'_, D> {
         }
         device.clear(&grads.live);
         transpose(device, rows, &room.main, n_q);
+        if let Some(of) = &room.packed {
+            pack(device, self.inputs(), rows, n_p, &of.inputs);
+            if let Some(gates) = &room.gates {
+                pack(device, &gates.upstream, rows, n_r, &of.gates);
+            }
+        }
         self.backward_set(&room.main, &room.upstream, parts, objective.l1, false, grads);
         if let Some(aux) = &room.aux {
             mark(device, rows, &aux.set, &room.ignored);
@@ -300,6 +309,11 @@ impl<D: Device> Pass<'_, D> {
         }
     }
 
+    /// x'.
+    fn inputs(&self) -> &Array<D, f32> {
+        self.room.centred.as_ref().unwrap_or(&self.batch.inputs)
+    }
+
     fn backward_set(
         &self,
         set: &Set<D>,
@@ -330,6 +344,11 @@ impl<D: Device> Pass<'_, D> {
         let gates = room.gates.as_ref().filter(|_| !adds);
         let needed = |count: usize| if gates.is_some() { count } else { 0 };
         let by_norm = spec.objective.l1_by_decoder_norm && !adds;
+        let halves = room.packed.as_ref();
+        if let Some(of) = halves {
+            pack(device, upstream, rows * parts, n_r, &of.upstream);
+        }
+        let in_halves = |count: usize| if halves.is_some() { count } else { 0 };
         let arguments = [
             set.starts.all(),
             set.rows.of(selected),
@@ -338,11 +357,15 @@ impl<D: Device> Pass<'_, D> {
             set.levels.of(selected),
             gates.map_or(&room.one, |gates| &gates.pi).of(needed(selected)),
             gates.map_or(&room.one, |gates| &gates.scores).of(needed(selected)),
-            room.centred.as_ref().unwrap_or(&batch.inputs).of(rows * n_p),
+            self.inputs().of(rows * n_p),
             upstream.of(rows * parts * n_r),
             (parts as u32).into(),
             gates.map_or(&room.one, |gates| &gates.upstream).of(needed(rows * n_r)),
             gates.is_some().into(),
+            halves.map_or(params.packed(), |of| &of.inputs).of(in_halves(rows * packed(n_p))),
+            halves.map_or(params.packed(), |of| &of.upstream).of(in_halves(rows * parts * packed(n_r))),
+            halves.map_or(params.packed(), |of| &of.gates).of(in_halves(needed(rows * packed(n_r)))),
+            halves.is_some().into(),
             params.decoder().all(),
             room.rho.all(),
             room.column_norms.all(),
@@ -617,6 +640,12 @@ impl<D: Device> Update<'_, D> {
         let (n_q, columns) = parameter.size(spec.shape);
         let is_encoder = parameter == Parameter::Encoder;
         let halves = is_encoder && params.has_half();
+        let packs = !is_encoder && spec.gather == Gather::Bf16;
+        let half = if packs {
+            params.packed().of(n_q * packed(columns))
+        } else {
+            params.half().of(if halves { n_q * columns } else { 0 })
+        };
         let [g, w, m, v] = blocks(parameter, params, opt, grads);
         let [rate, correction, beta_1, rest_1, beta_2, rest_2, epsilon] = rates.numbers.map(Given::from);
         let arguments = vec![
@@ -638,8 +667,9 @@ impl<D: Device> Update<'_, D> {
             (spec.unit_decoder && !is_encoder).into(),
             params.norms.all(),
             is_encoder.into(),
-            params.half().of(if halves { n_q * columns } else { 0 }),
+            half,
             halves.into(),
+            packs.into(),
             (columns as u32).into(),
         ];
         let (kernel, arguments) = rounded(["update_rows", "update_rows_bf16"], arguments, parameter, opt);

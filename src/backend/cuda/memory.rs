@@ -4,8 +4,8 @@ use super::Options;
 use super::device::Precision;
 use super::encode::{has_lanes, most_candidates, precision, product as dense_product, stride};
 use super::raw::WORKSPACE;
-use super::state::{PART, PIECE, ROWS, SQUARES};
-use crate::backend::{Moments, Rule, Spec};
+use super::state::{PART, PIECE, ROWS, SQUARES, STRIPE};
+use crate::backend::{Gather, Moments, Rule, Spec};
 use crate::sdl::{Activation, Parameter, Shape};
 
 /// Where the samples of a training come from.
@@ -21,7 +21,7 @@ pub enum Samples {
 /// for the kernels comes on top, some hundred megabytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Parameters, and what there is of every one or of every latent: moments, a gradient, the encoder in bf16, counters, marks.
+    /// Parameters, and what there is of every one or of every latent: moments, a gradient, encoder and decoder in bf16, counters, marks.
     pub model: u64,
     /// A batch, its scores, its codes and its residuals.
     pub batch: u64,
@@ -62,6 +62,7 @@ impl Memory {
         let of_moment = if spec.moments == Moments::Bf16 { HALF } else { F32 };
         let state = product(&[numbers, sum(&[F32, product(&[moments, of_moment])])]);
         let half = if precision(spec, *options) == Some(Precision::Bf16) { product(&[HALF, n_q, n_p]) } else { 0 };
+        let columns = product(&[HALF, n_q, packed(spec, n_r)]);
         // Norms, marks, counters; five arrays of what depends on the activation; sums, spare and live of a gradient, and its list of codes.
         let of_latent = sum(&[F32, WORD, 5 * F32, 4 * F32, if has(Parameter::EncoderBias) { 0 } else { F32 }]);
         let others = numbers.saturating_sub(product(&[n_q, sum(&[n_p, n_r])]));
@@ -72,6 +73,7 @@ impl Memory {
             state,
             product(&[F32, numbers]),
             half,
+            columns,
             product(&[n_q, of_latent]),
             product(&[WORD, squares]),
             product(&[F32, partial]),
@@ -92,7 +94,7 @@ impl Memory {
             Samples::Host => 0,
         };
         let beside = sum(&[drawn, WORKSPACE as u64]);
-        Self { model, batch, beside, moved: sum(&[state, half, product(&[n_q, sum(&[2 * F32, WORD])])]) }
+        Self { model, batch, beside, moved: sum(&[state, half, columns, product(&[n_q, sum(&[2 * F32, WORD])])]) }
     }
 }
 
@@ -106,6 +108,12 @@ fn product(factors: &[u64]) -> u64 {
 
 fn sum(terms: &[u64]) -> u64 {
     terms.iter().fold(0, |sum: u64, term| sum.saturating_add(*term))
+}
+
+/// Numbers of a row of n that is gathered in bf16, or none.
+fn packed(spec: &Spec, n: u64) -> u64 {
+    let stripe = STRIPE as u64;
+    if spec.gather == Gather::Bf16 { n.div_ceil(stripe).saturating_mul(stripe) } else { 0 }
 }
 
 /// What a batch has of every row, but for its codes by latent.
@@ -126,11 +134,16 @@ fn rows_of(spec: &Spec, options: &Options, activation: Activation, parameters: &
     let half = if dense == Some(Precision::Bf16) { product(&[HALF, n_p]) } else { 0 };
     let gates = if activation == Activation::Gated { product(&[2 * F32, n_q]) } else { 0 };
     let residuals = product(&[2 * F32, n_r, parts + further]);
+    let own_gates = u64::from(activation == Activation::Gated);
+    let gathered = sum(&[packed(spec, n_p), product(&[packed(spec, n_r), sum(&[parts, own_gates])])]);
     let linear = sum(&[has(Parameter::InputBias, n_p), has(Parameter::Skip, n_r)]);
     let numbers = product(&[F32, sum(&[inputs, n_q, linear])]);
     // Weights, indices, norms, ties, penalties, counts, squares.
     let small = sum(&[WORD, 6 * F32, product(&[F32, parts + further])]);
-    product(&[spec.batch as u64, sum(&[numbers, residuals, candidates, half, gates, small])])
+    product(&[
+        spec.batch as u64,
+        sum(&[numbers, residuals, candidates, half, product(&[HALF, gathered]), gates, small]),
+    ])
 }
 
 /// What scores of whole rows are computed from.
@@ -279,11 +292,17 @@ mod tests {
                 };
                 let mut halves = plain.clone();
                 halves.moments = Moments::Bf16;
+                let mut gathered = plain.clone();
+                gathered.gather = Gather::Bf16;
+                let mut more_gathered = more.clone();
+                more_gathered.gather = Gather::Bf16;
                 for (spec, init, drawn) in [
                     (&plain, &Init::default(), true),
                     (&plain, &Init::default(), false),
                     (&halves, &Init::default(), true),
                     (&more, &full, false),
+                    (&gathered, &Init::default(), true),
+                    (&more_gathered, &full, false),
                 ] {
                     let [asked, said] = compared(spec, options, activation, init, drawn);
                     // A few small arrays are not counted.
@@ -312,6 +331,10 @@ mod tests {
         assert_eq!(memory.most() - memory.training(), 26 * weights + 16 * 131_072);
         spec.moments = Moments::Bf16;
         assert_eq!(memory.model - of(&spec).model, 8 * weights);
+        let before = of(&spec);
+        spec.gather = Gather::Bf16;
+        assert_eq!(of(&spec).model - before.model, 2 * weights);
+        assert_eq!(of(&spec).batch - before.batch, 2 * 4096 * 8192);
         let huge = Spec::plain(Shape { n_p: usize::MAX, n_r: usize::MAX, n_q: usize::MAX }, usize::MAX);
         assert_eq!(of(&huge).training(), u64::MAX, "sizes beyond all memory do not wrap");
     }

@@ -16,7 +16,7 @@
 //! | encode, top-k by a product | a dense product, `first_of_row`, `score_candidates` |
 //! | encode, by the score | a dense product as a screen, `candidates`, `score_candidates`, `first_of_candidates`; rows that it cannot decide (`list_marked`), thresholds and BatchTopK: `by_lane`, `scores` |
 //! | decode | `decode`, `row_terms` |
-//! | backward | `mark`, `by_latent`, `cut_lists`, `backward`, `join_pieces` |
+//! | backward | `mark`, `by_latent`, `cut_lists`, with gathers in bf16 `pack_rows`, `backward`, `join_pieces` |
 //! | ranks with parts of a batch, before a step | `clear_silent` |
 //! | ranks with parts of the latents, in decode | `residual_terms` |
 //! | step | `anchor`; `gradient_squares` and `clipping`, where gradients are clipped, columns kept at norm 1 or the norm is asked for; `update_rows`, `update_flat` (with moments in bf16 `update_rows_bf16`, `update_flat_bf16`), `count_idle` |
@@ -31,8 +31,8 @@
 //!
 //! [`Memory`] counts it before any is taken. By far the most are 16 n_q (n_p + n_r) bytes for parameters, moments and gradients (12 with
 //! [`Moments::Bf16`]) and 4 B n_q for scores, and 4 n_p (B + min(n_q, 16384)) for copies from which whole rows are
-//! scored, unless a top-k goes by a product. A rank with a part of
-//! the latents has n_q of that part.
+//! scored, unless a top-k goes by a product. [`Gather::Bf16`] adds 2 n_q n_r and 2 B (n_p + n_r), with rows filled up to a multiple of 128 numbers.
+//! A rank with a part of the latents has n_q of that part.
 
 pub mod check;
 pub mod checked;
@@ -58,7 +58,7 @@ pub use memory::{Memory, Samples};
 pub use raw::{Driver, Facts, Room};
 pub use state::{Batch, Codes, Grads, OptState, Params};
 
-use super::{Backend, Half, HostCodes, HostOptState, Mode, Moments, Observation, Rows, SelectBy, Spec};
+use super::{Backend, Gather, Half, HostCodes, HostOptState, Mode, Moments, Observation, Rows, SelectBy, Spec};
 use crate::bench::dataset::{Bench, Side};
 use crate::sdl::resampling::passes::{Passes, Tables};
 use crate::sdl::{Model, Parameter, Tensors};
@@ -143,11 +143,12 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn describe(&self) -> String {
         let moments = if self.spec.moments == Moments::Bf16 { ", moments in bf16" } else { "" };
+        let gathers = if self.spec.gather == Gather::Bf16 { ", gathers in bf16" } else { "" };
         let encoder = match self.spec.select_by {
             SelectBy::Score => format!("encoder {:?}", self.options.encoder),
             by => format!("selection by a product in {}", by.name()),
         };
-        format!("cuda, f32, {}, {encoder}{moments}", self.device.device().describe())
+        format!("cuda, f32, {}, {encoder}{gathers}{moments}", self.device.device().describe())
     }
 
     fn spec(&self) -> &Spec {
@@ -160,7 +161,7 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn params(&self, model: &Model) -> Params<D> {
         let half = precision(&self.spec, self.options) == Some(Precision::Bf16);
-        Params::new(&self.device, model, half)
+        Params::new(&self.device, model, [half, self.spec.gather == Gather::Bf16])
     }
 
     fn opt_state(&self, params: &Params<D>) -> OptState<D> {

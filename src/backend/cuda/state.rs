@@ -99,6 +99,17 @@ impl<D: Device> Kept<D> {
     }
 }
 
+/// Numbers of a packed row of n: see `packed` of `common.cuh`.
+pub(super) fn packed(n: usize) -> usize {
+    n.div_ceil(STRIPE).saturating_mul(STRIPE)
+}
+
+/// Packs rows of n numbers in bf16.
+pub(super) fn pack<D: Device>(device: &Checked<D>, from: &Array<D, f32>, rows: usize, n: usize, to: &Array<D, u16>) {
+    let arguments = [from.of(rows * n), to.of(rows * packed(n)), (rows as u32).into(), (n as u32).into()];
+    device.launch("pack_rows", [device.some(rows.saturating_mul(n)), 1, 1], arguments);
+}
+
 /// Weights and biases on the device.
 pub struct Params<D: Device> {
     pub(super) activation: Activation,
@@ -109,20 +120,24 @@ pub struct Params<D: Device> {
     pub(super) norms: Array<D, f32>,
     /// W_E in bf16, where a product reads it; else empty. Updates write it together with W_E.
     half: Array<D, u16>,
+    /// Columns of W_D packed in bf16, where they are gathered so; else empty. Updates write it together with W_D.
+    packed: Array<D, u16>,
     /// b_E, or zeros.
     pub(super) no_bias: Option<Array<D, f32>>,
 }
 
 impl<D: Device> Params<D> {
-    pub(super) fn new(device: &Checked<D>, model: &Model, half: bool) -> Self {
+    /// With W_E in bf16 for products, and with packed columns of W_D.
+    pub(super) fn new(device: &Checked<D>, model: &Model, [half, packs]: [bool; 2]) -> Self {
         let blocks = Blocks::upload(device, &model.tensors);
-        let Shape { n_p, n_q, .. } = blocks.shape;
+        let Shape { n_p, n_r, n_q } = blocks.shape;
         let threshold = [model.threshold.unwrap_or(0.0), f32::from(u8::from(model.threshold.is_some()))];
         let params = Self {
             activation: model.activation,
             threshold: device.array(&threshold),
             norms: device.zeros(n_q),
             half: device.zeros(if half { n_q * n_p } else { 0 }),
+            packed: device.zeros(if packs { n_q * packed(n_r) } else { 0 }),
             no_bias: blocks.get(Parameter::EncoderBias).is_none().then(|| device.zeros(n_q)),
             blocks,
         };
@@ -135,6 +150,9 @@ impl<D: Device> Params<D> {
         let count = params.half.len();
         let arguments = [params.encoder().of(count), params.half.all(), (count as u64).into()];
         device.launch("to_bf16", [device.some(count), 1, 1], arguments);
+        if packs {
+            pack(device, params.decoder(), n_q, n_r, &params.packed);
+        }
         params
     }
 
@@ -146,6 +164,11 @@ impl<D: Device> Params<D> {
     /// W_E in bf16, or nothing.
     pub(super) fn half(&self) -> &Array<D, u16> {
         &self.half
+    }
+
+    /// Packed columns of W_D, or nothing.
+    pub(super) fn packed(&self) -> &Array<D, u16> {
+        &self.packed
     }
 
     pub(super) fn encoder(&self) -> &Array<D, f32> {
@@ -463,6 +486,16 @@ pub(super) struct Room<D: Device> {
     pub squares: Array<D, f32>,
     pub penalties: Array<D, f32>,
     pub active_of_row: Array<D, u32>,
+    /// What gradients gather, where that is in bf16.
+    pub packed: Option<Packed<D>>,
+}
+
+/// Packed copies of x' and of derivatives of reconstructions: those of AuxK take the place of the others, once these have been gathered.
+pub(super) struct Packed<D: Device> {
+    pub inputs: Array<D, u16>,
+    pub upstream: Array<D, u16>,
+    /// Empty without gates.
+    pub gates: Array<D, u16>,
 }
 
 /// What gates reconstruct.
@@ -534,6 +567,8 @@ impl<D: Device> Lists<D> {
     }
 }
 
+/// Numbers of a row that a warp takes.
+pub(super) const STRIPE: usize = 128;
 /// Codes of a piece of a list.
 pub(super) const PIECE: usize = 128;
 /// Numbers that one block squares and adds.

@@ -2,7 +2,7 @@
 
 use super::raw::WORKSPACE;
 use super::{Cuda, Device, Driver, Memory, Options, Samples, Time};
-use crate::backend::{Backend, Half, Mode, Moments, SelectBy, Spec};
+use crate::backend::{Backend, Gather, Half, Mode, Moments, SelectBy, Spec};
 use crate::bench::config::BenchConfig;
 use crate::bench::dataset::Bench;
 use crate::sdl::{Activation, Init, Shape};
@@ -21,6 +21,8 @@ pub struct Settings {
     pub moments: Moments,
     /// What decides which latents are selected.
     pub select_by: SelectBy,
+    /// How rows are stored that are gathered.
+    pub gather: Gather,
     /// How latents are found by the score, and whether steps are graphs.
     pub options: Options,
     /// Steps that are not timed; the first ones make memory and graphs.
@@ -54,8 +56,9 @@ const OF_KERNELS: u64 = 20;
 /// # Errors
 /// The device has failed, or has too little memory.
 pub fn time(driver: &Driver, settings: &Settings) -> Result<Timed, String> {
-    let Settings { shape, k, batch: rows, moments, select_by, options, before, times, steps } = settings.clone();
-    let spec = Spec { moments, select_by, ..Spec::plain(shape, rows) };
+    let Settings { shape, k, batch: rows, moments, select_by, gather, options, before, times, steps } =
+        settings.clone();
+    let spec = Spec { moments, select_by, gather, ..Spec::plain(shape, rows) };
     let n = (2 * shape.n_p).min(1000);
     // In few dimensions features cannot be far from each other, and few of them have to fire more often.
     let (interference, sparsity) = if shape.n_p < 512 { (0.9, 0.9) } else { (0.2, 0.99) };

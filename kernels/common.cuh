@@ -123,12 +123,17 @@ __device__ __forceinline__ float score_tree(float low, float high) {
   return x + 0.0f;
 }
 
+// A number that is stored in f32 or in bf16.
+__device__ __forceinline__ float widened(float x) { return x; }
+__device__ __forceinline__ float widened(unsigned short x) { return __uint_as_float((u32)x << 16); }
+
 // The score of two vectors by one warp: element k goes to lane k mod 64, of which each thread holds two.
-__device__ __forceinline__ float score(const float* __restrict__ a, const float* __restrict__ b, u32 n) {
+template <class T>
+__device__ __forceinline__ float score(const T* __restrict__ a, const float* __restrict__ b, u32 n) {
   float low = 0.0f, high = 0.0f;
   for (u32 k = lane_of(); k < n; k += 64) {
-    low = fmaf(a[k], b[k], low);
-    if (k + 32 < n) high = fmaf(a[k + 32], b[k + 32], high);
+    low = fmaf(widened(a[k]), b[k], low);
+    if (k + 32 < n) high = fmaf(widened(a[k + 32]), b[k + 32], high);
   }
   return score_tree(low, high);
 }
@@ -340,8 +345,6 @@ __device__ __forceinline__ unsigned short nearest_bf16(float x) {
   u32 bits = __float_as_uint(x);
   return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
-
-__device__ __forceinline__ float from_bf16(unsigned short x) { return __uint_as_float((u32)x << 16); }
 
 // Numbers of a packed row: in bf16, by stripes, the last of which is filled up with zeros. In a stripe the numbers of a lane stand side by side, so that it
 // reads them at once: 8 bytes, whatever n is. They are the numbers that it takes of a row in f32, so that sums have the same order.

@@ -201,16 +201,17 @@ KERNEL(candidates)
 }
 REGISTER(candidates)
 
-// The scores of candidates, with the bits of the score, and π.
-// Grid: one block a row, one warp a candidate at a time. Traffic: 4 n_p bytes a candidate, mostly from L2. Floor: the same.
+// The scores of candidates, with the bits of the score, and π. With `halves` they are the scores of the rows in `half`, W_E in bf16.
+// Grid: one block a row, one warp a candidate at a time. Traffic: 4 n_p bytes a candidate, with `halves` 2 n_p, mostly from L2. Floor: the same.
 KERNEL(score_candidates)
-(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias, const u32* __restrict__ counts,
- const u32* __restrict__ latents, float* __restrict__ pi, u32 most, u32 n_p) {
+(const float* __restrict__ x, const float* __restrict__ w, const unsigned short* __restrict__ half, u32 halves, const float* __restrict__ bias,
+ const u32* __restrict__ counts, const u32* __restrict__ latents, float* __restrict__ pi, u32 most, u32 n_p) {
   u32 row = blockIdx.x;
   u64 start = (u64)row * most;
   for (u32 c = warp_of(); c < counts[row]; c += warps_of()) {
     u32 i = latents[start + c];
-    float s = score(w + (u64)i * n_p, x + (u64)row * n_p, n_p);
+    const float* inputs = x + (u64)row * n_p;
+    float s = halves ? score(half + (u64)i * n_p, inputs, n_p) : score(w + (u64)i * n_p, inputs, n_p);
     if (lane_of() == 0) pi[start + c] = s + bias[i];
   }
 }

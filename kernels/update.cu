@@ -230,7 +230,7 @@ __device__ __forceinline__ void with_words(const Words& words, u64 begin, u64 en
 // The rule for one number whose moments are kept in bf16: the low half of the word rounds the first, the high half the second. The parameter
 // moves by the moments before they are rounded.
 __device__ __forceinline__ float apply_rounded(const Rule& rule, float keep, float w, float g, unsigned short* m, unsigned short* v, u32 word) {
-  float first = from_bf16(*m), second = rule.is_sgd ? 0.0f : from_bf16(*v);
+  float first = widened(*m), second = rule.is_sgd ? 0.0f : widened(*v);
   float now = apply_rule(rule, keep, w, g, &first, &second);
   *m = round_at_random(first, word & 0xffffu);
   if (!rule.is_sgd) *v = round_at_random(second, word >> 16);

@@ -317,11 +317,12 @@ def work(n_p, n_q, k, batch, select_by, screen, gather, bf16_moments):
     halves = 2 * n_p * n_q * [precision, gather].count("bf16")
     # Bytes of a number that is gathered.
     gathered = 2 if gather == "bf16" else 4
+    scored = 2 if gather == select_by == "bf16" else 4
     return {
         f"cuBLASLt in {precision}": (2 * batch * n_q * n_p, precision, width * n_p * (batch + n_q) + 4 * batch * n_q),
         "first_of_row": (0, "f32", 4 * batch * n_q),
         "candidates": (0, "f32", 4 * batch * n_q),
-        "score_candidates": (2 * batch * most * n_p, "f32", min(4 * n_p * n_q, 4 * batch * most * n_p)),
+        "score_candidates": (2 * batch * most * n_p, "f32", scored * min(n_p * n_q, batch * most * n_p)),
         "first_of_candidates": (0, "f32", 8 * batch * most),
         "decode": (2 * entries * n_p, "f32", gathered * n_p * n_q + 16 * batch * n_p),
         "pack_rows": (0, "f32", 6 * batch * rows),

@@ -81,7 +81,8 @@
 //! **Gathers in bf16.** Where [`Spec::gather`] says so, r(·) being the nearest bf16 of each number, ties to even: r(v_i) takes the place of v_i in all
 //! reconstructions, those of gates and of AuxK included, and r(u_b) and r(x'_b) that of u_b and x'_b in ∂V_i = Σ z_b u_b, in d_b = ⟨v_i, u_b⟩ and in
 //! ∂W_i = Σ d_b x'_b, u_b being any derivative of the loss by a reconstruction. Scores, the v_i of d_b, norms of columns, derivatives by b_D and W_S and
-//! straight-through estimates are those of f32. Sums have the same order: bits are those of gathers in f32 from numbers that were rounded before.
+//! straight-through estimates are those of f32; but with selection by a product in bf16, r(w_i), which that product reads, takes the place of w_i in the scores of what
+//! is selected. Sums have the same order: bits are those of gathers in f32 from numbers that were rounded before.
 
 pub mod collective;
 pub mod conformance;

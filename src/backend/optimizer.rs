@@ -46,7 +46,8 @@ pub enum Moments {
     Bf16,
 }
 
-/// By what a top-k ranks latents: TopK, Top-k∘ReLU and the dead latents of AuxK. The codes that are selected are exact scores in every case.
+/// By what a top-k ranks latents: TopK, Top-k∘ReLU and the dead latents of AuxK. The codes that are selected are exact scores in every case, with
+/// [`Gather::Bf16`] of weights that were rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SelectBy {
@@ -70,7 +71,8 @@ impl SelectBy {
     }
 }
 
-/// How the rows are stored that a step gathers by code: columns of W_D for reconstructions, derivatives of reconstructions and x' for gradients.
+/// How the rows are stored that a step gathers by code: columns of W_D for reconstructions, derivatives of reconstructions and x' for gradients, and
+/// with [`SelectBy::Bf16`] rows of W_E for the scores of what is selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gather {

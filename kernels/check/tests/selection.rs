@@ -6,7 +6,7 @@ mod numbers;
 use numbers::{SCHEDULES, WIDTHS, numbers};
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
 use sdlab_kernels::backend::score::score;
-use sdlab_kernels::backend::{Backend, HostCodes, HostOptState, Mode, Rows, SelectBy, Spec};
+use sdlab_kernels::backend::{Backend, Gather, HostCodes, HostOptState, Mode, Rows, SelectBy, Spec};
 use sdlab_kernels::sdl::{Activation, AuxK, AuxTarget, Init, Model, Parameter, Scales, Shape, Tensors};
 use sdlab_kernels::shim::{Shim, launched};
 use std::cmp::Ordering;
@@ -24,8 +24,8 @@ fn rounded(x: f32, by: SelectBy) -> f32 {
     }
 }
 
-/// Rows of π̃ and of π.
-fn pre_activations(model: &Model, inputs: &[f32], by: SelectBy) -> [Vec<Vec<f32>>; 2] {
+/// Rows of π̃ and of π, the latter by weights in bf16 where these are gathered so.
+fn pre_activations(model: &Model, inputs: &[f32], by: SelectBy, gather: Gather) -> [Vec<Vec<f32>>; 2] {
     let Shape { n_p, n_q, .. } = SHAPE;
     let part = |parameter| model.tensors.get(parameter).map(<[f32]>::to_vec);
     let (w, bias) = (part(Parameter::Encoder).expect("W_E"), part(Parameter::EncoderBias));
@@ -40,7 +40,12 @@ fn pre_activations(model: &Model, inputs: &[f32], by: SelectBy) -> [Vec<Vec<f32>
     };
     let product =
         |w: &[f32], x: &[f32]| -> f32 { w.iter().zip(x).map(|(w, x)| rounded(*w, by) * rounded(*x, by)).sum() };
-    [rows(&product), rows(&score)]
+    let by_halves = gather == Gather::Bf16 && by == SelectBy::Bf16;
+    let scored = |w: &[f32], x: &[f32]| {
+        let w: Vec<f32> = w.iter().map(|w| if by_halves { rounded(*w, by) } else { *w }).collect();
+        score(&w, x)
+    };
+    [rows(&product), rows(&scored)]
 }
 
 /// The first k of those that may be taken, NaN last, the lower latent first among equals; by increasing latent.
@@ -114,13 +119,14 @@ fn the_first_k_by_a_product_are_those_of_a_sort_of_it_and_their_values_are_score
                     let shift = model.tensors.get_mut(Parameter::InputBias).expect("b_p");
                     shift.iter_mut().enumerate().for_each(|(i, b)| *b = (i as f32).sin() * 0.1);
                     let inputs = samples(schedule, schedule % 2 == 0);
-                    let spec = Spec { select_by: by, ..Spec::plain(SHAPE, ROWS) };
+                    let gather = if schedule % 4 < 2 { Gather::F32 } else { Gather::Bf16 };
+                    let spec = Spec { select_by: by, gather, ..Spec::plain(SHAPE, ROWS) };
                     let shim = Shim::new(WIDTHS[schedule as usize % WIDTHS.len()], schedule);
                     // A screen has no part in it, nor has its room.
                     let encoder = [Encoder::Exact, Encoder::Bf16][schedule as usize / 2 % 2];
                     let options = Options { encoder, candidates: Some(1), ..Options::default() };
                     let found = codes(spec, &model, &inputs, shim, options);
-                    let [product, pi] = pre_activations(&model, &inputs, by);
+                    let [product, pi] = pre_activations(&model, &inputs, by, gather);
                     let is_relu = matches!(activation, Activation::TopKRelu { .. });
                     let of = |values: &[f32], pi: &[f32]| -> Vec<usize> {
                         let all = first(k, values, |_| true).into_iter();
@@ -128,7 +134,7 @@ fn the_first_k_by_a_product_are_those_of_a_sort_of_it_and_their_values_are_score
                     };
                     let expected: Vec<_> = product.iter().zip(&pi).map(|(product, pi)| of(product, pi)).collect();
                     differ += expected.iter().zip(&pi).filter(|(expected, pi)| **expected != of(pi, pi)).count();
-                    same(&found, &expected, &pi, &format!("{activation:?}, {by:?}, schedule {schedule}"));
+                    same(&found, &expected, &pi, &format!("{activation:?}, {by:?}, {gather:?}, schedule {schedule}"));
                 }
             }
         }
@@ -167,7 +173,7 @@ fn dead_latents_of_a_product_are_ranked_by_it_too_and_levels_go_by_the_score() {
         backend.decode_residual(&params, &batch, &mut codes);
         let seen = backend.observe(&params, &codes, &grads);
         assert_eq!(backend.failure(), None);
-        let [product, pi] = pre_activations(&model, &inputs, SelectBy::Bf16);
+        let [product, pi] = pre_activations(&model, &inputs, SelectBy::Bf16, Gather::F32);
         let chosen: Vec<_> = product.iter().map(|row| first(9, row, |_| true)).collect();
         same(&backend.codes_of(&codes), &chosen, &pi, &format!("schedule {schedule}"));
         let (Some(v), n) = (model.tensors.get(Parameter::Decoder), SHAPE.n_r) else { panic!("W_D") };

@@ -3,7 +3,7 @@
 use super::check::{CHECKS, Settings};
 use super::timing::{self, time};
 use super::{Cuda, DeviceError, Driver, Options};
-use crate::backend::{Backend, Mode, Moments, Rows, SelectBy, Spec};
+use crate::backend::{Backend, Gather, Mode, Moments, Rows, SelectBy, Spec};
 use crate::sdl::{Activation, Init, Parameter, Shape};
 
 /// The first device.
@@ -54,6 +54,7 @@ fn steps_of_a_device_are_timed_kernel_by_kernel() {
         batch: 512,
         moments: Moments::F32,
         select_by: SelectBy::Bf16,
+        gather: Gather::Bf16,
         options,
         before: 0,
         times: 2,

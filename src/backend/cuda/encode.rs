@@ -463,9 +463,13 @@ impl<D: Device> Selection<'_, D> {
         let Self { device, spec, params, .. } = *self;
         let Shape { n_p, n_q, .. } = spec.shape;
         let room = rows * of.stride;
+        // The copy that the product reads.
+        let halves = spec.gather == Gather::Bf16 && spec.select_by == SelectBy::Bf16;
         let arguments = [
             x.of(rows * n_p),
             params.encoder().all(),
+            params.half().of(if halves { n_q * n_p } else { 0 }),
+            halves.into(),
             params.encoder_bias().of(n_q),
             of.counts.of(rows),
             of.latents.of(room),

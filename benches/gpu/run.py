@@ -420,7 +420,8 @@ def summary(run):
     yield ""
     for size in SIZES:
         ours = [line for line in lines if line.get("size") == size and line["step"] == size and line.get("select_by") == "bf16" and "step_seconds" in line]
-        ours = [line for line in ours if not {"--no-graphs", "--bf16-moments", "--gather"} & set(line["more"])]
+        ours = [line for line in ours if not {"--no-graphs", "--bf16-moments"} & set(line["more"])]
+        ours, gathering = ([line for line in ours if line["gather"] == gather] for gather in ("f32", "bf16"))
         rows = [line for line in lines if line["step"] == f"{size}-peers" and "step_seconds" in line]
         if ours:
             step = ours[0]["step_seconds"]["median"]
@@ -439,8 +440,8 @@ def summary(run):
                 note = "; ".join(filter(None, [line["how"], line["note"], f"torch {line['torch']}"]))
                 yield f"| {line['row']} | {ms(line['step_seconds']['median'])} | {taken} | {ratio} | {note} |"
             yield ""
-        for line in ours:
-            yield f"Kernels of a step, {size}, selection by {selection(line)}, launched one by one (events before and behind each; short ones are measured too long):\n"
+        for line in ours + gathering:
+            yield f"Kernels of a step, {size}, selection by {selection(line)}, gathers in {line['gather']}, launched one by one (events before and behind each; short ones are measured too long):\n"
             yield from kernels(line)
             yield ""
     rows = [line for line in lines if line["step"] == "table1" and "losses_apart" in line]

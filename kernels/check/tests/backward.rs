@@ -365,8 +365,9 @@ fn same(a: &Found, b: &Found) -> bool {
 #[test]
 fn gathers_in_bf16_have_the_bits_of_gathers_of_rounded_numbers() {
     for (schedule, width) in SCHEDULES.into_iter().zip(WIDTHS.into_iter().cycle()) {
-        for (number, sizes) in SIZES.into_iter().chain([(300, 600)]).enumerate() {
-            // Every schedule has its own share of all combinations.
+        // Every schedule has its own share of all combinations.
+        for (number, sizes) in SIZES.into_iter().chain([(300, 600)]).enumerate().skip(schedule as usize % 2).step_by(2)
+        {
             let which = number + schedule as usize;
             let mut case = Case::new(sizes, [which & 1 != 0, which & 2 != 0, which & 4 != 0], rough);
             let (slots, blocks) = (SLOTS[which % 4], [1, 3, 40][which % 3]);

@@ -13,7 +13,7 @@
 //! *On the sum of the largest eigenvalues of a symmetric matrix*, for its dual form.
 
 use super::patterns::total;
-use super::span::{Eigen, Options, Spans, halves};
+use super::span::{Bound, Cut, Eigen, Options, Spans};
 use crate::exact::Rational;
 use crate::exact::matrix::is_positive_semidefinite;
 use crate::exact::rational::{from_f64, to_f64};
@@ -38,7 +38,12 @@ pub(super) fn prove(problem: &Problem, features: &[usize], neurons: usize, s: &R
     let weights = spans.root(&all).into_iter().enumerate().map(|(d, z)| from_f64(z[d]).ok().map(Rat));
     let weights = weights.collect::<Option<Vec<Rat>>>()?;
     let mut proof = Proof::new(problem, features, &spans, s);
-    let trees = sets.iter().map(|set| proof.node(&spans.root(set), 0)).collect::<Option<Vec<CodeNode>>>()?;
+    let tree = |set: &Vec<usize>| {
+        let root = spans.root(set);
+        let bound = spans.bound(&root)?;
+        proof.node(&root, &bound, 0)
+    };
+    let trees = sets.iter().map(tree).collect::<Option<Vec<CodeNode>>>()?;
     let bound = GroupBound::Code(CodeBound { s: Rat(s.clone()), weights, trees });
     Some(Group { features: features.to_vec(), bound })
 }
@@ -92,21 +97,19 @@ impl<'a> Proof<'a> {
         Self { spans, s, wanted: to_f64(s), room, gram, masses, cones: 0 }
     }
 
-    fn node(&mut self, vertices: &[Vec<f64>], depth: usize) -> Option<CodeNode> {
+    fn node(&mut self, vertices: &[Vec<f64>], bound: &Bound, depth: usize) -> Option<CodeNode> {
         self.cones += 1;
         if self.cones > CONES || depth > DEPTH {
             return None;
         }
-        let (value, nu, ..) = self.spans.bound(vertices)?;
-        if value >= self.wanted
-            && let Some(leaf) = self.leaf(vertices, &nu)
+        if bound.value >= self.wanted
+            && let Some(leaf) = self.leaf(vertices, &bound.multiplier)
         {
             return Some(leaf);
         }
-        let edge = self.spans.longest(vertices)?;
-        let [first, second] = halves(vertices, edge);
-        let (first, second) = (Box::new(self.node(&first, depth + 1)?), Box::new(self.node(&second, depth + 1)?));
-        Some(CodeNode::Halve { edge, first, second })
+        let Cut { edge, halves } = self.spans.cut(vertices)?;
+        let mut half = |(vertices, bound): &(Vec<Vec<f64>>, Bound)| self.node(vertices, bound, depth + 1).map(Box::new);
+        Some(CodeNode::Halve { edge, first: half(&halves[0])?, second: half(&halves[1])? })
     }
 
     fn leaf(&self, vertices: &[Vec<f64>], nu: &[f64]) -> Option<CodeNode> {

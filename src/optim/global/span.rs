@@ -81,6 +81,28 @@ pub struct At {
     pub multipliers: Vec<Vec<f64>>,
 }
 
+/// What the codes of a cone lose.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    /// At least.
+    pub value: f64,
+    /// ν, by which that is so.
+    pub multiplier: Vec<f64>,
+    /// f in the middle.
+    pub loss: f64,
+    /// The middle, scaled.
+    pub centre: Vec<f64>,
+}
+
+/// A cone that is cut in the middle of an edge. With few bits the middle is exact.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    /// Places of the two vertices.
+    pub edge: (usize, usize),
+    /// The cones with the middle instead of the first of them, and of the second, with their bounds.
+    pub halves: [(Vec<Vec<f64>>, Bound); 2],
+}
+
 /// When a search ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
@@ -213,19 +235,47 @@ impl Spans {
         Some(At { loss: eigen.least(self.lost), lost, multipliers })
     }
 
-    /// What the codes in a cone lose at least, by the multiplier that is best for them, and the best span at the centre with the centre.
-    pub fn bound(&self, vertices: &[Vec<f64>]) -> Option<(f64, Vec<f64>, At, Vec<f64>)> {
+    /// What the codes in a cone lose at least, by the multiplier at its middle that is best for them.
+    pub fn bound(&self, vertices: &[Vec<f64>]) -> Option<Bound> {
         let mut centre = vec![0.0; self.size()];
-        let vertices: Vec<Vec<f64>> = vertices.iter().map(|z| self.scaled(z)).collect();
-        vertices.iter().for_each(|b| centre.iter_mut().zip(b).for_each(|(sum, x)| *sum += x / vertices.len() as f64));
+        let scaled: Vec<Vec<f64>> = vertices.iter().map(|z| self.scaled(z)).collect();
+        scaled.iter().for_each(|b| centre.iter_mut().zip(b).for_each(|(sum, x)| *sum += x / scaled.len() as f64));
         let at = self.at(&centre)?;
         let value = |nu: &Vec<f64>| {
-            let values = vertices.iter().map(|b| Eigen::of(&self.lifted(b, nu)).map(|eigen| eigen.least(self.lost)));
+            let values = scaled.iter().map(|b| Eigen::of(&self.lifted(b, nu)).map(|eigen| eigen.least(self.lost)));
             values.collect::<Option<Vec<f64>>>().map(|values| values.into_iter().fold(f64::INFINITY, f64::min))
         };
         let best = at.multipliers.iter().filter_map(|nu| Some((value(nu)?, nu.clone())));
-        let (least, nu) = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
-        Some((least, nu, at, centre))
+        let (value, multiplier) = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some(Bound { value, multiplier, loss: at.loss, centre })
+    }
+
+    /// The edge whose halves have the best bounds, the worse of them first, and the halves. Cones differ by orders of magnitude in how their
+    /// directions matter where masses do, so that the longest edge is not the one to cut. `None` for a single vertex.
+    pub fn cut(&self, vertices: &[Vec<f64>]) -> Option<Cut> {
+        let mut best: Option<((f64, f64), Cut)> = None;
+        for j in 0..vertices.len() {
+            for k in j + 1..vertices.len() {
+                let middle: Vec<f64> = vertices[j].iter().zip(&vertices[k]).map(|(a, b)| (a + b) / 2.0).collect();
+                // An edge whose middle is one of its ends in f64 has no length left.
+                if middle == vertices[j] || middle == vertices[k] {
+                    continue;
+                }
+                let half = |at: usize| {
+                    let mut half = vertices.to_vec();
+                    half[at].clone_from(&middle);
+                    let bound = self.bound(&half)?;
+                    Some((half, bound))
+                };
+                let halves = [half(j)?, half(k)?];
+                let (first, second) = (halves[0].1.value, halves[1].1.value);
+                let value = (first.min(second), first.max(second));
+                if best.as_ref().is_none_or(|(known, _)| value > *known) {
+                    best = Some((value, Cut { edge: (j, k), halves }));
+                }
+            }
+        }
+        best.map(|(_, cut)| cut)
     }
 
     /// f from a code downhill, along P_K A b with what is lost for K, entries kept ≥ 0.
@@ -275,54 +325,39 @@ impl Spans {
         let trace: f64 = (0..self.size()).map(|d| self.A[(d, d)]).sum();
         let mut best = (f64::INFINITY, Vec::new());
         let mut heap = BinaryHeap::new();
-        let mut simplices = 0;
-        let mut bound = |vertices: Vec<Vec<f64>>, above: f64, best: &mut (f64, Vec<f64>)| -> Option<(Simplex, usize)> {
-            simplices += 1;
-            let (bound, _, at, centre) = self.bound(&vertices)?;
-            if at.loss < best.0 {
-                *best = (at.loss, centre);
+        let offer = |vertices: Vec<Vec<f64>>, bound: Bound, above: f64, best: &mut (f64, Vec<f64>)| {
+            if bound.loss < best.0 {
+                *best = (bound.loss, bound.centre);
             }
             // No better than the bound of what it was cut from by rounding alone.
-            Some((Simplex { bound: bound.max(above), vertices }, simplices))
+            Simplex { bound: bound.value.max(above), vertices }
         };
         for set in sets {
-            heap.push(bound(self.root(&set), f64::NEG_INFINITY, &mut best)?.0);
+            let root = self.root(&set);
+            let bound = self.bound(&root)?;
+            heap.push(offer(root, bound, f64::NEG_INFINITY, &mut best));
         }
         if let Some((value, code)) = self.descend(&best.1, 100).filter(|(value, _)| *value < best.0) {
             best = (value, code);
         }
-        let mut count = heap.len();
+        let mut simplices = heap.len();
         let mut lower = best.0;
         while let Some(simplex) = heap.pop() {
             lower = simplex.bound.min(best.0);
-            if lower >= best.0 - (options.epsilon * best.0).max(1e-13 * trace) || count >= options.budget {
+            if lower >= best.0 - (options.epsilon * best.0).max(1e-13 * trace) || simplices >= options.budget {
                 break;
             }
-            let [first, second] = halves(&simplex.vertices, self.longest(&simplex.vertices)?);
-            for half in [first, second] {
-                let (half, so_far) = bound(half, simplex.bound, &mut best)?;
-                count = so_far;
-                heap.push(half);
+            // Cones without length are as good as their middle.
+            let Some(cut) = self.cut(&simplex.vertices) else { break };
+            for (half, bound) in cut.halves {
+                heap.push(offer(half, bound, simplex.bound, &mut best));
+                simplices += 1;
             }
         }
         if let Some((value, code)) = self.descend(&best.1, 100).filter(|(value, _)| *value < best.0) {
             best = (value, code);
         }
-        Some(Found { lower: lower.max(0.0), upper: best.0, code: best.1, simplices: count })
-    }
-
-    /// The longest edge, scaled; `None` for a single vertex.
-    pub fn longest(&self, vertices: &[Vec<f64>]) -> Option<(usize, usize)> {
-        let mut longest = (0.0, None);
-        for (j, u) in vertices.iter().enumerate() {
-            for (k, w) in vertices.iter().enumerate().skip(j + 1) {
-                let length: f64 = u.iter().zip(w).zip(&self.roots).map(|((a, b), root)| (root * (a - b)).powi(2)).sum();
-                if length > longest.0 {
-                    longest = (length, Some((j, k)));
-                }
-            }
-        }
-        longest.1
+        Some(Found { lower: lower.max(0.0), upper: best.0, code: best.1, simplices })
     }
 
     /// An orthonormal basis of the best span that holds b: all of what is not lost.
@@ -332,17 +367,6 @@ impl Spans {
         });
         Eigen::of(&beside).map(|eigen| eigen.vectors.subcols(0, self.size() - self.lost).to_owned())
     }
-}
-
-/// The two halves of a cone, cut in the middle of an edge. With few bits the middle is exact.
-pub fn halves(vertices: &[Vec<f64>], (j, k): (usize, usize)) -> [Vec<Vec<f64>>; 2] {
-    let middle: Vec<f64> = vertices[j].iter().zip(&vertices[k]).map(|(a, b)| (a + b) / 2.0).collect();
-    let with = |at: usize| {
-        let mut half = vertices.to_vec();
-        half[at] = middle.clone();
-        half
-    };
-    [with(j), with(k)]
 }
 
 /// x > 0, rounded to 12 bits.

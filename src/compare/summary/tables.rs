@@ -108,15 +108,14 @@ fn suite(view: &View) -> Table {
         ("n, n_p, n_q", Kind::Text),
         ("instances", Kind::Number),
         ("optimum certified", Kind::Number),
-        ("bound met in f64", Kind::Number),
+        ("met by a run", Kind::Number),
         ("median gap", Kind::Number),
     ];
     let mut table = Table::new("compare-suite", "experiments", columns)
         .title("The instances")
         .caption(
             "The checker accepts a certificate of a lower bound over all encoders with n_q rows for every instance. Certified: it also accepts the exact loss of a rational \
-             point within 1e-6 of Σ M‖r‖² of the bound. Met in f64: the best known loss is as near, by f64 alone where that is more. Gap: the best known loss minus the \
-             bound, relative to the same.",
+             point within 1e-6 of Σ M‖r‖² of the bound. Met by a run: the best end of all optimizers is as near, by f64 alone. Gap: the best known loss minus the bound, relative to the same.",
         );
     let mut families: Vec<&str> = Vec::new();
     for record in view.all {
@@ -133,14 +132,16 @@ fn suite(view: &View) -> Table {
             let gap = |record: &&Record| (record.best - record.lower) / record.total;
             let mut gaps: Vec<f64> = instances.iter().filter(|record| record.size == size).map(gap).collect();
             gaps.sort_by(f64::total_cmp);
-            let closed = gaps.iter().filter(|gap| **gap <= SUCCESS).count();
+            let end = |record: &Record| record.runs.iter().map(|run| run.end.loss).fold(f64::INFINITY, f64::min);
+            let meets = |record: &&&Record| record.size == size && end(record) - record.lower <= SUCCESS * record.total;
+            let met = instances.iter().filter(meets).count();
             let certified = instances.iter().filter(|record| record.size == size && record.upper.is_some()).count();
             table.push([
                 text(family),
                 text(format!("{}, {}, {}", size[0], size[1], size[2])),
                 Cell::Integer { value: gaps.len() as i64 },
                 Cell::Integer { value: certified as i64 },
-                Cell::Integer { value: closed as i64 },
+                Cell::Integer { value: met as i64 },
                 Cell::number(gaps[gaps.len() / 2].max(0.0), 2),
             ]);
         }

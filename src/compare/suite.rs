@@ -17,7 +17,7 @@ use super::record::ATTAINED;
 use crate::claims::refuting;
 use crate::exact::{Rational, rational};
 use crate::optim::global::patterns::{self, Options, root_bound};
-use crate::optim::global::upper::exact_point;
+use crate::optim::global::upper::point_with;
 use crate::optim::global::{code_bound, span};
 use crate::optim::start;
 use crate::theory;
@@ -196,7 +196,7 @@ pub fn certify(problem: &Problem, latents: usize) -> Result<Optimum, String> {
     // Rounded downwards, so that the f64 bounds as well.
     let lower = rational::to_f64(&bound).next_down().max(0.0);
     let encoders = span::encoders(problem, latents).map_err(|error| error.to_string())?;
-    let points = encoders.iter().filter_map(|W| exact_point(problem, W));
+    let points = encoders.into_iter().map(|w_e| point_with(problem, w_e));
     let Some((point, loss)) = points.min_by(|a, b| a.1.cmp(&b.1)) else {
         return Ok(Optimum { lower, upper: None, certificates: vec![accepted(proof)?] });
     };

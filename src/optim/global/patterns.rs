@@ -229,8 +229,10 @@ fn best_point(
     candidates.sort_by(|a, b| a.value.total_cmp(&b.value));
     let dead = Mat::zeros(latents, problem.n_p());
     let firing = span::encoders(problem, latents)?;
-    let points = candidates.iter().take(3).map(|c| &c.W).chain(&firing).chain([&dead]);
-    let best = points.filter_map(|W| upper::exact_point(problem, W)).min_by(|a, b| a.1.cmp(&b.1));
+    let points = candidates.iter().take(3).map(|c| &c.W).chain([&dead]);
+    let points = points.filter_map(|W| upper::exact_point(problem, W));
+    let firing = firing.into_iter().map(|w_e| upper::point_with(problem, w_e));
+    let best = points.chain(firing).min_by(|a, b| a.1.cmp(&b.1));
     best.ok_or(crate::theory::loss::LossError::NotFinite("W").into())
 }
 

@@ -27,7 +27,8 @@
 use super::GlobalError;
 use super::rays::subsets;
 use super::upper::sequential;
-use crate::exact::rational::to_f64;
+use crate::exact::Rational;
+use crate::exact::rational::{from_f64, to_f64};
 use crate::optim::dictionary::coding::nonnegative::nonnegative;
 use crate::optim::dictionary::coding::{Gram, Solver};
 use crate::theory::loss::ApproximateLoss;
@@ -250,29 +251,31 @@ impl Spans {
         Some(Bound { value, multiplier, loss: at.loss, centre })
     }
 
-    /// The edge whose halves have the best bounds, the worse of them first, and the halves. Cones differ by orders of magnitude in how their
-    /// directions matter where masses do, so that the longest edge is not the one to cut. `None` for a single vertex.
-    pub fn cut(&self, vertices: &[Vec<f64>]) -> Option<Cut> {
-        let mut best: Option<((f64, f64), Cut)> = None;
-        for j in 0..vertices.len() {
-            for k in j + 1..vertices.len() {
-                let middle: Vec<f64> = vertices[j].iter().zip(&vertices[k]).map(|(a, b)| (a + b) / 2.0).collect();
-                // An edge whose middle is one of its ends in f64 has no length left.
-                if middle == vertices[j] || middle == vertices[k] {
-                    continue;
-                }
-                let half = |at: usize| {
-                    let mut half = vertices.to_vec();
-                    half[at].clone_from(&middle);
-                    let bound = self.bound(&half)?;
-                    Some((half, bound))
-                };
-                let halves = [half(j)?, half(k)?];
-                let (first, second) = (halves[0].1.value, halves[1].1.value);
-                let value = (first.min(second), first.max(second));
-                if best.as_ref().is_none_or(|(known, _)| value > *known) {
-                    best = Some((value, Cut { edge: (j, k), halves }));
-                }
+    /// Cuts a cone at the edge whose halves have the least left to a value that is wanted, by the logarithm of what their bounds lack, among edges that
+    /// are not much shorter than the longest: where masses differ by orders of magnitude so do directions. `None` for a single vertex.
+    pub fn cut(&self, vertices: &[Vec<f64>], wanted: f64) -> Option<Cut> {
+        let pairs = (0..vertices.len()).flat_map(|j| (j + 1..vertices.len()).map(move |k| (j, k)));
+        let length = |(j, k): (usize, usize)| {
+            let entries = vertices[j].iter().zip(&vertices[k]).zip(&self.roots);
+            entries.map(|((a, b), root)| (root * (a - b)).powi(2)).sum::<f64>().sqrt()
+        };
+        let edges: Vec<((usize, usize), f64)> = pairs.map(|edge| (edge, length(edge))).collect();
+        let longest = edges.iter().map(|(_, length)| *length).fold(0.0, f64::max);
+        let lacks = |bound: &Bound| ((wanted - bound.value).max(0.0) / wanted.abs().max(f64::MIN_POSITIVE)).ln_1p();
+        let mut best: Option<(f64, Cut)> = None;
+        for (edge, _) in edges.into_iter().filter(|(_, length)| *length > 0.0 && *length >= longest / ALIKE) {
+            let (j, k) = edge;
+            let middle: Vec<f64> = vertices[j].iter().zip(&vertices[k]).map(|(a, b)| (a + b) / 2.0).collect();
+            let half = |at: usize| {
+                let mut half = vertices.to_vec();
+                half[at].clone_from(&middle);
+                let bound = self.bound(&half)?;
+                Some((half, bound))
+            };
+            let halves = [half(j)?, half(k)?];
+            let left = lacks(&halves[0].1) + lacks(&halves[1].1);
+            if best.as_ref().is_none_or(|(least, _)| left < *least) {
+                best = Some((left, Cut { edge, halves }));
             }
         }
         best.map(|(_, cut)| cut)
@@ -348,7 +351,7 @@ impl Spans {
                 break;
             }
             // Cones without length are as good as their middle.
-            let Some(cut) = self.cut(&simplex.vertices) else { break };
+            let Some(cut) = self.cut(&simplex.vertices, best.0) else { break };
             for (half, bound) in cut.halves {
                 heap.push(offer(half, bound, simplex.bound, &mut best));
                 simplices += 1;
@@ -368,6 +371,9 @@ impl Spans {
         Eigen::of(&beside).map(|eigen| eigen.vectors.subcols(0, self.size() - self.lost).to_owned())
     }
 }
+
+/// Edges that are shorter than the longest by more than this factor are not cut.
+const ALIKE: f64 = 3.0;
 
 /// x > 0, rounded to 12 bits.
 fn to_few_bits(x: f64) -> f64 {
@@ -396,32 +402,38 @@ fn positive(columns: &Mat<f64>) -> Option<Vec<f64>> {
     (least > 1e-9 * most).then_some(b)
 }
 
-/// n_q positive codes, scaled, that span the columns; b is one of them, and the others lie about it.
-fn around(columns: &Mat<f64>, b: &[f64]) -> Mat<f64> {
-    let (n, square) = (columns.nrows(), b.iter().map(|x| x * x).sum::<f64>());
-    let along: Vec<f64> = (0..columns.ncols()).map(|k| (0..n).map(|d| b[d] * columns[(d, k)]).sum()).collect();
-    // The columns without their part along b have one dimension less; the one that has most of it is left out.
-    let skipped = (0..along.len()).max_by(|&j, &k| along[j].abs().total_cmp(&along[k].abs())).unwrap_or(0);
-    let others: Vec<Vec<f64>> = (0..along.len())
-        .filter(|k| *k != skipped)
-        .map(|k| {
+/// Scaled codes b and b + 2^-k t for every t, all positive and with the span of the columns, which holds b.
+#[derive(Debug, Clone)]
+struct Around {
+    b: Vec<f64>,
+    others: Vec<(i32, Vec<f64>)>,
+}
+
+impl Around {
+    fn new(columns: &Mat<f64>, b: &[f64]) -> Self {
+        let (n, square) = (columns.nrows(), b.iter().map(|x| x * x).sum::<f64>());
+        let along: Vec<f64> = (0..columns.ncols()).map(|k| (0..n).map(|d| b[d] * columns[(d, k)]).sum()).collect();
+        // The columns without their part along b have one dimension less; the one that has most of it is left out.
+        let skipped = (0..along.len()).max_by(|&j, &k| along[j].abs().total_cmp(&along[k].abs())).unwrap_or(0);
+        let other = |k: usize| {
             let t: Vec<f64> = (0..n).map(|d| columns[(d, k)] - along[k] * b[d] / square).collect();
-            let most = t.iter().zip(b).map(|(t, b)| t.abs() / b).fold(0.0, f64::max);
+            let most = t.iter().zip(b).map(|(t, b)| t.abs() / b).fold(f64::MIN_POSITIVE, f64::max);
             // At most half of b is taken away.
-            t.iter().zip(b).map(|(t, b)| b + t / (2.0 * most)).collect()
-        })
-        .collect();
-    Mat::from_fn(columns.ncols(), n, |i, d| if i == 0 { b[d] } else { others[i - 1][d] })
+            (most.log2().ceil() as i32 + 1, t)
+        };
+        Self { b: b.to_vec(), others: (0..along.len()).filter(|k| *k != skipped).map(other).collect() }
+    }
 }
 
 /// Steps from a code with zeros to positive ones, relative to its length.
-const STEPS: [f64; 5] = [1e-5, 1e-6, 1e-7, 1e-8, 1e-9];
+const STEPS: [f64; 4] = [1e-6, 1e-8, 1e-10, 1e-12];
 /// Encoders whose neurons fire on all features, the best of which have the least loss there is of such: with the first eigenvectors as span of
-/// their codes if that holds a positive vector, else, where features are independent, beside the best span that was found.
+/// their codes if that holds a positive vector, else, where features are independent, beside the best span that was found. Rows are exact: beside a
+/// code with zeros they are so close to each other that f64 would lose what tells them apart.
 ///
 /// # Errors
 /// If f64 does not hold the problem.
-pub fn encoders(problem: &Problem, latents: usize) -> Result<Vec<Mat<f64>>, GlobalError> {
+pub fn encoders(problem: &Problem, latents: usize) -> Result<Vec<Vec<Vec<Rational>>>, GlobalError> {
     let loss = sequential(problem)?;
     let all: Vec<usize> = (0..problem.n()).collect();
     let Some(spans) = Spans::new(problem, &all, latents) else { return Ok(Vec::new()) };
@@ -435,7 +447,7 @@ struct Encoders<'a> {
 }
 
 impl Encoders<'_> {
-    fn list(&self) -> Option<Vec<Mat<f64>>> {
+    fn list(&self) -> Option<Vec<Vec<Vec<Rational>>>> {
         let (n, n_p) = (self.loss.n(), self.loss.P().nrows());
         // D^½Pᵀ
         let reached = Mat::from_fn(n, n_p, |d, k| self.spans.roots[d] * self.loss.P()[(k, d)]);
@@ -451,7 +463,7 @@ impl Encoders<'_> {
         let kept = self.latents.min(rank);
         let first = &range * eigen.vectors.subcols(rank - kept, kept);
         if let Some(b) = positive(&first) {
-            return Some(vec![self.rows(&inverse, &around(&first, &b))]);
+            return self.rows(&inverse, &Around::new(&first, &b)).map(|rows| vec![rows]);
         }
         if rank < n {
             return None;
@@ -461,22 +473,29 @@ impl Encoders<'_> {
         let beside = |step: &f64| {
             let b: Vec<f64> = code.iter().map(|x| x / length + step).collect();
             let columns = self.spans.kept(&self.spans.at(&b)?)?;
-            Some(self.rows(&inverse, &around(&columns, &b)))
+            self.rows(&inverse, &Around::new(&columns, &b))
         };
         Some(STEPS.iter().filter_map(beside).collect())
     }
 
     /// The encoder with these scaled codes, above the threshold, and dead rows if there are fewer codes than rows.
-    fn rows(&self, inverse: &Mat<f64>, codes: &Mat<f64>) -> Mat<f64> {
+    fn rows(&self, inverse: &Mat<f64>, codes: &Around) -> Option<Vec<Vec<Rational>>> {
         let (n, n_p) = (self.loss.n(), self.loss.P().nrows());
-        let solved = inverse * codes.transpose();
-        let threshold = self.loss.c();
-        let scale = |i: usize| {
-            let least = (0..n).map(|d| codes[(i, d)] / self.spans.roots[d]).fold(f64::INFINITY, f64::min);
-            if threshold > 0.0 { 2.0 * threshold / least } else { 1.0 / least }
+        // The least code is 1, or twice the threshold; all others are at least half as large.
+        let least = codes.b.iter().zip(&self.spans.roots).map(|(b, root)| b / root).fold(f64::INFINITY, f64::min);
+        let scale = from_f64((4.0 * self.loss.c()).max(1.0) / least).ok()?;
+        let row = |b: &[f64]| {
+            let entry = |k: usize| from_f64((0..n).map(|d| inverse[(k, d)] * b[d]).sum::<f64>()).ok();
+            (0..n_p).map(entry).collect::<Option<Vec<Rational>>>()
         };
-        let scales: Vec<f64> = (0..codes.nrows()).map(scale).collect();
-        Mat::from_fn(self.latents, n_p, |i, k| if i < codes.nrows() { scales[i] * solved[(k, i)] } else { 0.0 })
+        let base = row(&codes.b)?;
+        let mut rows = vec![base.iter().map(|x| &scale * x).collect::<Vec<Rational>>()];
+        for (k, t) in &codes.others {
+            let part = from_f64(f64::powi(2.0, -k)).ok()?;
+            rows.push(base.iter().zip(&row(t)?).map(|(x, t)| &scale * (x + &part * t)).collect());
+        }
+        rows.resize(self.latents, vec![Rational::ZERO; n_p]);
+        Some(rows)
     }
 }
 
@@ -484,9 +503,8 @@ impl Encoders<'_> {
 mod tests {
     use super::*;
     use crate::bench::features::{random_unit, stream};
-    use crate::exact::Rational;
     use crate::optim::global::patterns::root_bound;
-    use crate::optim::global::upper::exact_point;
+    use crate::optim::global::upper::point_with;
     use crate::theory::families::{Family, Parameters};
 
     fn instance(n: usize, n_p: usize, c: Rational, seed: u64) -> Problem {
@@ -542,7 +560,7 @@ mod tests {
             let bound = to_f64(&root_bound(&problem, 3, 1e-10).unwrap().0);
             let found = spans(&problem, 3).search(Options::default()).unwrap();
             let encoders = encoders(&problem, 3).unwrap();
-            let losses = encoders.iter().map(|W| to_f64(&exact_point(&problem, W).unwrap().1));
+            let losses = encoders.iter().map(|w_e| to_f64(&point_with(&problem, w_e.clone()).1));
             let least = losses.fold(f64::INFINITY, f64::min);
             let total: f64 = problem.features().iter().map(|f| to_f64(&f.mass)).sum();
             assert!(least >= found.lower - 1e-12 * total, "{seed}: {least} {found:?}");
@@ -564,7 +582,7 @@ mod tests {
             {"w_p":["4","-1"],"w_r":["0","1","0"],"mass":"1"},{"w_p":["5","2"],"w_r":["0","0","1"],"mass":"1"}]}"#;
         let problem = Problem::from_json(text).unwrap();
         let list = encoders(&problem, 2).unwrap();
-        let (point, loss) = exact_point(&problem, &list[0]).unwrap();
+        let (point, loss) = point_with(&problem, list[0].clone());
         assert!(point.w_e.iter().all(|w| {
             problem.features().iter().all(|f| crate::exact::rational::sign(&crate::theory::pattern::dot(w, &f.w_p)) > 0)
         }));

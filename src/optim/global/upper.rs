@@ -194,13 +194,17 @@ pub fn descend(loss: &ApproximateLoss, start: &Candidate, steps: usize) -> Resul
 /// The exact point with this encoder and its best decoder, and its loss.
 pub fn exact_point(problem: &Problem, W: &Mat<f64>) -> Option<(Point, Rational)> {
     let row = |i: usize| (0..W.ncols()).map(|k| from_f64(W[(i, k)]).ok()).collect::<Option<Vec<_>>>();
-    let w_e = (0..W.nrows()).map(row).collect::<Option<Vec<_>>>()?;
+    Some(point_with(problem, (0..W.nrows()).map(row).collect::<Option<Vec<_>>>()?))
+}
+
+/// The point with an exact encoder and its best decoder, and its loss.
+pub fn point_with(problem: &Problem, w_e: Vec<Vec<Rational>>) -> (Point, Rational) {
     let pattern = Pattern::of_encoder(problem, &w_e);
     let w_d = v_step(problem, &pattern, &w_e);
     let point = Point { w_e, w_d };
     let loss = point.loss(problem);
     debug_assert!(rational::sign(&loss) >= 0);
-    Some((point, loss))
+    (point, loss)
 }
 
 /// The loss of a problem for these searches.

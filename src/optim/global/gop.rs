@@ -1,4 +1,6 @@
-//! The best value of a block within ε, by primal problems and Lagrangian duals.
+//! The best value of a block, and of any small cell, within ε, by decomposition and bounds of the parts.
+//!
+//! # A block
 //!
 //! With s_d = M_d^½ r_d and b_d = M_d^½ a_d a block's problem is min ‖S − v bᵀ‖² over columns v and b in a polyhedral cone. It is bilinear:
 //! b are the complicating variables, and with b fixed the rest is convex. From the global optimization algorithm (GOP) come
@@ -15,16 +17,33 @@
 //! of v, which shrink with it, so that the error falls quadratically. The dual value is concave in b, so that its minimum over a simplex is
 //! at a vertex and no linear program is left. It is thus a branch-and-bound with GOP's primal and dual problems.
 //!
-//! The bounds are computed in f64. [`super::cell_bound`] certifies them.
+//! # Neurons that share features
+//! [`solve_cell`] bounds the cell of any pattern. The codes of all neurons that features connect are the complicating variables then, and the
+//! primal problem is the V-step as before. The dual needs other bounds of the columns: where codes may be parallel no bounded set holds the best
+//! ones. The columns are eliminated instead. That leaves a quotient of two forms that are quadratic in every code, which is bounded over a
+//! product of simplices by the coefficients of the forms (`wedge`), with differences of codes in the place of codes that may be
+//! parallel (`charts`, `node`). An infimum that codes approach as they become parallel is found like any other.
+//!
+//! The bounds are computed in f64. [`super::cell_bound`] certifies those of blocks.
 //!
 //! # Requirements
-//! One neuron covers the block (every block of a partition cell). The work grows with ε^-½ and exponentially with the number of rays.
+//! [`solve`]: one neuron covers the block (every block of a partition cell). [`solve_cell`]: few features and neurons in a component. The work grows
+//! with ε^-½ and exponentially with the number of rays; a budget that is spent leaves bounds that hold. Twenty thousand products of simplices are
+//! mostly enough for neurons of two or three rays that share one or two, and not for two neurons of four rays that share three.
 //!
 //! # References
 //! * C. A. Floudas and V. Visweswaran, A global optimization algorithm (GOP) for certain classes of nonconvex NLPs, I, Computers & Chemical
 //!   Engineering 14 (1990). doi:10.1016/0098-1354(90)80020-C
 //! * C. A. Floudas and V. Visweswaran, Primal-relaxed dual global optimization approach, Journal of Optimization Theory and Applications 78
 //!   (1993). doi:10.1007/BF00939667
+
+mod cell;
+mod charts;
+mod node;
+mod search;
+mod wedge;
+
+pub use cell::{CellBounds, solve_cell};
 
 use super::GlobalError;
 use super::partition::Partition;
@@ -56,6 +75,8 @@ pub enum Reason {
     Converged,
     /// The budget was spent; the bounds hold all the same.
     Budget,
+    /// A simplex that stays open is as small as rounding allows; the bounds hold all the same.
+    Rounding,
 }
 
 /// The two bounds of a block's best value.

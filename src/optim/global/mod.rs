@@ -5,7 +5,8 @@
 //! |---|---|---|
 //! | best value of a partition cell | [`partition`] | the closed form, block by block |
 //! | the same by decomposition and duality | [`gop`] | lower and upper value within ε |
-//! | its lower value, certified | [`cell_bound`] | a certificate of the cell |
+//! | best value of any small cell | [`gop::solve_cell`] | lower and upper value, within ε where the search comes to an end |
+//! | lower value of a partition cell, certified | [`cell_bound`] | a certificate of the cell |
 //! | best value over all patterns | [`patterns`] | two values with certificates, for few features and neurons |
 //! | every pattern of a small problem | [`atlas`] | best values, classes, basins |
 //! | the cone of codes of one row | [`rays`] | exact extreme rays |
@@ -14,8 +15,8 @@
 //! | lower bounds of overlapping patterns | [`kernel`] | a proof by a vector that the codes annihilate |
 //! | points with a low loss | [`upper`] | encoders |
 //!
-//! The upper values are losses of points; the lower values are proved, in f64 by `partition` and `gop` and exactly by the certificates of
-//! `patterns` and `cell_bound`.
+//! The upper values are losses that points have or approach; the lower values are proved, in f64 by `partition` and `gop` and exactly by the
+//! certificates of `patterns` and `cell_bound`.
 
 #![allow(clippy::needless_range_loop, reason = "small matrices are indexed as in the formulas")]
 

@@ -123,6 +123,30 @@ fn cells_are_certified_if_that_is_asked_for() {
 }
 
 #[test]
+fn cells_with_shared_features_lie_between_bounds_in_f64() {
+    let found = json(&atlas(&["--latents", "2", "--cells", "--json"]));
+    let mut shared = 0;
+    for pattern in found["patterns"].as_array().unwrap() {
+        // Both features are e_d: two neurons on both of them, or on one and both, lose nothing.
+        let lists: Vec<Vec<u64>> = serde_json::from_value(pattern["pattern"].clone()).unwrap();
+        let disjoint = !lists[0].iter().any(|d| lists[1].contains(d));
+        assert_eq!((pattern["bounds"].is_null(), pattern["lower"].is_null()), (disjoint, !disjoint), "{pattern}");
+        if !disjoint {
+            let lost = [3.0, 2.0, 1.0, 0.0][lists.concat().iter().fold(0, |set, d| set | 1 << d)];
+            let [lower, upper] = ["lower", "upper"].map(|bound| pattern["bounds"][bound].as_f64().unwrap());
+            // ε of the loss without neurons
+            assert!(lower <= lost + 1e-9 && upper >= lost - 1e-9 && upper - lower <= 1e-5, "{pattern}");
+            assert_eq!(pattern["bounds"]["converged"], true);
+            shared += 1;
+        }
+    }
+    assert_eq!(shared, 5);
+    let table = String::from_utf8(atlas(&["--latents", "2", "--cells"]).stdout).unwrap();
+    assert!(table.contains(" in f64") && table.contains("without a certificate"), "{table}");
+    assert!(!String::from_utf8(atlas(&["--latents", "1", "--cells"]).stdout).unwrap().contains("in f64"));
+}
+
+#[test]
 fn the_json_lists_every_pattern_in_the_order_of_its_best_value() {
     let found = json(&atlas(&["--latents", "2", "--json"]));
     let patterns = found["patterns"].as_array().unwrap();

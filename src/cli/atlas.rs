@@ -5,8 +5,10 @@ use super::output::Progress;
 use super::{Answer, CliError, Session, shown};
 use crate::exact::rational::to_f64;
 use crate::optim::global::atlas::{Atlas, Best, Entry, Options, Standing, atlas};
+use crate::optim::global::gop::Reason;
 use crate::optim::global::{GlobalError, patterns};
 use crate::report::figure::Drawing;
+use crate::stats::table::rounded;
 use crate::stats::{Cell, Kind, Table, Tone};
 use crate::theory::partial_optimum::{Class, LossValue};
 use crate::theory::region::RegionError;
@@ -30,10 +32,10 @@ pub struct Arguments {
     /// Patterns, up to the order of the neurons, before giving up
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     budget: usize,
-    /// Bound every listed cell of a partition from below as well, by decomposition and duality (GOP)
+    /// Bound every cell from below as well, by decomposition (GOP): with a certificate where no feature fires two neurons, else in f64
     #[arg(long)]
     cells: bool,
-    /// Write the certificates of the global optimum, and with --cells of the listed cells, into this folder
+    /// Write the certificates of the global optimum, and with --cells of the listed cells of partitions, into this folder
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
     /// Draw the patterns, best first, into this file: .svg, .pdf or .png
@@ -224,9 +226,16 @@ fn listing(found: &Atlas, cells: bool) -> Table {
             Cell::from(entry.basin),
         ];
         if cells {
-            row.push(entry.bound.as_ref().map_or(Cell::Missing, |bound| Cell::number(to_f64(&bound.certified), 8)));
+            row.push(match (&entry.bound, &entry.enclosure) {
+                (Some(bound), _) => Cell::number(to_f64(&bound.certified), 8),
+                (None, Some(bounds)) => Cell::from(format!("{} in f64", rounded(bounds.lower, 8))),
+                (None, None) => Cell::Missing,
+            });
         }
         table.push(row);
+    }
+    if found.entries.iter().take(SHOWN).any(|entry| entry.enclosure.is_some()) {
+        table = table.note("in f64: a bound that holds up to rounding, without a certificate");
     }
     if found.entries.iter().take(SHOWN).any(|entry| matches!(entry.best, Best::Upper(_))) {
         return table.note(
@@ -258,7 +267,7 @@ fn loss(value: &LossValue) -> Value {
 fn machine(latents: usize, found: &Atlas) -> Value {
     let global = &found.global;
     let entry = |entry: &Entry| {
-        let value = match &entry.best {
+        let best = match &entry.best {
             Best::Exact(value) => loss(value),
             Best::ClosedForm(value) | Best::Upper(value) => json!({"f64": value}),
         };
@@ -266,9 +275,9 @@ fn machine(latents: usize, found: &Atlas) -> Value {
             entry.optima.iter().map(|(value, class)| json!({"loss": loss(value), "class": class.name()})).collect();
         let ends: Vec<Value> =
             entry.found.iter().map(|(value, class)| json!({"loss": {"f64": value}, "class": class.name()})).collect();
-        json!({
+        let mut value = json!({
             "pattern": entry.pattern.lists(),
-            "best": value,
+            "best": best,
             "best_kind": entry.best.name(),
             "global": found.standing(entry) == Some(Standing::Global),
             "best_known": found.standing(entry) == Some(Standing::BestKnown),
@@ -277,7 +286,12 @@ fn machine(latents: usize, found: &Atlas) -> Value {
             "found": ends,
             "starts": entry.basin,
             "lower": entry.bound.as_ref().map(|bound| shown::exact(&bound.certified)),
-        })
+        });
+        if let Some(bounds) = &entry.enclosure {
+            let converged = bounds.reason == Reason::Converged;
+            value["bounds"] = json!({"lower": bounds.lower, "upper": bounds.upper, "converged": converged});
+        }
+        value
     };
     json!({
         "latents": latents,

@@ -5,14 +5,14 @@
 //!
 //! * the best value over the closed cell: where no feature fires two neurons it is the closed form of [`super::partition`], and exact if a
 //!   partial optimum of the cell has it; where neurons share features it is the lowest value that several starts reach, an upper value, or that of
-//!   the certified point of the global search;
+//!   the certified point of the global search, with a lower one in f64 by [`super::gop`] if that is asked for;
 //! * its partial optima with their classes, by [`crate::theory::partial_optimum::decide`], which leaves shared features undecided: there the ends of
 //!   searches inside the cell are listed with their classes in f64 ([`crate::optim::end_point`]), of which more may exist;
 //! * its basin: how many of the seeded starts of a piecewise alternating search end in it.
 
 use super::GlobalError;
 use super::cell_bound::{self, CellBound};
-use super::gop::{self, Bounds};
+use super::gop::{self, Bounds, CellBounds};
 use super::kernel::Cones;
 use super::partition::Partition;
 use super::patterns::{self, GlobalOptimum};
@@ -42,7 +42,7 @@ pub struct Options {
     pub seed: u64,
     /// Most patterns up to the order of the neurons.
     pub patterns: usize,
-    /// Whether the cells of partitions are bounded from below by decomposition and duality as well, with certificates.
+    /// Whether the cells are bounded from below by decomposition as well: those of partitions with certificates, others in f64.
     pub cells: bool,
     /// Limits of the search for the global optimum.
     pub global: patterns::Options,
@@ -102,6 +102,8 @@ pub struct Entry {
     pub basin: usize,
     /// A lower bound of the loss in the cell, if it was asked for and no feature fires two neurons.
     pub bound: Option<CellBound>,
+    /// The best value between two bounds in f64, if it was asked for, neurons share features and the components are small.
+    pub enclosure: Option<CellBounds>,
 }
 
 impl Entry {
@@ -184,6 +186,12 @@ pub fn atlas(
         candidates.extend(candidate);
         if options.cells && entry.pattern.is_disjoint() {
             entry.bound = Some(bound_of(problem, &loss, &entry.pattern, &mut blocks)?);
+        } else if options.cells {
+            entry.enclosure = enclosure_of(&loss, &entry.pattern)?;
+            if let (Best::Upper(value), Some(CellBounds { upper, .. })) = (&mut entry.best, &entry.enclosure) {
+                // Not lower by rounding alone.
+                *value = if *upper < *value * (1.0 - SAME) { *upper } else { *value };
+            }
         }
         places.insert(entry.pattern.lists(), at);
         entries.push(entry);
@@ -229,6 +237,18 @@ fn bound_of(
     cell_bound::certify(problem, pattern, &bounds)
 }
 
+/// What the bounds of a cell may cost whose neurons share features. They hold even if it is spent.
+const CELL: gop::Options = gop::Options { epsilon: 1e-6, budget: 1_000 };
+
+/// The bounds of a cell whose neurons share features; `None` if a component is too large.
+fn enclosure_of(loss: &ApproximateLoss, pattern: &Pattern) -> Result<Option<CellBounds>, GlobalError> {
+    match gop::solve_cell(loss, pattern, CELL) {
+        Ok(bounds) => Ok(Some(bounds)),
+        Err(GlobalError::TooLarge { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Encoders of the listed values that are offered to the search for the global optimum, which evaluates them exactly.
 const CANDIDATES: usize = 3;
 
@@ -249,7 +269,7 @@ fn entry(
         let found = ends_in_cell(problem, loss, rows, &lists, options)?;
         let optima = Vec::new();
         let (best, candidate) = (Best::Upper(best.value), best);
-        let entry = Entry { pattern, best, optima, found, exists: None, basin: 0, bound: None };
+        let entry = Entry { pattern, best, optima, found, exists: None, basin: 0, bound: None, enclosure: None };
         return Ok((entry, Some(candidate)));
     }
     let optimum = partition.optimum(&lists)?;
@@ -262,8 +282,8 @@ fn entry(
     let value = if (at - optimum.loss).abs() <= 1e-12 * total { at } else { optimum.loss };
     let lowest = optima.first().filter(|(exact, _)| (exact.to_f64() - value).abs() <= 1e-12 * total);
     let best = lowest.map_or(Best::ClosedForm(value), |(exact, _)| Best::Exact(exact.clone()));
-    let entry = Entry { pattern, best, optima, found: Vec::new(), exists: decision.exists, basin: 0, bound: None };
-    Ok((entry, None))
+    let (found, exists) = (Vec::new(), decision.exists);
+    Ok((Entry { pattern, best, optima, found, exists, basin: 0, bound: None, enclosure: None }, None))
 }
 
 /// Sweeps of an alternating search inside one cell.
@@ -589,6 +609,40 @@ mod tests {
                 assert!(certified >= best * (1.0 - 1e-5), "{} {certified} {best}", entry.pattern);
             }
         }
+    }
+
+    #[test]
+    fn cells_whose_neurons_share_features_lie_between_two_bounds() {
+        use crate::theory::families::{Family, Parameters};
+        let parameters = Parameters { n: 3, n_p: 3, n_r: Some(3), c: crate::exact::Rational::ZERO };
+        let (mut shared, mut closed, mut lowered) = (0, 0, 0);
+        for seed in 0..3 {
+            let problem = Family::SpreadMasses { decades: 1 }.generate(&parameters, seed).unwrap();
+            let of = |cells| {
+                let options = Options { starts: 0, cells, ..Options::default() };
+                atlas(&problem, 2, options, |_, _, _| {}).unwrap()
+            };
+            let (found, without) = (of(true), of(false));
+            for entry in &found.entries {
+                let other = without.entries.iter().find(|other| other.pattern == entry.pattern).unwrap();
+                assert!(other.enclosure.is_none() && other.bound.is_none());
+                assert_eq!(entry.bound.is_some(), entry.pattern.is_disjoint());
+                assert_eq!(entry.enclosure.is_none(), entry.pattern.is_disjoint());
+                let Some(bounds) = &entry.enclosure else {
+                    assert_eq!(entry.best, other.best);
+                    continue;
+                };
+                let (best, size) = (entry.best.to_f64(), found.global.size);
+                // ε, and what searches towards parallel codes leave
+                assert!(bounds.lower <= best + 1e-12 * size, "{} {bounds:?} {best}", entry.pattern);
+                assert!(bounds.upper >= to_f64(&found.global.lower) - 1e-9 * size, "{} {bounds:?}", entry.pattern);
+                assert!(best <= other.best.to_f64() && best <= bounds.upper * (1.0 + 2.0 * SAME) + 1e-12 * size);
+                shared += 1;
+                closed += usize::from(best - bounds.lower <= 1e-5 * size);
+                lowered += usize::from(best < other.best.to_f64());
+            }
+        }
+        assert!(shared >= 40 && closed == shared, "{closed} of {shared}, {lowered} lowered");
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn cells_with_shared_features_lie_between_bounds_in_f64() {
         let disjoint = !lists[0].iter().any(|d| lists[1].contains(d));
         assert_eq!((pattern["bounds"].is_null(), pattern["lower"].is_null()), (disjoint, !disjoint), "{pattern}");
         if !disjoint {
-            let lost = [3.0, 2.0, 1.0, 0.0][lists.concat().iter().fold(0, |set, d| set | 1 << d)];
+            let lost = [3.0, 2.0, 1.0, 0.0][lists.concat().iter().fold(0usize, |set, &d| set | (1usize << d))];
             let [lower, upper] = ["lower", "upper"].map(|bound| pattern["bounds"][bound].as_f64().unwrap());
             // ε of the loss without neurons
             assert!(lower <= lost + 1e-9 && upper >= lost - 1e-9 && upper - lower <= 1e-5, "{pattern}");

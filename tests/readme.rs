@@ -107,6 +107,18 @@ fn what_the_readme_says_of_the_default_comparison_follows_from_its_stored_result
         median(plain)
     );
     assert!(readme.contains(&said), "{said}");
+    let certified: Vec<&sdlab::compare::Record> = records.iter().filter(|record| record.upper.is_some()).collect();
+    let missed = |record: &&&sdlab::compare::Record| {
+        let end = record.runs.iter().map(|run| run.end.loss).fold(f64::INFINITY, f64::min);
+        end - record.lower > sdlab::compare::record::ATTAINED * record.total
+    };
+    let said = format!(
+        "The optimum of {} of {} instances is certified, and no run comes to {} of these",
+        certified.len(),
+        records.len(),
+        certified.iter().filter(missed).count()
+    );
+    assert!(readme.contains(&said), "{said}");
     let left = records.iter().flat_map(|record| &record.escapes).filter(|escape| escape.left);
     let ratios: Vec<f64> = left.filter_map(|escape| Some(escape.steps as f64 / escape.predicted?)).collect();
     let (least, most) = ratios.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), r| (a.min(*r), b.max(*r)));

@@ -1123,6 +1123,7 @@ def code_bound(problem, features, code, latents, fires, nodes):
     """s, which is paid by what is orthogonal to any code z ≥ 0 of a group."""
     s, weights, trees = obj(code, "s weights trees")
     s, size, reached = rat(s), len(features), len(reaching(features, latents, fires))
+    need(size <= 64, "over 64 features by one code")
     need(1 <= reached < size, "no neurons reach the group, or as many as it has features")
     kappa = size - reached
     weights = [rat(weight) for weight in arr(weights, size)]

@@ -7,6 +7,9 @@ use crate::matrix::{Matrix, is_semidefinite};
 use crate::nonexistence::MAX_NODES;
 use crate::number::Num;
 
+/// Most features of a group: every cone has κ + 1 vertices with as many numbers.
+const MAX_FEATURES: usize = 64;
+
 /// The value s that is paid by what is orthogonal to any z ≥ 0.
 pub(crate) fn code_bound(
     instance: &Instance,
@@ -16,6 +19,9 @@ pub(crate) fn code_bound(
     nodes: &mut usize,
 ) -> Result<Num, Refusal> {
     let size = features.len();
+    if size > MAX_FEATURES {
+        return Err(Refusal::limit(format!("over {MAX_FEATURES} features")));
+    }
     let fewer = (1..size).contains(&reaching);
     require(fewer, || format!("{reaching} neurons reach the group of {size} features, expected at least 1 and fewer"))?;
     let lost = size - reaching;

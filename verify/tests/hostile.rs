@@ -180,4 +180,14 @@ fn sizes_are_limited() {
     let mut neurons = problem(1, 1);
     neurons["body"] = json!({"pattern": vec![json!([]); 4097], "w_e": vec![["0"]; 4097]});
     assert_eq!(check_text(&neurons.to_string()).expect_err("too many").cause, Cause::Limit);
+    // One code: every cone of n features has n vertices of n numbers.
+    let one_code = |n: usize| {
+        let mut bound = problem(n, 1);
+        let code = json!({"s": "0", "weights": vec!["1"; n], "trees": [{"mu": [], "ends": []}]});
+        bound["kind"] = json!("lower-bound");
+        bound["body"] = json!({"latents": 1, "bound": "0",
+            "tree": {"groups": [{"features": (0..n).collect::<Vec<_>>(), "code": code}]}});
+        check_text(&bound.to_string()).expect_err("no proof").cause
+    };
+    assert_eq!((one_code(64), one_code(65)), (Cause::Condition, Cause::Limit));
 }

@@ -25,8 +25,8 @@ use sdlab_verify::format::{BoundNode, CodeBound, CodeEnd, CodeNode, Group, Group
 
 /// Most cones of a proof.
 const CONES: usize = 20_000;
-/// Most cuts of one cone.
-const DEPTH: usize = 60;
+/// Most cuts of one cone; certificates are nested at most 64 deep.
+const DEPTH: usize = 40;
 /// Room for rounding in a proof: of eigenvalues, relative to tr A, and of vectors that are written in few bits, relative to what they lift.
 const ROOM: [f64; 2] = [1e-13, 4e-9];
 

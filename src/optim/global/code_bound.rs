@@ -107,7 +107,7 @@ impl<'a> Proof<'a> {
         {
             return Some(leaf);
         }
-        let Cut { edge, halves } = self.spans.cut(vertices, self.wanted)?;
+        let Cut { edge, halves, .. } = self.spans.cut(vertices, self.wanted)?;
         let mut half = |(vertices, bound): &(Vec<Vec<f64>>, Bound)| self.node(vertices, bound, depth + 1).map(Box::new);
         Some(CodeNode::Halve { edge, first: half(&halves[0])?, second: half(&halves[1])? })
     }
@@ -162,7 +162,7 @@ mod tests {
             let all: Vec<usize> = (0..n).collect();
             let spans = Spans::new(&problem, &all, latents).unwrap();
             let found = spans.search(Options::default()).unwrap();
-            if found.simplices == 0 {
+            if found.cones == 0 {
                 continue;
             }
             above += 1;

@@ -36,7 +36,8 @@ use super::rayleigh::{MAX, on_orthant};
 use super::span::{self, Spans};
 use super::upper::{self, Candidate, count_multisets, multisets};
 use crate::exact::Rational;
-use crate::exact::matrix::is_positive_semidefinite;
+use crate::exact::field::Rationals;
+use crate::exact::matrix::{is_positive_semidefinite, rref};
 use crate::exact::rational::{floor_to_bits, from_f64, sign, to_f64};
 use crate::theory::certificate;
 use crate::theory::pattern::dot;
@@ -482,13 +483,18 @@ impl<'a> Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// The lower value of [`Spans::search`], where two or more dimensions are lost; with one, a kernel vector bounds as much.
+    /// The lower value of [`Spans::search`] for independent features of which two or more dimensions are lost. With one a kernel vector bounds as
+    /// much, and dependent features lose more.
     fn code(&mut self, features: &[usize], neurons: usize) -> Option<f64> {
         if neurons + 2 > features.len() {
             return None;
         }
+        let vectors: Vec<Vec<Rational>> = features.iter().map(|&d| self.problem.features()[d].w_p.clone()).collect();
+        if rref(&Rationals, &vectors).0.len() < features.len() {
+            return None;
+        }
         // Where the sign costs nothing the bound by eigenvalues is as good.
-        let binds = |found: &span::Found| found.simplices > 0;
+        let binds = |found: &span::Found| found.cones > 0;
         let search =
             || Some(Spans::new(self.problem, features, neurons)?.search(span::Options::default()).filter(binds)?.lower);
         *self.codes.entry((features.to_vec(), neurons)).or_insert_with(search)

@@ -102,6 +102,8 @@ pub struct Cut {
     pub edge: (usize, usize),
     /// The cones with the middle instead of the first of them, and of the second, with their bounds.
     pub halves: [(Vec<Vec<f64>>, Bound); 2],
+    /// Cones that were bounded to choose the edge.
+    pub bounded: usize,
 }
 
 /// When a search ends.
@@ -109,16 +111,16 @@ pub struct Cut {
 pub struct Options {
     /// The largest gap, relative to the upper value.
     pub epsilon: f64,
-    /// Most simplices that are bounded.
+    /// Most cones that are bounded, those of cuts that are not taken included.
     pub budget: usize,
     /// Most sets of features that carry a code.
     pub sets: usize,
 }
 
 impl Default for Options {
-    /// ε = 1e-7, 20,000 simplices, 60 sets.
+    /// ε = 1e-7, 60,000 cones, 60 sets.
     fn default() -> Self {
-        Self { epsilon: 1e-7, budget: 20_000, sets: 60 }
+        Self { epsilon: 1e-7, budget: 60_000, sets: 60 }
     }
 }
 
@@ -131,8 +133,8 @@ pub struct Found {
     pub upper: f64,
     /// b ≥ 0.
     pub code: Vec<f64>,
-    /// Simplices that were bounded; 0 if the first eigenvectors span a positive code.
-    pub simplices: usize,
+    /// Cones that were bounded; 0 if the first eigenvectors span a positive code.
+    pub cones: usize,
 }
 
 /// A cone of codes with a lower value of f.
@@ -181,8 +183,12 @@ impl Spans {
         self.roots.len()
     }
 
-    /// The sets of features among which some best code has all its entries that are not 0. `None` if they are more than `most`.
+    /// The sets of features among which some best code has all its entries that are not 0. `None` if they are more than `most`, or have more than
+    /// [`LOST`] + 1 features.
     pub fn sets(&self, most: usize) -> Option<Vec<Vec<usize>>> {
+        if self.lost > LOST {
+            return None;
+        }
         let (n, k) = (self.size(), (self.lost + 1).min(self.size()));
         let count = (0..k).try_fold(1usize, |count, j| Some(count.checked_mul(n - j)? / (j + 1)))?;
         (count <= most).then(|| subsets(n, k))
@@ -263,6 +269,7 @@ impl Spans {
         let longest = edges.iter().map(|(_, length)| *length).fold(0.0, f64::max);
         let lacks = |bound: &Bound| ((wanted - bound.value).max(0.0) / wanted.abs().max(f64::MIN_POSITIVE)).ln_1p();
         let mut best: Option<(f64, Cut)> = None;
+        let mut bounded = 0;
         for (edge, _) in edges.into_iter().filter(|(_, length)| *length > 0.0 && *length >= longest / ALIKE) {
             let (j, k) = edge;
             let middle: Vec<f64> = vertices[j].iter().zip(&vertices[k]).map(|(a, b)| (a + b) / 2.0).collect();
@@ -273,12 +280,13 @@ impl Spans {
                 Some((half, bound))
             };
             let halves = [half(j)?, half(k)?];
+            bounded += 2;
             let left = lacks(&halves[0].1) + lacks(&halves[1].1);
             if best.as_ref().is_none_or(|(least, _)| left < *least) {
-                best = Some((left, Cut { edge, halves }));
+                best = Some((left, Cut { edge, halves, bounded: 0 }));
             }
         }
-        best.map(|(_, cut)| cut)
+        best.map(|(_, cut)| Cut { bounded, ..cut })
     }
 
     /// f from a code downhill, along P_K A b with what is lost for K, entries kept ≥ 0.
@@ -322,7 +330,7 @@ impl Spans {
         let eigen = Eigen::of(&self.A)?;
         if let Some(code) = positive(&eigen.vectors.subcols(self.lost, self.size() - self.lost).to_owned()) {
             let least = eigen.least(self.lost);
-            return Some(Found { lower: least, upper: least, code, simplices: 0 });
+            return Some(Found { lower: least, upper: least, code, cones: 0 });
         }
         let sets = self.sets(options.sets)?;
         let trace: f64 = (0..self.size()).map(|d| self.A[(d, d)]).sum();
@@ -343,24 +351,24 @@ impl Spans {
         if let Some((value, code)) = self.descend(&best.1, 100).filter(|(value, _)| *value < best.0) {
             best = (value, code);
         }
-        let mut simplices = heap.len();
+        let mut cones = heap.len();
         let mut lower = best.0;
         while let Some(simplex) = heap.pop() {
             lower = simplex.bound.min(best.0);
-            if lower >= best.0 - (options.epsilon * best.0).max(1e-13 * trace) || simplices >= options.budget {
+            if lower >= best.0 - (options.epsilon * best.0).max(1e-13 * trace) || cones >= options.budget {
                 break;
             }
             // Cones without length are as good as their middle.
             let Some(cut) = self.cut(&simplex.vertices, best.0) else { break };
+            cones += cut.bounded;
             for (half, bound) in cut.halves {
                 heap.push(offer(half, bound, simplex.bound, &mut best));
-                simplices += 1;
             }
         }
         if let Some((value, code)) = self.descend(&best.1, 100).filter(|(value, _)| *value < best.0) {
             best = (value, code);
         }
-        Some(Found { lower: lower.max(0.0), upper: best.0, code: best.1, simplices })
+        Some(Found { lower: lower.max(0.0), upper: best.0, code: best.1, cones })
     }
 
     /// An orthonormal basis of the best span that holds b: all of what is not lost.
@@ -372,6 +380,8 @@ impl Spans {
     }
 }
 
+/// Most dimensions that are lost: a cone of κ + 1 vertices has (κ + 1) κ/2 edges, and is cut up to a power of its dimensions.
+const LOST: usize = 3;
 /// Edges that are shorter than the longest by more than this factor are not cut.
 const ALIKE: f64 = 3.0;
 
@@ -543,7 +553,7 @@ mod tests {
             }
             assert!(found.lower <= least + 1e-9 && found.upper >= least - 0.02, "{seed}: {found:?} {least}");
             faces += usize::from(found.code.iter().filter(|x| **x > 1e-6).count() < 3);
-            bound += usize::from(found.simplices > 0);
+            bound += usize::from(found.cones > 0);
         }
         assert!(
             faces >= 1 && bound >= 3,

@@ -303,8 +303,15 @@ fn in_closed_cell(
     let mut search = AlternatingSearch::new(loss, Variant::Cell, 1e-10);
     let budget = Budget { steps: SWEEPS, gradients: f64::INFINITY };
     let end = run(loss, &mut search, &inside, budget, &mut Unobserved)?.state;
-    let found = Candidate { value: end.loss, W: end.at.W };
-    Ok(best.filter(|best: &Candidate| best.value <= found.value).unwrap_or(found))
+    // The rows have the order in which they are given.
+    let pattern = Pattern::from_sets(rows.iter().map(|row| row.set.clone()).collect());
+    let exact = |W: Mat<f64>, value: f64| {
+        let value = upper::exact_loss_in(problem, &pattern, &W).map_or(value, |loss| to_f64(&loss));
+        Candidate { value, W }
+    };
+    let found = exact(end.at.W, end.loss);
+    let best = best.map(|best: Candidate| exact(best.W, best.value));
+    Ok(best.filter(|best| best.value <= found.value).unwrap_or(found))
 }
 
 /// Searches inside the cell of a pattern whose neurons share features.
@@ -643,6 +650,20 @@ mod tests {
             }
         }
         assert!(shared >= 40 && closed == shared, "{closed} of {shared}, {lowered} lowered");
+    }
+
+    #[test]
+    fn no_loss_is_below_the_certified_bound_where_codes_become_parallel() {
+        // In f64 the loss of the pattern in which both neurons fire on all was 2e-6 below the bound.
+        let text = r#"{"format":1,"features":[{"w_p":["1","0","0"],"mass":"1"},{"w_p":["1","2","0"],"mass":"2"},
+            {"w_p":["0","1","1"],"mass":"3"},{"w_p":["-1","1","2"],"mass":"1"}]}"#;
+        let problem = Problem::from_json(text).unwrap();
+        let found = atlas(&problem, 2, Options { starts: 0, ..Options::default() }, |_, _, _| {}).unwrap();
+        let lower = to_f64(&found.global.lower);
+        for entry in &found.entries {
+            let best = entry.best.to_f64();
+            assert!(best >= lower * (1.0 - 1e-12), "{} {best} {lower}", entry.pattern);
+        }
     }
 
     #[test]

@@ -207,6 +207,24 @@ pub fn point_with(problem: &Problem, w_e: Vec<Vec<Rational>>) -> (Point, Rationa
     (point, loss)
 }
 
+/// The exact loss of an encoder with its best decoder if its neurons fire as the pattern says. In f64 that of nearly parallel codes is wrong by more than
+/// what tells them apart.
+pub fn exact_loss_in(problem: &Problem, pattern: &Pattern, W: &Mat<f64>) -> Option<Rational> {
+    let row = |i: usize| (0..W.ncols()).map(|k| from_f64(W[(i, k)]).ok()).collect::<Option<Vec<_>>>();
+    let w_e = (0..W.nrows()).map(row).collect::<Option<Vec<_>>>()?;
+    let w_d = v_step(problem, pattern, &w_e);
+    let lists = pattern.lists();
+    let terms = problem.features().iter().enumerate().map(|(d, feature)| {
+        let mut residual = feature.w_r.clone();
+        for i in (0..lists.len()).filter(|&i| lists[i].contains(&d)) {
+            let code = dot(&w_e[i], &feature.w_p);
+            residual.iter_mut().zip(&w_d[i]).for_each(|(x, v)| *x -= &code * v);
+        }
+        &feature.mass * dot(&residual, &residual)
+    });
+    Some(terms.fold(Rational::ZERO, |sum, term| sum + term))
+}
+
 /// The loss of a problem for these searches.
 ///
 /// # Errors

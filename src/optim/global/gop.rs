@@ -105,9 +105,9 @@ struct Block {
 }
 
 /// A simplex of b with its lower value.
-struct Simplex {
-    bound: f64,
-    vertices: Vec<Vec<f64>>,
+pub(super) struct Simplex {
+    pub(super) bound: f64,
+    pub(super) vertices: Vec<Vec<f64>>,
 }
 
 impl PartialEq for Simplex {

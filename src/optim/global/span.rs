@@ -25,6 +25,7 @@
 //! who show that the sign of one factor costs nothing where the first singular vectors span a positive one. Gordan 1873; Carathéodory 1911.
 
 use super::GlobalError;
+use super::gop::Simplex;
 use super::rays::subsets;
 use super::upper::sequential;
 use crate::exact::Rational;
@@ -34,7 +35,6 @@ use crate::optim::dictionary::coding::{Gram, Solver};
 use crate::theory::loss::ApproximateLoss;
 use crate::theory::problem::Problem;
 use faer::{Mat, Side};
-use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 /// Eigenpairs of a symmetric matrix, ascending.
@@ -135,33 +135,6 @@ pub struct Found {
     pub code: Vec<f64>,
     /// Cones that were bounded; 0 if the first eigenvectors span a positive code.
     pub cones: usize,
-}
-
-/// A cone of codes with a lower value of f.
-struct Simplex {
-    bound: f64,
-    vertices: Vec<Vec<f64>>,
-}
-
-impl PartialEq for Simplex {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Simplex {}
-
-impl PartialOrd for Simplex {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Simplex {
-    /// The lowest bound comes first out of a heap.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.bound.total_cmp(&self.bound)
-    }
 }
 
 impl Spans {

@@ -191,10 +191,15 @@ pub fn descend(loss: &ApproximateLoss, start: &Candidate, steps: usize) -> Resul
     Ok(best)
 }
 
+/// The rows of an encoder as exact numbers; `None` if one is not finite.
+fn exact_rows(W: &Mat<f64>) -> Option<Vec<Vec<Rational>>> {
+    let row = |i: usize| (0..W.ncols()).map(|k| from_f64(W[(i, k)]).ok()).collect();
+    (0..W.nrows()).map(row).collect()
+}
+
 /// The exact point with this encoder and its best decoder, and its loss.
 pub fn exact_point(problem: &Problem, W: &Mat<f64>) -> Option<(Point, Rational)> {
-    let row = |i: usize| (0..W.ncols()).map(|k| from_f64(W[(i, k)]).ok()).collect::<Option<Vec<_>>>();
-    Some(point_with(problem, (0..W.nrows()).map(row).collect::<Option<Vec<_>>>()?))
+    Some(point_with(problem, exact_rows(W)?))
 }
 
 /// The point with an exact encoder and its best decoder, and its loss.
@@ -210,8 +215,7 @@ pub fn point_with(problem: &Problem, w_e: Vec<Vec<Rational>>) -> (Point, Rationa
 /// The exact loss of an encoder with its best decoder if its neurons fire as the pattern says. In f64 that of nearly parallel codes is wrong by more than
 /// what tells them apart.
 pub fn exact_loss_in(problem: &Problem, pattern: &Pattern, W: &Mat<f64>) -> Option<Rational> {
-    let row = |i: usize| (0..W.ncols()).map(|k| from_f64(W[(i, k)]).ok()).collect::<Option<Vec<_>>>();
-    let w_e = (0..W.nrows()).map(row).collect::<Option<Vec<_>>>()?;
+    let w_e = exact_rows(W)?;
     let w_d = v_step(problem, pattern, &w_e);
     let lists = pattern.lists();
     let terms = problem.features().iter().enumerate().map(|(d, feature)| {

@@ -157,7 +157,7 @@ impl Spans {
     }
 
     /// The sets of features among which some best code has all its entries that are not 0. `None` if they are more than `most`, or have more than
-    /// [`LOST`] + 1 features.
+    /// four features.
     pub fn sets(&self, most: usize) -> Option<Vec<Vec<usize>>> {
         if self.lost > LOST {
             return None;

@@ -20,6 +20,7 @@ use crate::exact::rational::{from_f64, to_f64};
 use crate::theory::certificate;
 use crate::theory::pattern::dot;
 use crate::theory::problem::Problem;
+use faer::Mat;
 use sdlab_verify::Certificate;
 use sdlab_verify::format::{BoundNode, CodeBound, CodeEnd, CodeNode, Group, GroupBound, LowerBound, Rat};
 
@@ -27,8 +28,11 @@ use sdlab_verify::format::{BoundNode, CodeBound, CodeEnd, CodeNode, Group, Group
 const CONES: usize = 20_000;
 /// Most cuts of one cone; certificates are nested at most 64 deep.
 const DEPTH: usize = 40;
-/// Room for rounding in a proof: of eigenvalues, relative to tr A, and of vectors that are written in few bits, relative to what they lift.
-const ROOM: [f64; 2] = [1e-13, 4e-9];
+/// Room for rounding of eigenvalues in a proof, relative to tr A.
+const ROOM: f64 = 1e-13;
+/// What a multiplier is to prove beyond what is wanted, relative to that and to what the middle of the cone loses beyond it: without room a proof
+/// needs many bits, with much of it many cones.
+const AIM: [f64; 2] = [0.01, 0.02];
 
 /// The group of these features with a contribution of s. `None` if that is more than is proved with so many cones.
 pub(super) fn prove(problem: &Problem, features: &[usize], neurons: usize, s: &Rational) -> Option<Group> {
@@ -69,9 +73,16 @@ pub fn certify_below(problem: &Problem, latents: usize, loss: &Rational) -> Opti
 /// What is given up of a bound, relative to it. Proofs are longer the less it is.
 const GAPS: [f64; 3] = [1e-6, 1e-5, 1e-4];
 
-/// x in 33 bits.
-fn rounded(x: f64) -> f64 {
-    f64::from_bits(x.to_bits() & !((1 << 20) - 1))
+/// Bits of the numbers of a cone's proof; with each as few as still prove it.
+const BITS: [i32; 8] = [8, 11, 14, 18, 22, 27, 33, 40];
+
+/// The spacing of numbers that are about as large as this with so many bits: a power of two.
+fn spacing(size: f64, bits: i32) -> f64 {
+    f64::powi(2.0, size.max(1e-250).log2().floor() as i32 - bits)
+}
+
+fn rounded(x: f64, spacing: f64) -> f64 {
+    (x / spacing).round() * spacing
 }
 
 /// A proof under construction.
@@ -93,7 +104,7 @@ impl<'a> Proof<'a> {
         let f = |d: usize| &problem.features()[d];
         let gram = features.iter().map(|&d| features.iter().map(|&e| dot(&f(d).w_r, &f(e).w_r)).collect()).collect();
         let masses = features.iter().map(|&d| f(d).mass.clone()).collect();
-        let room = ROOM[0] * to_f64(&total(problem, features));
+        let room = ROOM * to_f64(&total(problem, features));
         Self { spans, s, wanted: to_f64(s), room, gram, masses, cones: 0 }
     }
 
@@ -102,9 +113,7 @@ impl<'a> Proof<'a> {
         if self.cones > CONES || depth > DEPTH {
             return None;
         }
-        if bound.value >= self.wanted
-            && let Some(leaf) = self.leaf(vertices, &bound.multiplier)
-        {
+        if let Some(leaf) = self.multiplier(vertices, bound).and_then(|nu| self.leaf(vertices, &nu)) {
             return Some(leaf);
         }
         let Cut { edge, halves, .. } = self.spans.cut(vertices, self.wanted)?;
@@ -112,39 +121,77 @@ impl<'a> Proof<'a> {
         Some(CodeNode::Halve { edge, first: half(&halves[0])?, second: half(&halves[1])? })
     }
 
+    /// One by which all codes of the cone lose what is wanted.
+    fn multiplier(&self, vertices: &[Vec<f64>], bound: &Bound) -> Option<Vec<f64>> {
+        if bound.value >= self.wanted {
+            return Some(bound.multiplier.clone());
+        }
+        let beyond = bound.loss - self.wanted;
+        let aim = self.wanted + (AIM[0] * self.wanted.abs()).min(AIM[1] * beyond);
+        (beyond > 0.0).then(|| self.spans.raise(vertices, &bound.multiplier, self.wanted, aim))?
+    }
+
     fn leaf(&self, vertices: &[Vec<f64>], nu: &[f64]) -> Option<CodeNode> {
-        let written: Vec<f64> = nu.iter().zip(&self.spans.roots).map(|(x, root)| rounded(x / root)).collect();
-        let nu = self.spans.scaled(&written);
-        let mu = written.iter().map(|x| from_f64(*x).ok()).collect::<Option<Vec<Rational>>>()?;
-        let ends = vertices.iter().map(|z| self.end(z, &nu, &mu)).collect::<Option<Vec<CodeEnd>>>()?;
-        Some(CodeNode::Pays { mu: mu.into_iter().map(Rat).collect(), ends })
+        let largest = nu.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
+        let with = |bits: &i32| {
+            let entries = nu.iter().zip(&self.spans.roots);
+            let mu: Vec<f64> = entries.map(|(x, root)| rounded(x / root, spacing(largest / root, *bits))).collect();
+            let ends = vertices.iter().map(|z| self.end(z, &mu)).collect::<Option<Vec<CodeEnd>>>()?;
+            let mu = exact(&mu)?.into_iter().map(Rat).collect();
+            Some(CodeNode::Pays { mu, ends })
+        };
+        BITS.iter().find_map(with)
     }
 
     /// The proof of a vertex, seen to hold.
-    fn end(&self, z: &[f64], nu: &[f64], mu: &[Rational]) -> Option<CodeEnd> {
-        let (size, lost) = (self.masses.len(), self.spans.lost);
-        let eigen = Eigen::of(&self.spans.lifted(&self.spans.scaled(z), nu))?;
-        let t = eigen.values[lost - 1];
-        let vector = |k: usize| {
-            let lift = (t - eigen.values[k]).sqrt();
-            let entries = (0..size).map(|d| from_f64(rounded(lift * eigen.vectors[(d, k)] / self.spans.roots[d])).ok());
-            entries.collect::<Option<Vec<Rational>>>()
+    fn end(&self, z: &[f64], mu: &[f64]) -> Option<CodeEnd> {
+        let (size, lost, roots) = (self.masses.len(), self.spans.lost, &self.spans.roots);
+        let lifted = self.spans.lifted(&self.spans.scaled(z), &self.spans.scaled(mu));
+        let eigen = Eigen::of(&lifted)?;
+        if eigen.least(lost) < self.wanted {
+            return None;
+        }
+        let top = eigen.values[lost - 1];
+        let with = |bits: &i32| {
+            let vector = |k: usize| {
+                let lift = (top - eigen.values[k]).sqrt();
+                let entry =
+                    |d: usize| rounded(lift * eigen.vectors[(d, k)] / roots[d], spacing(lift / roots[d], *bits));
+                (0..size).map(entry).collect::<Vec<f64>>()
+            };
+            let y: Vec<Vec<f64>> = (0..lost).filter(|&k| eigen.values[k] < top).map(vector).collect();
+            let more = |d: usize, e: usize| y.iter().map(|y| y[d] * y[e]).sum::<f64>() * roots[d] * roots[e];
+            let level = Eigen::of(&Mat::from_fn(size, size, |d, e| lifted[(d, e)] + more(d, e)))?.values[0];
+            let spacing = spacing(level.abs(), *bits);
+            let t = ((level - self.room) / spacing).floor() * spacing;
+            let spent: f64 = y.iter().map(|y| self.spans.scaled(y).iter().map(|x| x * x).sum::<f64>()).sum();
+            (lost as f64 * t - spent >= self.wanted - self.room).then(|| self.proved(z, mu, t, &y))?
         };
-        let y = (0..lost).filter(|&k| eigen.values[k] < t).map(vector).collect::<Option<Vec<_>>>()?;
-        let t = from_f64(t - self.room - ROOM[1] * t.abs()).ok()?;
-        let z = z.iter().map(|x| from_f64(*x).ok()).collect::<Option<Vec<Rational>>>()?;
+        BITS.iter().find_map(with)
+    }
+
+    /// The proof of a vertex with these numbers, if they prove it exactly.
+    fn proved(&self, z: &[f64], mu: &[f64], t: f64, y: &[Vec<f64>]) -> Option<CodeEnd> {
+        let (size, lost) = (self.masses.len(), self.spans.lost);
+        let (z, mu, t) = (exact(z)?, exact(mu)?, from_f64(t).ok()?);
+        let y = y.iter().map(|y| exact(y)).collect::<Option<Vec<_>>>()?;
+        let squares = y.iter().flat_map(|y| y.iter().zip(&self.masses));
+        let spent = squares.fold(Rational::ZERO, |sum, (y, mass)| sum + y * y * mass);
+        if Rational::from(lost) * &t - spent < *self.s {
+            return None;
+        }
         let entry = |d: usize, e: usize| {
             let lifted = y.iter().fold(Rational::ZERO, |sum, y| sum + &y[d] * &y[e]);
             let own = if d == e { &t / &self.masses[d] } else { Rational::ZERO };
             &self.gram[d][e] + &z[d] * &mu[e] + &mu[d] * &z[e] - own + lifted
         };
         let matrix: Vec<Vec<Rational>> = (0..size).map(|d| (0..size).map(|e| entry(d, e)).collect()).collect();
-        let squares = y.iter().flat_map(|y| y.iter().zip(&self.masses));
-        let spent = squares.fold(Rational::ZERO, |sum, (y, mass)| sum + y * y * mass);
-        let paid = Rational::from(lost) * &t - spent;
-        let holds = paid >= *self.s && is_positive_semidefinite(&matrix);
-        holds.then(|| CodeEnd { t: Rat(t), y: certificate::rows(&y) })
+        is_positive_semidefinite(&matrix).then(|| CodeEnd { t: Rat(t), y: certificate::rows(&y) })
     }
+}
+
+fn exact(numbers: &[f64]) -> Option<Vec<Rational>> {
+    numbers.iter().map(|x| from_f64(*x).ok()).collect()
 }
 
 #[cfg(test)]

@@ -230,6 +230,33 @@ impl Spans {
         Some(Bound { value, multiplier, loss: at.loss, centre })
     }
 
+    /// A multiplier by which the codes of a cone lose at least `wanted`, looked for from one by which they do not. By one multiplier what a vertex
+    /// loses is concave: each that is tried tells, for every vertex, a half-space that holds all those by which it loses `aim`, and the next one is the
+    /// nearest in all of them. `None` if there is none, or none was found in a few rounds.
+    pub fn raise(&self, vertices: &[Vec<f64>], from: &[f64], wanted: f64, aim: f64) -> Option<Vec<f64>> {
+        let scaled: Vec<Vec<f64>> = vertices.iter().map(|z| self.scaled(z)).collect();
+        let (mut nu, mut halves) = (from.to_vec(), Vec::new());
+        for _ in 0..ROUNDS {
+            let mut least = f64::INFINITY;
+            for b in &scaled {
+                let eigen = Eigen::of(&self.lifted(b, &nu))?;
+                let value = eigen.least(self.lost);
+                least = least.min(value);
+                let lost = eigen.vectors.subcols(0, self.lost);
+                let gradient = lost * (lost.transpose() * Mat::from_fn(self.size(), 1, |d, _| 2.0 * b[d]));
+                let normal: Vec<f64> = (0..self.size()).map(|d| gradient[(d, 0)]).collect();
+                let along = product(&normal, &nu);
+                halves.push(Half { normal, least: aim - value + along });
+            }
+            if least >= wanted {
+                return Some(nu);
+            }
+            let step = step_into(&halves, &nu)?;
+            nu.iter_mut().zip(step).for_each(|(x, step)| *x += step);
+        }
+        None
+    }
+
     /// Cuts a cone at the edge whose halves have the least left to a value that is wanted, by the logarithm of what their bounds lack, among edges that
     /// are not much shorter than the longest: where masses differ by orders of magnitude so do directions. `None` for a single vertex.
     pub fn cut(&self, vertices: &[Vec<f64>], wanted: f64) -> Option<Cut> {
@@ -357,6 +384,46 @@ impl Spans {
 const LOST: usize = 3;
 /// Edges that are shorter than the longest by more than this factor are not cut.
 const ALIKE: f64 = 3.0;
+
+/// Most multipliers that are tried for one cone.
+const ROUNDS: usize = 40;
+
+/// All x with ⟨normal, x⟩ ≥ least.
+#[derive(Debug, Clone)]
+struct Half {
+    normal: Vec<f64>,
+    least: f64,
+}
+
+/// The shortest step from a point into all of these half-spaces; `None` if they have no point in common. With the λ ≥ 0 that minimise
+/// ‖Σ λ (a, h) − (0, 1)‖², for normals a and what lacks along them h, it is Σ λ a / (1 − Σ λ h) (Lawson, Hanson 1974, ch. 23).
+fn step_into(halves: &[Half], at: &[f64]) -> Option<Vec<f64>> {
+    let lacks: Vec<f64> = halves.iter().map(|half| half.least - product(&half.normal, at)).collect();
+    let norm = |half: &Half| product(&half.normal, &half.normal).sqrt().max(f64::MIN_POSITIVE);
+    // The longest step to a single one is the unit.
+    let unit = halves.iter().zip(&lacks).map(|(half, lack)| lack / norm(half)).fold(f64::MIN_POSITIVE, f64::max);
+    let column = |(half, lack): (&Half, &f64)| {
+        let mut column: Vec<f64> = half.normal.iter().copied().chain([lack / unit]).collect();
+        let length = product(&column, &column).sqrt();
+        column.iter_mut().for_each(|x| *x /= length);
+        column
+    };
+    let columns: Vec<Vec<f64>> = halves.iter().zip(&lacks).map(column).collect();
+    let gram: Vec<f64> = columns.iter().flat_map(|a| columns.iter().map(move |b| product(a, b))).collect();
+    let ends: Vec<f64> = columns.iter().map(|column| column[at.len()]).collect();
+    let mut solver = Solver::default();
+    nonnegative(Gram::new(&gram, columns.len()), &ends, 1.0, 0.0, usize::MAX, &mut solver);
+    let mut sum = vec![0.0; at.len() + 1];
+    for (k, weight) in solver.codes() {
+        sum.iter_mut().zip(&columns[k as usize]).for_each(|(sum, x)| *sum += weight * x);
+    }
+    let left = 1.0 - sum.pop()?;
+    (left > 1e-12).then(|| sum.into_iter().map(|x| unit * x / left).collect())
+}
+
+fn product(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
 
 /// x > 0, rounded to 12 bits.
 fn to_few_bits(x: f64) -> f64 {
@@ -532,6 +599,53 @@ mod tests {
             faces >= 1 && bound >= 3,
             "{faces} best codes with fewer entries than a set, {bound} where the sign binds"
         );
+    }
+
+    #[test]
+    fn the_shortest_step_into_half_spaces_is_found_or_there_is_none() {
+        let half = |normal: [f64; 2], least: f64| Half { normal: normal.to_vec(), least };
+        let corner = [half([2.0, 0.0], 6.0), half([0.0, 1.0], 5.0), half([1.0, 1.0], -9.0)];
+        for (halves, at, expected) in [
+            (&corner[..], [1.0, 1.0], Some([2.0, 4.0])),
+            (&corner[..], [1.0, 7.0], Some([2.0, 0.0])),
+            (&corner[..], [4.0, 7.0], Some([0.0, 0.0])),
+            (&[half([1.0, 1.0], 1e-9)][..], [0.0, 0.0], Some([5e-10, 5e-10])),
+            (&[half([1.0, 0.0], 1.0), half([-1.0, 0.0], 0.0)][..], [0.0, 0.0], None),
+        ] {
+            let step = step_into(halves, &at);
+            match expected {
+                None => assert!(step.is_none(), "{step:?}"),
+                Some(expected) => {
+                    let near = |(x, y): (&f64, f64)| (x - y).abs() <= 1e-12 * (1.0 + y.abs());
+                    assert!(step.as_ref().is_some_and(|step| step.iter().zip(expected).all(near)), "{step:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn multipliers_are_raised_to_what_every_vertex_loses() {
+        let (mut raised, mut cones) = (0, 0);
+        for seed in 0..4 {
+            let parameters = Parameters { n: 5, n_p: 5, n_r: Some(5), c: Rational::ZERO };
+            let problem = Family::SpreadMasses { decades: 4 }.generate(&parameters, seed).unwrap();
+            let spans = spans(&problem, 3);
+            let least = spans.search(Options::default()).unwrap().lower;
+            for set in spans.sets(60).unwrap() {
+                let root = spans.root(&set);
+                let bound = spans.bound(&root).unwrap();
+                let wanted = 0.9 * least;
+                if bound.value >= wanted {
+                    continue;
+                }
+                cones += 1;
+                let Some(nu) = spans.raise(&root, &bound.multiplier, wanted, wanted) else { continue };
+                let loses = |z: &Vec<f64>| Eigen::of(&spans.lifted(&spans.scaled(z), &nu)).unwrap().least(2);
+                assert!(root.iter().all(|z| loses(z) >= wanted), "{seed} {set:?}");
+                raised += 1;
+            }
+        }
+        assert!(raised >= 5, "{raised} of {cones}");
     }
 
     #[test]

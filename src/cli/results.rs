@@ -3,7 +3,7 @@
 use super::output::{Output, Progress};
 use super::train::{Trained, resume};
 use super::{CliError, Session};
-use crate::compare::measure::{Held, times};
+use crate::compare::measure::{Held, proofs, times};
 use crate::compare::samples::SamplesComparison;
 use crate::compare::samples::folder::lines;
 use crate::report::comparison::{Maker, Stored, StoredAtScale};
@@ -41,7 +41,16 @@ pub(super) fn compared(folder: &Path) -> Result<Option<Stored>, CliError> {
     // Who made them is said as far as it can be read.
     let made = std::fs::read(folder.join("provenance.json")).ok();
     let maker = made.and_then(|text| Maker::of(&serde_json::from_slice(&text).ok()?));
-    Ok(Some(Stored { held, maker, records, timings }))
+    let mut certificates = Vec::new();
+    for name in records.iter().flat_map(proofs) {
+        let path = folder.join("certificates").join(&name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => certificates.push((name, text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(&path, &error)),
+        }
+    }
+    Ok(Some(Stored { held, maker, records, timings, certificates }))
 }
 
 /// The stored comparisons at bench scale, folders in the folder, by name; none if there are no such folders.

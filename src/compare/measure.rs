@@ -1,8 +1,8 @@
 //! All runs of an instance, and the folder of a comparison.
 //!
 //! The folder holds `config.toml` (complete, with the tuned steps), `results.jsonl`, `timings.jsonl`, `provenance.json`, and for every instance its problem in
-//! `instances` and its certificates in `certificates`. An instance with all of its runs is one line of `results.jsonl`, in a fixed
-//! order, so that a comparison that was killed goes on after the last whole line and ends in the same bytes.
+//! `instances` and its certificates in `certificates`: those of its bound and optimum ([`proofs`]), and one for the cell of each start. An instance
+//! with all of its runs is one line of `results.jsonl`, in a fixed order, so that a comparison that was killed goes on after the last whole line and ends in the same bytes.
 
 use super::config::{Comparison, Steps, optimizer};
 use super::dynamics::{cells, escapes};
@@ -178,12 +178,12 @@ impl Folder {
         written(self.path.join("instances").join(format!("{}.json", instance.id)), instance.problem.to_json() + "\n")?;
         for certificate in &instance.optimum.certificates {
             let name = format!("{}-{}.json", instance.id, certificate.body.kind());
-            written(self.path.join("certificates").join(name), certificate.to_json() + "\n")?;
+            written(self.path.join("certificates").join(name), certificate.to_short_json())?;
         }
         for start in 0..comparison.starts {
             if let Some(certificate) = instance.witness(start, comparison.seed)? {
                 let name = format!("{}-start{start}-{}.json", instance.id, certificate.body.kind());
-                written(self.path.join("certificates").join(name), certificate.to_json() + "\n")?;
+                written(self.path.join("certificates").join(name), certificate.to_short_json())?;
             }
         }
         append(&self.path.join("timings.jsonl"), &lines(&timings)?)?;
@@ -203,6 +203,11 @@ fn begin(path: &Path, held: &Held, force: bool) -> Result<(), String> {
     }
     let file = path.join("config.toml");
     write_atomic(&file, text.as_bytes()).map_err(|error| failed(&file, &error))
+}
+
+/// Names of the files that may prove an instance's bound and optimum, in the folder `certificates` of a comparison.
+pub fn proofs(record: &Record) -> [String; 3] {
+    ["lower-bound", "loss-value", "zero-loss"].map(|kind| format!("{}-{kind}.json", record.instance))
 }
 
 /// Timings from lines of JSON. Lines that are none are passed over, as no result depends on them.

@@ -71,6 +71,7 @@ pub fn exhibit() -> Exhibit {
         ],
         figures: Vec::new(),
         tables: sizes().iter().map(table).collect(),
+        certificates: Vec::new(),
     }
 }
 

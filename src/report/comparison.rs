@@ -1,6 +1,6 @@
 //! A comparison of optimizers as a part of the page.
 
-use super::page::Exhibit;
+use super::page::{Exhibit, certificates_path};
 use crate::compare::Record;
 use crate::compare::learned::LEARNERS;
 use crate::compare::measure::Held;
@@ -84,6 +84,8 @@ pub struct Stored {
     pub records: Vec<Record>,
     /// Seconds; they may lack.
     pub timings: Vec<Seconds>,
+    /// Names and texts of the certificates that prove bounds and optima; they may lack.
+    pub certificates: Vec<(String, String)>,
 }
 
 /// A stored comparison at bench scale.
@@ -133,9 +135,12 @@ fn conditions(held: &Held, records: &[Record]) -> String {
     )
 }
 
+/// Name of a comparison on certified instances in links, and of the folder of its certificates.
+const ID: &str = "compare";
+
 /// The part of the page for one comparison; nothing if it has no record.
 pub fn exhibit(stored: &Stored) -> Option<Exhibit> {
-    let Stored { held, maker, records, timings } = stored;
+    let Stored { held, maker, records, timings, certificates } = stored;
     let Summary { answers, figures, mut tables } = summarise(records, timings)?;
     tables.push(parameters(&held.comparison, held.steps));
     let seconds = match (timings.is_empty(), maker) {
@@ -145,10 +150,17 @@ pub fn exhibit(stored: &Stored) -> Option<Exhibit> {
             " Seconds are of one run on a machine that is not recorded, and differ from run to run.".into()
         }
     };
+    let place = certificates_path(ID);
+    let proofs = match certificates.len() {
+        0 => "which `sdlab compare` writes beside the results".to_owned(),
+        count => format!(
+            "{count} files in the folder {place} beside this page, which `sdlab certify {place}` replays by exact arithmetic"
+        ),
+    };
     let mut paragraphs = vec![
         conditions(held, records),
         format!(
-            "The lower bounds and the optima without loss carry certificates, which `sdlab compare` writes beside the results. A class is decided by the residuals of both blocks, the gradient and the \
+            "The lower bounds and the optima that attain them carry certificates, {proofs}. A class is decided by the residuals of both blocks, the gradient and the \
              Hessian in f64. What is called the best known loss is certified only where the first table says so. The closed form of a cell's optimum and the classes of the partial optima beside which \
              gradient descent starts are those of the exact criterion.{seconds} Every number here follows from the stored results."
         ),
@@ -156,11 +168,12 @@ pub fn exhibit(stored: &Stored) -> Option<Exhibit> {
     ];
     paragraphs.extend(answers.iter().map(|answer| paragraph(answer, &figures, &tables)));
     Some(Exhibit {
-        id: "compare".into(),
+        id: ID.into(),
         title: "Optimizers against certified optima".into(),
         paragraphs,
         figures,
         tables,
+        certificates: certificates.clone(),
     })
 }
 
@@ -232,6 +245,7 @@ pub fn at_scale(stored: &StoredAtScale) -> Option<Exhibit> {
         paragraphs,
         figures,
         tables,
+        certificates: Vec::new(),
     })
 }
 
@@ -244,7 +258,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/compare");
         let records = crate::compare::measure::read(&std::fs::read_to_string(folder.join("results.jsonl")).unwrap());
         let held = Held::read(&folder).unwrap().unwrap();
-        Stored { held, maker: None, records: records.unwrap(), timings: Vec::new() }
+        Stored { held, maker: None, records: records.unwrap(), timings: Vec::new(), certificates: Vec::new() }
     }
 
     #[test]
@@ -261,6 +275,10 @@ mod tests {
                 && text.contains("On 3 of the")
         );
         assert!(!text.contains("Seconds are of") && !text.contains("default.toml"), "{text}");
+        assert!(text.contains("certificates, which `sdlab compare` writes beside the results."), "{text}");
+        stored.certificates = vec![("one.json".into(), String::new()), ("two.json".into(), String::new())];
+        let text = exhibit(&stored).unwrap().paragraphs.join("\n");
+        assert!(text.contains("certificates, 2 files in") && text.contains("`sdlab certify certificates/compare`"));
         // Without learners there is nothing to except, and a part of the instances is called one.
         stored.held.comparison.optimizers.retain(|name| !LEARNERS.contains(&name.as_str()));
         stored.records.truncate(3);

@@ -95,6 +95,7 @@ fn exhibit(comparison: &Comparison<'_>, records: &[RunRecord], table: u32, size:
         )],
         figures,
         tables: tables(comparison, table, &name),
+        certificates: Vec::new(),
     }
 }
 

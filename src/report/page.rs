@@ -42,6 +42,8 @@ pub struct Exhibit {
     pub figures: Vec<Figure>,
     /// Tables.
     pub tables: Vec<Table>,
+    /// Certificates of what was found, by the names of their files in a folder of their own.
+    pub certificates: Vec<(String, String)>,
 }
 
 /// The claims of one part of the paper.
@@ -198,6 +200,10 @@ pub fn write(page: &Page, folder: &Path) -> Result<Vec<PathBuf>, PageError> {
             files.push((certificate_path(section, certificate), certificate.json.clone().into_bytes()));
         }
     }
+    for exhibit in &page.exhibits {
+        let path = |name: &String| format!("{}/{name}", certificates_path(&exhibit.id));
+        files.extend(exhibit.certificates.iter().map(|(name, text)| (path(name), text.clone().into_bytes())));
+    }
     files.extend(page.files.iter().map(|(path, _, text)| (path.clone(), text.clone().into_bytes())));
     files.push(("index.html".into(), page_html::document(page, &drawings)?.into_bytes()));
     let put = |(relative, bytes): File| {
@@ -228,6 +234,11 @@ fn json(data: &impl serde::Serialize) -> String {
 /// Path of a certificate inside the report's folder.
 pub fn certificate_path(section: &Section, certificate: &Certificate) -> String {
     format!("certificates/{}-{}.json", section.id, certificate.name)
+}
+
+/// Folder of the certificates of an exhibit inside the report's folder.
+pub fn certificates_path(exhibit: &str) -> String {
+    format!("certificates/{exhibit}")
 }
 
 #[cfg(test)]
@@ -279,6 +290,7 @@ mod tests {
             paragraphs: vec!["Of one method. See #table-runs, not #table-none.".into()],
             figures: Vec::new(),
             tables: vec![Table { name: "runs".into(), ..all.clone() }],
+            certificates: vec![("best.json".into(), "{}\n".into())],
         };
         Page {
             title: "Report".into(),
@@ -307,6 +319,7 @@ mod tests {
             }
         }
         assert!(links >= 20);
+        assert!(folder.path().join("certificates/runs/best.json").is_file());
         let loads = ["<script", "<link", "<img", "@import", "url(http", "url(\"http"];
         assert!(loads.iter().all(|tag| !text.contains(tag)));
         assert_eq!(text.matches("<svg").count(), 2);

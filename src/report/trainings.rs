@@ -71,6 +71,7 @@ pub fn low_dimension(view: &View) -> Exhibit {
         ],
         figures,
         tables: vec![without_loss(view)],
+        certificates: Vec::new(),
     }
 }
 
@@ -149,6 +150,7 @@ pub fn resampling(ways: &[Way]) -> Exhibit {
         ],
         figures: vec![figure],
         tables: vec![table(ways)],
+        certificates: Vec::new(),
     }
 }
 

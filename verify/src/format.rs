@@ -251,6 +251,9 @@ bodies! {
     "arithmetic" => Arithmetic,
 }
 
+/// Column from which on short files are not indented any further: two for each value around.
+const SHORT: usize = 8;
+
 /// A certificate file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Certificate {
@@ -270,7 +273,13 @@ impl Certificate {
 
     /// The file: indented JSON with sorted keys and a final line break, the hash of the instance included.
     pub fn to_json(&self) -> String {
-        self.write().pretty(0) + "\n"
+        self.write().pretty(0, usize::MAX) + "\n"
+    }
+
+    /// As [`to_json`](Self::to_json), but a value within four others stands on one line: a row of a matrix, a tree. Shorter where trees are deep and
+    /// numbers are many.
+    pub fn to_short_json(&self) -> String {
+        self.write().pretty(0, SHORT) + "\n"
     }
 
     /// Reads a file and compares the hash. Nothing is checked yet: see [`crate::check`].

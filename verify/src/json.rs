@@ -123,20 +123,22 @@ impl Json {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Indented, but a value that fits on a line stays on it.
-    pub(crate) fn pretty(&self, indent: usize) -> String {
+    /// Indented from the given column on, but a value that fits on a line stays on it, and so does what begins at the column `deepest` or behind it.
+    pub(crate) fn pretty(&self, indent: usize, deepest: usize) -> String {
         let (open, entries, close) = match self {
-            Json::List(list) => ('[', list.iter().map(|entry| entry.pretty(indent + 2)).collect::<Vec<_>>(), ']'),
+            Json::List(list) => {
+                ('[', list.iter().map(|entry| entry.pretty(indent + 2, deepest)).collect::<Vec<_>>(), ']')
+            }
             Json::Object(object) => {
                 let entry = |(key, value): (&String, &Json)| {
-                    format!("{}: {}", Json::Text(key.clone()).canonical(), value.pretty(indent + 2))
+                    format!("{}: {}", Json::Text(key.clone()).canonical(), value.pretty(indent + 2, deepest))
                 };
                 ('{', object.iter().map(entry).collect(), '}')
             }
             Json::Text(_) | Json::Index(_) => return self.canonical(),
         };
         let line = format!("{open}{}{close}", entries.join(", "));
-        if indent + line.len() <= 110 && !line.contains('\n') {
+        if (indent + line.len() <= 110 || indent >= deepest) && !line.contains('\n') {
             return line;
         }
         let pad = " ".repeat(indent + 2);

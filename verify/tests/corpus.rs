@@ -195,6 +195,9 @@ fn what_is_written_is_read_back_equal_and_checked_alike() {
     for (name, text) in texts("accepted") {
         let certificate = Certificate::parse(&text).expect("it is well formed");
         assert_eq!(certificate.to_json(), text, "{name}");
+        let short = certificate.to_short_json();
+        assert_eq!(Certificate::parse(&short).as_ref(), Ok(&certificate), "{name}");
+        assert!(short.len() <= text.len() && short.lines().all(|line| !line.starts_with("          ")), "{name}");
         let through_serde: Certificate =
             serde_json::from_value(serde_json::to_value(&certificate).expect("it is JSON")).expect("it is well formed");
         assert_eq!(certificate, through_serde, "{name}");

@@ -3,6 +3,13 @@
 mod common;
 
 use common::sdlab;
+use sdlab::compare::measure::{Held, proofs, read};
+use sdlab::compare::suite::Instance;
+use sdlab::exact::rational::to_f64;
+use sdlab::theory::certificate::instance;
+use sdlab_verify::format::Body;
+use sdlab_verify::{Certificate, check_text};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -318,4 +325,48 @@ fn methods_at_bench_scale_end_by_themselves_are_not_run_twice_and_give_the_same_
     let output = compare(&config, &folder.path().join("refused"), &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output).contains("scale.toml: adam.batch"), "{}", error(&output));
+}
+
+#[test]
+fn the_stored_bounds_and_optima_are_those_that_the_stored_certificates_prove() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/compare");
+    let comparison = Held::read(&folder).unwrap().unwrap().comparison;
+    let records = read(&fs::read_to_string(folder.join("results.jsonl")).unwrap()).unwrap();
+    let numbered = comparison.families.iter().flat_map(|family| (0..family.instances).map(move |k| (family, k)));
+    let problems = numbered.map(|(family, number)| Instance::problem(family, number, comparison.seed).unwrap());
+    let hashes: Vec<String> = problems.map(|problem| instance(&problem).sha256()).collect();
+    assert_eq!(hashes, records.iter().map(|record| record.problem.clone()).collect::<Vec<_>>());
+
+    let files = fs::read_dir(folder.join("certificates")).unwrap();
+    let mut stored: BTreeSet<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    for record in &records {
+        let (mut lower, mut upper) = (Vec::new(), Vec::new());
+        for name in proofs(record).into_iter().filter(|name| stored.remove(name)) {
+            let text = fs::read_to_string(folder.join("certificates").join(&name)).unwrap();
+            let proved = check_text(&text).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+            assert!(proved.sha256() == Some(&record.problem) && name.ends_with(&format!("-{}.json", proved.kind())));
+            // What is stored in f64 is rounded away from the optimum.
+            let latents = match Certificate::parse(&text).unwrap().body {
+                Body::LowerBound(body) => {
+                    assert!(body.pattern.is_none(), "{name}: of a cell alone");
+                    lower.push(to_f64(&body.bound.0).next_down().max(0.0));
+                    body.latents
+                }
+                Body::LossValue(body) => {
+                    upper.push(to_f64(&body.loss.0).next_up());
+                    body.point.w_e.len()
+                }
+                Body::ZeroLoss(body) => {
+                    lower.push(0.0);
+                    upper.push(0.0);
+                    body.point.w_e.len()
+                }
+                other => panic!("{name}: {}", other.kind()),
+            };
+            assert_eq!(latents, record.size[2], "{name}");
+        }
+        let expected = (vec![record.lower], Vec::from_iter(record.upper));
+        assert_eq!((lower, upper), expected, "{}", record.instance);
+    }
+    assert!(stored.is_empty(), "of no instance: {stored:?}");
 }

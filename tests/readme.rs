@@ -48,8 +48,11 @@ fn every_command_of_the_readme_prints_what_the_readme_says() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // Readers are in the project's folder, but what they write is not to stay there.
-    std::os::unix::fs::symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs"), folder.path().join("configs"))
-        .unwrap();
+    std::fs::create_dir(folder.path().join("reports")).unwrap();
+    for read in ["configs", "reports/compare"] {
+        let there = Path::new(env!("CARGO_MANIFEST_DIR")).join(read);
+        std::os::unix::fs::symlink(there, folder.path().join(read)).unwrap();
+    }
     let binary = Path::new(env!("CARGO_BIN_EXE_sdlab")).parent().unwrap();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap_or_default());
     let mut run = 0;

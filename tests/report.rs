@@ -204,6 +204,8 @@ fn stored_results_stand_in_the_report_with_their_figures_tables_and_commits() {
     for figure in ["bench-3d", "compare-profiles-alternating", "compare-ends"] {
         shows("figure", figure, "svg");
     }
+    let proofs = files(&root.join("reports/compare/certificates"));
+    assert!(proofs.len() >= 40 && files(&folder.path().join("certificates/compare")) == proofs, "{}", proofs.len());
     // An ordering by name, with what is printed.
     let table = folder.path().join("tables/orderings-methods-recovery-table-1-full.csv");
     let table = std::fs::read_to_string(table).unwrap();

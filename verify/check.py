@@ -1006,6 +1006,8 @@ def group_bound(problem, group, latents, fires, faces, nodes):
         value = kernel_bound(problem, features, obj(group, "features kernel")[1], latents, fires, faces, nodes)
     elif "code" in group:
         value = code_bound(problem, features, obj(group, "features code")[1], latents, fires, nodes)
+    elif "cones" in group:
+        value = cones_bound(problem, features, obj(group, "features cones")[1], latents, fires, nodes)
     else:
         value = rank_bound(problem, features, *obj(group, "features t y")[1:], latents, fires)
     return value if sign(value) > 0 else ZERO
@@ -1159,6 +1161,175 @@ def code_bound(problem, features, code, latents, fires, nodes):
     for chosen, tree in zip(itertools.combinations(range(size), kappa + 1), trees):
         visit(tree, [[weights[d] if place == d else ZERO for place in range(size)] for d in chosen])
     return s
+
+
+def cones_bound(problem, features, cones, latents, fires, nodes):
+    """s, which a group loses whose neurons share features."""
+    s, steps = obj(cones, "s steps")
+    s, steps, size = rat(s), iter(enumerate(arr(steps))), len(features)
+    need(size <= 12, "over 12 features in cones")
+    reached = reaching(features, latents, fires)
+    need(all(fires(i, d) is not None for i in reached for d in features), "a neuron is undecided on the group")
+    need(1 <= len(reached) <= size, "no neurons reach the group, or more than it has features")
+    # A ray is a place in the group and a sign.
+    rays = [[(place, 1) for place, d in enumerate(features) if fires(i, d)] for i in reached]
+    q, chosen = len(reached), {()}
+    for listed in rays:
+        chosen = {tuple(sorted((*places, place))) for places in chosen for place, _ in listed if place not in places}
+    need(chosen, "the codes of the neurons are always dependent")
+    t = total(problem.M[d] * norm2(problem.r[d]) for d in features) - s
+    form = Form(problem, features, q, t)
+
+    def vector(ray):
+        return [Num((ray[1],)) if place == ray[0] else ZERO for place in range(size)]
+
+    def child(listed, at, value):
+        return [value if place == at else old for place, old in enumerate(listed)]
+
+    def visit(rays, codes, cut, differences, depth):
+        nodes[0] += 1
+        need(nodes[0] <= MAX_NODES and depth <= 400, "over 200,000 nodes, or over 400 on a path")
+        _, step = next(steps, (None, None))
+        need(type(step) is dict, "a step is missing or not an object")
+        if "minus" in step:
+            i, j = (index(at, q) for at in arr(obj(step, "minus")[0], 2))
+            need(i != j and not cut[j] and not any(differences), "minus with a cone that was cut, or with differences")
+            need(all(g > 0 for _, g in rays[i]), "minus with negative rays")
+            common = [ray for ray in rays[i] if ray in rays[j]]
+            weighs = any(sign(v[place]) > 0 for place, _ in common for v in codes[i])
+            need(weighs, "minus without a common ray")
+            for ray in common:
+                less = [other for other in rays[j] if other != ray]
+                less += [(d, -g) for d, g in rays[i] if (d, g) not in rays[j] and (d, -g) not in rays[j]]
+                visit(child(rays, j, less), child(codes, j, [vector(other) for other in less]), cut, differences,
+                      depth + 1)
+        elif "cut" in step:
+            edge, of, weight = obj(step, "cut of weight")
+            need(of in ("codes", "differences"), "neither codes nor differences are cut")
+            i = index(arr(edge, 3)[0], q)
+            cone = codes[i] if of == "codes" else differences[i]
+            need(cone is not None, "no differences of this neuron")
+            j, k = (index(at, len(cone)) for at in edge[1:])
+            weight = rat(weight)
+            need(j != k and sign(weight) > 0, "no cut between two vertices")
+            middle = [a + weight * b for a, b in zip(cone[j], cone[k])]
+            for at in (j, k):
+                part = child(cone, at, middle)
+                if of == "codes":
+                    visit(rays, child(codes, i, part), child(cut, i, True), differences, depth + 1)
+                else:
+                    visit(rays, codes, cut, child(differences, i, part), depth + 1)
+        elif "difference" in step:
+            pair, h = obj(step, "difference form")
+            i, j = (index(at, q) for at in arr(pair, 2))
+            need(i < j and differences[j] is None, "no difference of a neuron without differences to one before it")
+            h = [rat(x) for x in arr(h, size)]
+            xs, ys = scaled(codes[i], h), scaled(codes[j], h)
+            common = [(a, next(b for b, x in enumerate(xs) if equal(x, y))) for a, y in enumerate(ys)
+                      if any(equal(x, y) for x in xs)]
+            need(len(common) <= 12, "over 12 common vertices")
+            pieces = []
+            for signs in range(1 << len(common)):
+                from_y = {a for at, (a, _) in enumerate(common) if not signs >> at & 1}
+                from_x = {b for at, (_, b) in enumerate(common) if signs >> at & 1}
+                staircases([y for a, y in enumerate(ys) if a not in from_y],
+                           [x for b, x in enumerate(xs) if b not in from_x], pieces)
+            for piece in pieces:
+                visit(rays, codes, cut, child(differences, j, piece), depth + 1)
+        else:
+            of = obj(step, "bounded")[0]
+            need(of in ("codes", "differences"), "neither codes nor differences are bounded")
+            current = [code if of == "codes" or other is None else other for code, other in zip(codes, differences)]
+            form.bounded(current)
+
+    def equal(x, y):
+        return all(zero(a - b) for a, b in zip(x, y))
+
+    def scaled(cone, h):
+        heights = [dot(h, v) for v in cone]
+        need(all(sign(height) > 0 for height in heights), "a form that is not positive on all vertices")
+        return [[x * inverse(height) for x in v] for v, height in zip(cone, heights)]
+
+    visit(rays, [[vector(ray) for ray in listed] for listed in rays], [False] * q, [None] * q, 0)
+    need(next(steps, None) is None, "steps behind the end of the tree")
+    return s
+
+
+def staircases(ys, xs, pieces):
+    """The differences along the paths from the first pair of a y and an x to the last, steps in y before steps in x."""
+    def walk(j, k, path):
+        path = [*path, [a - b for a, b in zip(ys[j], xs[k])]]
+        if j + 1 == len(ys) and k + 1 == len(xs):
+            need(len(pieces) < 512, "over 512 cones of differences")
+            pieces.append(path)
+        if j + 1 < len(ys):
+            walk(j + 1, k, path)
+        if k + 1 < len(xs):
+            walk(j, k + 1, path)
+
+    if ys and xs:
+        walk(0, 0, [])
+
+
+class Form:
+    """tD - N on the q×q minors of the codes of q neurons, times a positive number."""
+
+    def __init__(self, problem, features, q, t):
+        size = len(features)
+        self.sets = list(itertools.combinations(range(size), q))
+        M, r = [problem.M[d] for d in features], [problem.r[d] for d in features]
+
+        def entry(left, right):
+            union = sorted({*left, *right})
+            if left == right:
+                value = t - total(M[d] * norm2(r[d]) for d in left)
+            elif len(union) == q + 1:
+                (d,), (e,) = {*left} - {*right}, {*right} - {*left}
+                value = dot(r[d], r[e])
+                if (left.index(d) + right.index(e)) % 2 == 0:
+                    value = -value
+            else:
+                return ZERO
+            for d in union:
+                value = value * M[d]
+            return value
+
+        self.matrix = integral_rational([[entry(left, right) for right in self.sets] for left in self.sets])
+
+    def minors(self, rows):
+        """The determinants of the columns of each set, by expansion along the last row."""
+        w = {(): 1}
+        for p, row in enumerate(rows):
+            wider = {}
+            for places in itertools.combinations(range(len(row)), p + 1):
+                terms = ((-1) ** (p - at) * w[places[:at] + places[at + 1:]] * row[d] for at, d in enumerate(places))
+                wider[places] = sum(terms)
+            w = wider
+        return [w[places] for places in self.sets]
+
+    def bounded(self, cones):
+        """Refuses unless all coefficients over the products of the cones are at least 0."""
+        need(math.prod(len(cone) for cone in cones) <= 1024, "over 1024 products of vertices")
+        cones = [integral_rational(cone) for cone in cones]
+        length = max([x.bit_length() for cone in cones for v in cone for x in v] or [1])
+        pairs = math.prod(len(cone) for cone in cones) ** 2
+        spend(pairs * len(self.sets) * 60 * (1 + length * len(cones) // 300))
+        products = {at: self.minors(rows) for at, rows in zip(
+            itertools.product(*(range(len(cone)) for cone in cones)), itertools.product(*cones))}
+        images = {at: [sum(a * x for a, x in zip(row, w) if a) for row in self.matrix] for at, w in products.items()}
+        values = {}
+        for left in products:
+            for right in products:
+                pair = min(left, right), max(left, right)
+                if pair not in values:
+                    values[pair] = sum(a * b for a, b in zip(products[pair[0]], images[pair[1]]))
+        for edges in itertools.product(*(itertools.combinations_with_replacement(range(len(c)), 2) for c in cones)):
+            value = 0
+            for turned in itertools.product((0, 1), repeat=len(edges)):
+                left = tuple(edge[turn] for edge, turn in zip(edges, turned))
+                right = tuple(edge[1 - turn] for edge, turn in zip(edges, turned))
+                value += values[min(left, right), max(left, right)]
+            need(value >= 0, "a coefficient is negative")
 
 
 def integral_rational(rows):

@@ -3,6 +3,7 @@
 use crate::Refusal;
 use crate::claim::{Claim, Value};
 use crate::code::code_bound;
+use crate::cones::cones_bound;
 use crate::format::{BoundNode, Conic, EpsilonPartialOptimum, Group, GroupBound, LowerBound, RankBound, Rat};
 use crate::instance::{Instance, distinct, limit_size, require};
 use crate::kernel::kernel_bound;
@@ -204,6 +205,10 @@ impl Tree<'_, '_> {
                 let reaching = self.reaching(&group.features);
                 let bound = code_bound(self.instance, &group.features, reaching, code, &mut self.nodes);
                 bound.map_err(|refusal| refusal.within("code"))
+            }
+            GroupBound::Cones(cones) => {
+                let bound = cones_bound(self.instance, &group.features, &self.known, cones, &mut self.nodes);
+                bound.map_err(|refusal| refusal.within("cones"))
             }
         }
     }

@@ -2,11 +2,13 @@
 //! every type has one JSON form, so that what is written is read back equal.
 
 mod arithmetic;
+mod cones;
 mod number;
 mod other;
 mod point;
 
 pub use arithmetic::*;
+pub use cones::{ConesBound, ConesStep};
 pub use number::{Field, Number, Rat};
 pub use other::*;
 pub use point::*;

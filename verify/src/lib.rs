@@ -11,13 +11,14 @@
 //! | `number`, `field`, `matrix` | numbers of Q(α) under a work budget, their signs (§3), definiteness and rank |
 //! | `instance` | the problem in such numbers: firing, losses, blocks (§2) |
 //! | `point` | `partial-optimum`, `strict-saddle`, `local-min` (§4) |
-//! | `region`, `nonexistence`, `bounds`, `kernel`, `code`, `losses`, `arithmetic` | the other kinds (§5) |
+//! | `region`, `nonexistence`, `bounds`, `kernel`, `code`, `cones`, `losses`, `arithmetic` | the other kinds (§5) |
 //! | [`files`] | files and directories of certificates |
 
 mod arithmetic;
 mod bounds;
 mod claim;
 mod code;
+mod cones;
 mod field;
 pub mod files;
 pub mod format;

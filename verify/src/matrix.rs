@@ -70,7 +70,7 @@ fn rank(work: &Work, mut m: Matrix<IBig>) -> Result<usize, Refusal> {
 }
 
 /// A rational matrix times a positive number that makes it integer; `None` if α occurs.
-fn integers(work: &Work, m: &Matrix<Num>) -> Result<Option<Matrix<IBig>>, Refusal> {
+pub(crate) fn integers(work: &Work, m: &Matrix<Num>) -> Result<Option<Matrix<IBig>>, Refusal> {
     let mut common = IBig::ONE;
     for entry in m.iter().flatten() {
         if entry.rational_sign().is_none() {

@@ -1,6 +1,6 @@
 //! The certificates of FORMAT.md §5, except `arithmetic`.
 
-use super::{Field, Number, Pattern, Point, Rat, Record, form_of_record, record};
+use super::{ConesBound, Field, Number, Pattern, Point, Rat, Record, form_of_record, record};
 use crate::Refusal;
 use crate::json::{Fields, Form, Json, object};
 
@@ -316,6 +316,8 @@ pub enum GroupBound {
     Kernel(Kernel),
     /// One code that is not negative.
     Code(CodeBound),
+    /// The codes of neurons that share features, in cones that are cut.
+    Cones(ConesBound),
 }
 
 /// tI + y − S and y are positive semidefinite, S = Σ M_d r_d r_dᵀ: the group contributes max(0, tr S − m t − tr y).
@@ -456,6 +458,8 @@ impl Record for Group {
             GroupBound::Kernel(fields.take("kernel")?)
         } else if fields.has("code") {
             GroupBound::Code(fields.take("code")?)
+        } else if fields.has("cones") {
+            GroupBound::Cones(fields.take("cones")?)
         } else {
             GroupBound::Rank(Record::take(fields)?)
         };
@@ -469,6 +473,7 @@ impl Record for Group {
             GroupBound::Conic(conic) => fields.push(("conic", conic.write())),
             GroupBound::Kernel(kernel) => fields.push(("kernel", kernel.write())),
             GroupBound::Code(code) => fields.push(("code", code.write())),
+            GroupBound::Cones(cones) => fields.push(("cones", cones.write())),
         }
         fields
     }

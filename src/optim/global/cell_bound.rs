@@ -1,25 +1,29 @@
-//! Lower bounds of partition cells with certificates: `lower-bound` with a pattern (`verify/FORMAT.md` §5).
+//! Lower bounds of cells with certificates: `lower-bound` with a pattern (`verify/FORMAT.md` §5).
 //!
 //! [`super::gop`] bounds every block in f64. Where no feature fires two neurons the bounds add up, and each is a group of the certificate: if
 //! no neuron fires on a feature its whole mass is lost, and a block with the lower value s loses at least s because tD − DGD − N is positive
 //! semidefinite for t = Σ_F M_d‖r_d‖² − s and some N ≥ 0, so that no codes a ≥ 0 save more than t. The multipliers N are found for the value that
 //! decomposition and duality has returned, and made exact.
 //!
+//! Up to four features in a block such N exist for every s below its best value (Diananda 1962). Larger blocks, and neurons that share features,
+//! have proofs by cones of codes that are cut (`proof` of [`super::gop`]).
+//!
 //! # Requirements
-//! Codes range over the orthant here. That is the closed cell if the features are independent, and up to four features in a block such N exist for
-//! every s below its best value (Diananda 1962). Otherwise less may be certified than was bounded: both numbers are stated.
+//! Codes range over the orthant here. That is the closed cell if the features are independent. Otherwise less may be certified than was bounded: both
+//! numbers are stated.
 //!
 //! # References
 //! P. H. Diananda, On non-negative forms in real variables some or all of which are non-negative, Mathematical Proceedings of the Cambridge
 //! Philosophical Society 58 (1962).
 
 use super::GlobalError;
-use super::gop::Bounds;
+use super::gop::{self, Bounds, Options};
 use super::patterns::{Component, conic_value, total, unreached};
 use super::rayleigh::MAX;
 use crate::exact::Rational;
 use crate::exact::rational::{from_f64, sign, to_f64};
 use crate::theory::certificate;
+use crate::theory::loss::ApproximateLoss;
 use crate::theory::pattern::Pattern;
 use crate::theory::problem::Problem;
 use sdlab_verify::Certificate;
@@ -48,6 +52,12 @@ pub fn certify(problem: &Problem, pattern: &Pattern, blocks: &[Bounds]) -> Resul
     if !pattern.is_disjoint() {
         return Err(GlobalError::Blocks { n: problem.n(), found: lists.concat() });
     }
+    let part = |(list, bounds): (&Vec<usize>, &Bounds)| (bounds.lower, block(problem, list, bounds.lower));
+    Ok(assembled(problem, &lists, lists.iter().zip(blocks).map(part).collect()))
+}
+
+/// The bound of the blocks or components of a pattern: for each what was bounded, and what of it is proved.
+fn assembled(problem: &Problem, lists: &[Vec<usize>], parts: Vec<(f64, Option<(Rational, Group)>)>) -> CellBound {
     let missed: Vec<usize> = (0..problem.n()).filter(|d| !lists.iter().any(|list| list.contains(d))).collect();
     let mut groups = Vec::new();
     let mut certified = total(problem, &missed);
@@ -55,20 +65,59 @@ pub fn certify(problem: &Problem, pattern: &Pattern, blocks: &[Bounds]) -> Resul
     if !missed.is_empty() {
         groups.push(unreached(problem, missed));
     }
-    for (features, bounds) in lists.iter().zip(blocks) {
-        bounded += bounds.lower;
-        if let Some((s, group)) = block(problem, features, bounds.lower) {
+    for (lower, proved) in parts {
+        bounded += lower;
+        if let Some((s, group)) = proved {
             certified += s;
             groups.push(group);
         }
     }
     let body = LowerBound {
         latents: lists.len(),
-        pattern: Some(lists),
+        pattern: Some(lists.to_vec()),
         bound: Rat(certified.clone()),
         tree: BoundNode::Groups(groups),
     };
-    Ok(CellBound { bounded, certified, certificate: Certificate::new(certificate::instance(problem), body) })
+    CellBound { bounded, certified, certificate: Certificate::new(certificate::instance(problem), body) }
+}
+
+/// What is given up of the bound of neurons that share features, relative to Σ_g M_d‖r_d‖². Proofs are longer the less it is.
+const SHARED: [f64; 5] = [1e-8, 1e-6, 1e-5, 1e-4, 1e-3];
+
+/// Certifies a bound of the cell of any pattern. The budget is that of each component, that is of neurons that features connect; ε is the gap up to
+/// which each is bounded before its bound is certified.
+///
+/// # Errors
+/// If a component with several neurons is too large.
+pub fn certify_shared(
+    problem: &Problem,
+    loss: &ApproximateLoss,
+    pattern: &Pattern,
+    options: Options,
+) -> Result<CellBound, GlobalError> {
+    let lists = pattern.lists();
+    let mut parts = Vec::new();
+    for (features, neurons) in gop::components(&lists) {
+        parts.push(if let [i] = neurons[..] {
+            let lower = gop::solve(loss, &lists[i], options)?.lower;
+            (lower, block(problem, &lists[i], lower))
+        } else {
+            let lists: Vec<Vec<usize>> = neurons.iter().map(|&i| lists[i].clone()).collect();
+            let lower = gop::solve_orthants(loss, &features, &lists, options)?.lower;
+            (lower, shared(problem, &features, &lists, lower))
+        });
+    }
+    Ok(assembled(problem, &lists, parts))
+}
+
+/// The group of some neurons and what it contributes: the most that a short proof shows.
+fn shared(problem: &Problem, features: &[usize], lists: &[Vec<usize>], lower: f64) -> Option<(Rational, Group)> {
+    let size = to_f64(&total(problem, features));
+    SHARED.iter().find_map(|margin| {
+        let s = from_f64(lower - margin * size).ok().filter(|s| sign(s) > 0)?;
+        let group = gop::prove(problem, features, lists, &s)?;
+        Some((s, group))
+    })
 }
 
 /// The group of a block and what it contributes.
@@ -76,8 +125,13 @@ fn block(problem: &Problem, features: &[usize], lower: f64) -> Option<(Rational,
     if features.len() < 2 || features.len() > MAX {
         return None;
     }
-    let reached = lower.min(conic_value(problem, features));
     let size = to_f64(&total(problem, features));
+    let reached = lower.min(conic_value(problem, features));
+    if reached < lower - SHARED[1] * size
+        && let Some(found) = shared(problem, features, &[features.to_vec()], lower).filter(|(s, _)| to_f64(s) > reached)
+    {
+        return Some(found);
+    }
     MARGINS.iter().find_map(|margin| {
         let s = from_f64(reached - margin * size).ok().filter(|s| sign(s) > 0)?;
         let group = Component::Conic(features.to_vec()).prove(problem, &s)?;
@@ -88,8 +142,9 @@ fn block(problem: &Problem, features: &[usize], lower: f64) -> Option<(Rational,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optim::global::gop;
-    use crate::theory::loss::ApproximateLoss;
+    use crate::theory::families::{Family, Parameters};
+    use crate::theory::region::enumerate_rows;
+    use sdlab_verify::format::GroupBound;
 
     #[test]
     fn the_bounds_of_blocks_and_of_uncovered_features_add_up() {
@@ -109,5 +164,92 @@ mod tests {
         assert!((found.bounded - 4.0).abs() <= 2e-7 && (to_f64(&found.certified) - 4.0).abs() <= 3e-7, "{found:?}");
         let shared = Pattern::new(vec![vec![0, 1], vec![1]], 4).unwrap();
         assert!(matches!(certify(&problem, &shared, &blocks), Err(GlobalError::Blocks { .. })));
+    }
+
+    /// What is asked for here.
+    const OPTIONS: Options = Options { epsilon: 1e-6, budget: 3_000 };
+
+    fn instance(n: usize, n_p: usize, seed: u64) -> Problem {
+        let parameters = Parameters { n, n_p, n_r: Some(n), c: Rational::ZERO };
+        Family::SpreadMasses { decades: 1 }.generate(&parameters, seed).unwrap()
+    }
+
+    #[test]
+    fn bounds_of_neurons_that_share_features_are_certified_as_far_as_they_were_found() {
+        let patterns: [&[&[usize]]; 5] = [
+            &[&[0, 1], &[1, 2, 3]],
+            &[&[0, 1, 2], &[1, 2]],
+            &[&[0, 1, 2], &[0, 1, 2]],
+            &[&[0, 1, 2], &[1, 2, 3]],
+            &[&[0, 1], &[1, 2], &[2, 3, 4]],
+        ];
+        let (mut steps, mut close) = ([0; 4], 0);
+        for (lists, seed) in patterns.iter().flat_map(|lists| (0..3).map(move |seed| (lists, seed))) {
+            let n = lists.len() + 2;
+            let problem = instance(n, n, seed);
+            let loss = ApproximateLoss::from_problem(&problem).unwrap().with_par(faer::Par::Seq);
+            let pattern = Pattern::new(lists.iter().map(|list| list.to_vec()).collect(), n).unwrap();
+            let all: Vec<usize> = (0..n).collect();
+            let size = to_f64(&total(&problem, &all));
+            let found = certify_shared(&problem, &loss, &pattern, OPTIONS).unwrap();
+            let claim = sdlab_verify::check(&found.certificate).unwrap();
+            assert_eq!(claim.kind(), "lower-bound");
+            let (certified, best) = (to_f64(&found.certified), gop::solve_cell(&loss, &pattern, OPTIONS).unwrap());
+            assert!(certified <= best.upper + 1e-12 * size, "{seed} {pattern}: {certified} {best:?}");
+            assert!(certified >= found.bounded - 1e-2 * size, "{seed} {pattern}: {certified} {}", found.bounded);
+            close += usize::from(certified >= best.lower - 2e-6 * size);
+            let text = found.certificate.to_json();
+            for (count, key) in steps.iter_mut().zip(["minus", "cut", "difference", "bounded"]) {
+                *count += text.matches(&format!("\"{key}\"")).count();
+            }
+        }
+        assert!(close >= 10 && steps.iter().all(|count| *count > 0), "{close} of 15, {steps:?}");
+    }
+
+    #[test]
+    fn nothing_above_the_best_value_of_neurons_that_share_features_is_proved() {
+        let problem = instance(4, 4, 1);
+        let loss = ApproximateLoss::from_problem(&problem).unwrap();
+        let lists = [vec![0, 1], vec![1, 2, 3]];
+        let pattern = Pattern::new(lists.to_vec(), 4).unwrap();
+        let upper = gop::solve_cell(&loss, &pattern, OPTIONS).unwrap().upper;
+        let s = |factor: f64| from_f64(upper * factor).unwrap();
+        assert!(gop::prove(&problem, &[0, 1, 2, 3], &lists, &s(1.0 - 1e-4)).is_some());
+        assert!(gop::prove(&problem, &[0, 1, 2, 3], &lists, &s(1.0 + 1e-4)).is_none());
+        // Where all codes are dependent the coefficients say nothing.
+        assert!(gop::prove(&problem, &[0, 1], &[vec![0], vec![0]], &s(0.1)).is_none());
+    }
+
+    #[test]
+    fn with_dependent_features_a_bound_of_the_orthants_is_certified() {
+        for seed in 0..3 {
+            let problem = instance(4, 3, seed);
+            let loss = ApproximateLoss::from_problem(&problem).unwrap().with_par(faer::Par::Seq);
+            let rows = enumerate_rows(&problem, 1 << 20).unwrap();
+            let fires = |count: usize| rows.iter().filter(move |row| row.set.len() == count);
+            for (one, two) in fires(2).zip(fires(3)) {
+                let pattern = Pattern::from_sets(vec![one.set.clone(), two.set.clone()]);
+                let found = certify_shared(&problem, &loss, &pattern, OPTIONS).unwrap();
+                sdlab_verify::check(&found.certificate).unwrap();
+                let upper = gop::solve_cell(&loss, &pattern, OPTIONS).unwrap().upper;
+                assert!(to_f64(&found.certified) <= upper * (1.0 + 1e-9), "{seed} {pattern}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_of_five_features_is_certified_beyond_what_one_matrix_proves() {
+        let mut beyond = 0;
+        for seed in 0..20 {
+            let problem = instance(5, 5, seed);
+            let loss = ApproximateLoss::from_problem(&problem).unwrap();
+            let all: Vec<usize> = (0..5).collect();
+            let lower = gop::solve(&loss, &all, OPTIONS).unwrap().lower;
+            let (s, group) = block(&problem, &all, lower).unwrap();
+            let size = to_f64(&total(&problem, &all));
+            assert!((lower - to_f64(&s)).abs() <= 2e-6 * size, "{seed}: {lower} {s}");
+            beyond += usize::from(matches!(group.bound, GroupBound::Cones(_)));
+        }
+        eprintln!("{beyond}");
     }
 }

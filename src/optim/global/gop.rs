@@ -24,7 +24,7 @@
 //! product of simplices by the coefficients of the forms (`wedge`), with differences of codes in the place of codes that may be
 //! parallel (`charts`, `node`). An infimum that codes approach as they become parallel is found like any other.
 //!
-//! The bounds are computed in f64. [`super::cell_bound`] certifies those of blocks.
+//! The bounds are computed in f64. [`super::cell_bound`] certifies them: `proof` finds certificates of neurons that share features.
 //!
 //! # Requirements
 //! [`solve`]: one neuron covers the block (every block of a partition cell). [`solve_cell`]: few features and neurons in a component. The work grows
@@ -40,10 +40,13 @@
 mod cell;
 mod charts;
 mod node;
+mod proof;
 mod search;
 mod wedge;
 
 pub use cell::{CellBounds, solve_cell};
+pub(super) use cell::{components, solve_orthants};
+pub(super) use proof::prove;
 
 use super::GlobalError;
 use super::partition::Partition;

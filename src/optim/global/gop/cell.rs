@@ -1,6 +1,6 @@
 //! The best value over the closed cell of any pattern, component by component.
 
-use super::search::Search;
+use super::search::{Found, Search};
 use super::{Options, Reason};
 use crate::bench::features::stream;
 use crate::optim::cell::dot;
@@ -28,7 +28,7 @@ pub struct CellBounds {
 }
 
 /// Most features of a component with several neurons.
-const FEATURES: usize = 8;
+pub(super) const FEATURES: usize = 8;
 /// Most products of one ray of each of its neurons.
 const PRODUCTS: usize = 256;
 /// Random codes with which it is seen how many neurons of a component have independent ones.
@@ -59,19 +59,7 @@ pub fn solve_cell(loss: &ApproximateLoss, pattern: &Pattern, options: Options) -
             let cone = |&i: &usize| scaled(&features, &lists[i], &rays[i], masses);
             let cones: Vec<Vec<Vec<f64>>> = neurons.iter().map(cone).collect();
             let chosen = independent(&cones);
-            let products = chosen.iter().fold(1usize, |product, &at| product.saturating_mul(cones[at].len()));
-            for (what, limit, found) in [
-                ("features of a component", FEATURES, features.len()),
-                ("products of rays of a component", PRODUCTS, products),
-            ] {
-                if found > limit {
-                    return Err(GlobalError::TooLarge { what, limit, found });
-                }
-            }
-            let K = gram(loss, &features);
-            let cones: Vec<Vec<Vec<f64>>> = chosen.iter().map(|&at| cones[at].clone()).collect();
-            let rank = largest(&K, cones.len())?;
-            let end = Search::new(&K, cones, rank).run(options);
+            let end = search(loss, &features, chosen.iter().map(|&at| cones[at].clone()).collect(), options)?;
             for (&at, b) in chosen.iter().zip(&end.codes) {
                 for (&d, b) in features.iter().zip(b).filter(|(_, b)| **b != 0.0) {
                     found.codes[neurons[at]][d] = b / masses[d].sqrt();
@@ -89,8 +77,42 @@ pub fn solve_cell(loss: &ApproximateLoss, pattern: &Pattern, options: Options) -
     Ok(found)
 }
 
+/// The bounds of the best value of a component where codes range over the orthants of these lists of features.
+///
+/// # Errors
+/// If it is too large.
+pub(in crate::optim::global) fn solve_orthants(
+    loss: &ApproximateLoss,
+    features: &[usize],
+    lists: &[Vec<usize>],
+    options: Options,
+) -> Result<Found, GlobalError> {
+    let unit = |d: &usize| features.iter().map(|e| if d == e { 1.0 } else { 0.0 }).collect::<Vec<f64>>();
+    let cones = lists.iter().map(|list| list.iter().map(unit).collect()).collect();
+    search(loss, features, cones, options)
+}
+
+fn search(
+    loss: &ApproximateLoss,
+    features: &[usize],
+    cones: Vec<Vec<Vec<f64>>>,
+    options: Options,
+) -> Result<Found, GlobalError> {
+    let products = cones.iter().fold(1usize, |product, cone| product.saturating_mul(cone.len()));
+    for (what, limit, found) in
+        [("features of a component", FEATURES, features.len()), ("products of rays of a component", PRODUCTS, products)]
+    {
+        if found > limit {
+            return Err(GlobalError::TooLarge { what, limit, found });
+        }
+    }
+    let K = gram(loss, features);
+    let rank = largest(&K, cones.len())?;
+    Ok(Search::new(&K, cones, rank).run(options))
+}
+
 /// The features and neurons of each component; features that no neuron covers and neurons that cover none are in no component.
-fn components(lists: &[Vec<usize>]) -> Vec<(Vec<usize>, Vec<usize>)> {
+pub(in crate::optim::global) fn components(lists: &[Vec<usize>]) -> Vec<(Vec<usize>, Vec<usize>)> {
     let mut components: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
     for (i, list) in lists.iter().enumerate().filter(|(_, list)| !list.is_empty()) {
         let meets = |component: &(Vec<usize>, Vec<usize>)| component.0.iter().any(|d| list.contains(d));

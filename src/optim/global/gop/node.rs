@@ -85,7 +85,7 @@ impl Ord for Node {
 /// How far points are from a limit that codes approach but do not attain.
 pub(super) const BESIDE: f64 = 1e-6;
 /// Simplices may be replaced by differences if their vertices are at most this far from the centre.
-const SMALL: f64 = 0.25;
+pub(super) const SMALL: f64 = 0.25;
 /// A length below which simplices are not told from points.
 pub(super) const POINT: f64 = 1e-9;
 
@@ -204,16 +204,7 @@ fn differences(from: usize, of: &Simplex, to: &Simplex) -> Option<Vec<Difference
         if ys.is_empty() || xs.is_empty() {
             continue;
         }
-        let mut paths = vec![vec![(0, 0)]];
-        for _ in 2..ys.len() + xs.len() {
-            let longer = |path: Vec<(usize, usize)>| {
-                let (j, k) = path.last().copied().unwrap_or_default();
-                let next = [(j + 1, k), (j, k + 1)].into_iter().filter(|&(j, k)| j < ys.len() && k < xs.len());
-                next.map(move |next| path.iter().copied().chain([next]).collect::<Vec<_>>()).collect::<Vec<_>>()
-            };
-            paths = paths.into_iter().flat_map(longer).collect();
-        }
-        for path in paths {
+        for path in staircases(ys.len(), xs.len()) {
             let mut piece = Differences { from, at: Vec::new(), of: Vec::new(), to: Vec::new() };
             for (j, k) in path {
                 let scale = 1.0 / distance(&ys[j].b, &xs[k].b);
@@ -225,6 +216,20 @@ fn differences(from: usize, of: &Simplex, to: &Simplex) -> Option<Vec<Difference
         }
     }
     Some(pieces)
+}
+
+/// The paths from (0, 0) to the last pair of two lists that step on in one of them each time, steps in the first before steps in the second.
+pub(super) fn staircases(first: usize, second: usize) -> Vec<Vec<(usize, usize)>> {
+    let mut paths = vec![vec![(0, 0)]];
+    for _ in 2..first + second {
+        let longer = |path: Vec<(usize, usize)>| {
+            let (j, k) = path.last().copied().unwrap_or_default();
+            let next = [(j + 1, k), (j, k + 1)].into_iter().filter(|&(j, k)| j < first && k < second);
+            next.map(move |next| path.iter().copied().chain([next]).collect::<Vec<_>>()).collect::<Vec<_>>()
+        };
+        paths = paths.into_iter().flat_map(longer).collect();
+    }
+    paths
 }
 
 pub(super) fn sum(simplex: &Simplex) -> Vertex {

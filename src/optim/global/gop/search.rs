@@ -12,9 +12,9 @@ use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 /// What a search has found: two bounds of the loss, and codes.
-pub(super) struct Found {
-    pub(super) lower: f64,
-    pub(super) upper: f64,
+pub(in crate::optim::global) struct Found {
+    pub(in crate::optim::global) lower: f64,
+    pub(in crate::optim::global) upper: f64,
     pub(super) codes: Vec<Vec<f64>>,
     pub(super) simplices: usize,
     pub(super) reason: Reason,

@@ -69,6 +69,7 @@ def threshold(c):
 
 
 I2 = [["1", "0"], ["0", "1"]]
+I3 = [["1", "0", "0"], ["0", "1", "0"], ["0", "0", "1"]]
 TWO = problem(I2, I2, ["1", "2"])  # no partial optimum fires one neuron on both features
 EQUAL = problem(I2, I2, ["1", "1"])  # Example 3.5 of the paper: a family of optima
 ACUTE = problem(I2, [q("1 0 0 0"), q("1/2 1/2 1/2 1/2")], ["1", "2"])  # mu is a root of 2x^2 - 6x + 3
@@ -232,6 +233,24 @@ def accepted():
         tree={"groups": [{"features": [0, 1], "code": {"s": "1", "weights": q("1 1/2"), "trees": [{
             "halve": [0, 1], "first": {"mu": mu, "ends": [plain, plain]},
             "second": {"mu": mu, "ends": [{"t": "2", "y": [q("0 1/2")]}, plain]}}]}}]})
+    # Two neurons that share a feature: where the code of the first is near to that feature, the second loses it and gains a negative one.
+    def codes(i, j, k, weight, of="codes"):
+        return {"cut": [i, j, k], "of": of, "weight": weight}
+
+    of_codes, of_both = {"bounded": "codes"}, {"bounded": "differences"}
+    c["bound by cones"] = certificate(
+        "lower-bound", problem(I3, [q("3/2 -1/2 -1"), q("-1/2 0 0"), q("1/2 -1/2 3/2")], q("4 4 1"), threshold("0")),
+        latents=2, pattern=[[0, 1], [1, 2]], bound="97/100", tree={"groups": [{"features": [0, 1, 2], "cones": {
+            "s": "97/100", "steps": [codes(0, 1, 0, "1"), codes(1, 0, 1, "2"), of_codes, of_codes, {"minus": [0, 1]},
+                                     codes(1, 0, 1, "1/2"), of_codes, of_codes]}}]})
+    # The same pattern: where both codes are near to the shared feature, the second is replaced by the difference.
+    c["bound by differences"] = certificate(
+        "lower-bound", problem(I3, [q("1 -1/2 -1/2"), q("1/2 3/2 -1/2"), q("1/2 0 3/2")], q("2 1 8"), threshold("0")),
+        latents=2, pattern=[[0, 1], [1, 2]], bound="77/40", tree={"groups": [{"features": [0, 1, 2], "cones": {
+            "s": "77/40", "steps": [
+                codes(0, 0, 1, "11/8"), codes(1, 0, 1, "11/32"), of_codes, codes(0, 0, 1, "2"), codes(1, 0, 1, "11/16"), of_codes,
+                {"difference": [0, 1], "form": q("9 64 17")}, codes(1, 0, 1, "3/2", "differences"), of_both, of_both, of_both,
+                of_codes, of_codes]}}]})
     # Two neurons and targets that span the plane positively: x with Zx = 0 has mixed signs or zeros.
     unit = [q("1 0 0"), q("0 1 0"), q("0 0 1")]
     positive = {"neuron": 1, "on": [], "off": [], "free": [[0, 0, "1"], [1, 1, "1"], [2, 2, "1"]]}
@@ -325,7 +344,7 @@ B, P0 = "body", ("body", "parts", 0)
 ORDER = ("body", "order", 0)
 LINK, NODE0, NODE1 = ("body", "chain", 0), ("body", "chain", 0, "tree"), ("body", "chain", 1, "tree")
 GROUP = ("body", "tree", "groups", 0)
-CONE, KERNEL, CODE = (*GROUP, "conic"), (*GROUP, "kernel"), (*GROUP, "code")
+CONE, KERNEL, CODE, CONES = (*GROUP, "conic"), (*GROUP, "kernel"), (*GROUP, "code"), (*GROUP, "cones")
 TREE = (*CODE, "trees", 0)
 STEP = ("body", "steps", 0)
 FAR = ("body", "farkas")
@@ -571,6 +590,28 @@ MUTATIONS = [
     ("bound by a code", (*TREE, "first", "ends", 1, "t"), "999999/1000000", "less than s"),
     ("bound by a code", (*TREE, "second", "ends", 0, "y"), [], "not positive semidefinite"),
     ("bound by a code", (*TREE, "second", "ends", 0, "y"), [q("0 3/5")], "less than s"),
+    ("bound by cones", (B, "bound"), "49/50", "do not reach"),
+    ("bound by cones", (*CONES, "s"), "2", "a coefficient is negative"),
+    ("bound by cones", (B, "pattern"), [[1], [1]], "always dependent"),
+    ("bound by cones", (B, "pattern"), [[], []], "no neurons reach"),
+    ("bound by cones", (B, "pattern"), GONE, "undecided on the group"),
+    ("bound by cones", (*CONES, "steps"), [], "a step is missing"),
+    ("bound by cones", (*CONES, "steps"), [{"minus": [0, 1]}, {"minus": [1, 0]}], "negative rays"),
+    ("bound by cones", (*CONES, "steps"), [{"bounded": "codes"}], "a coefficient is negative"),
+    ("bound by cones", (*CONES, "steps", 0, "cut"), [0, 0, 1], "a coefficient is negative"),
+    ("bound by cones", (*CONES, "steps", 0, "cut"), [0, 1, 1], "no cut between two vertices"),
+    ("bound by cones", (*CONES, "steps", 0, "cut"), [0, 1, 2], "out of range"),
+    ("bound by cones", (*CONES, "steps", 0, "of"), "differences", "no differences of this neuron"),
+    ("bound by cones", (*CONES, "steps", 0, "weight"), "-1", "no cut between two vertices"),
+    ("bound by cones", (*CONES, "steps", 4, "minus"), [1, 0], "a cone that was cut"),
+    ("bound by cones", (*CONES, "steps", 4, "minus"), [1, 1], "a cone that was cut"),
+    ("bound by cones", (*CONES, "steps", 7, "bounded"), "both", "neither codes nor differences"),
+    ("bound by differences", (*CONES, "steps", 6, "difference"), [1, 0], "to one before it"),
+    ("bound by differences", (*CONES, "steps", 6, "form"), q("0 0 0"), "not positive on all vertices"),
+    ("bound by differences", (*CONES, "steps", 6, "form"), q("9 64"), "wrong length"),
+    ("bound by differences", (*CONES, "steps", 7), {"difference": [0, 1], "form": q("9 64 17")}, "to one before it"),
+    ("bound by differences", (*CONES, "steps", 7), {"minus": [0, 1]}, "a cone that was cut"),
+    ("bound by differences", (*CONES, "steps", 8), {"bounded": "codes"}, "a coefficient is negative"),
     ("bound by a cone", (*CONE, "t"), "199/100", "tD - DGD - N"),
     ("bound by a cone", (*CONE, "t"), "-1", "t is negative"),
     ("bound by a cone", (*CONE, "n"), [], "tD - DGD - N"),

@@ -190,4 +190,30 @@ fn sizes_are_limited() {
         check_text(&bound.to_string()).expect_err("no proof").cause
     };
     assert_eq!((one_code(64), one_code(65)), (Cause::Condition, Cause::Limit));
+    // Cones: features, nodes on a path, vectors at a leaf, and cones of differences.
+    let cones = |n: usize, pattern: Value, steps: Vec<Value>| {
+        let mut bound = problem(n, 1);
+        bound["kind"] = json!("lower-bound");
+        let group = json!({"features": (0..n).collect::<Vec<_>>(), "cones": {"s": "0", "steps": steps}});
+        let latents = pattern.as_array().expect("a list").len();
+        bound["body"] = json!({"latents": latents, "bound": "0", "pattern": pattern, "tree": {"groups": [group]}});
+        check_text(&bound.to_string()).expect_err("no proof").cause
+    };
+    let all = |n: usize| (0..n).collect::<Vec<_>>();
+    assert_eq!(
+        (cones(12, json!([all(12)]), vec![]), cones(13, json!([all(13)]), vec![])),
+        (Cause::Condition, Cause::Limit)
+    );
+    let cuts = |count: usize| vec![json!({"cut": [0, 0, 1], "of": "codes", "weight": "1"}); count];
+    assert_eq!(
+        (cones(2, json!([[0, 1]]), cuts(400)), cones(2, json!([[0, 1]]), cuts(401))),
+        (Cause::Condition, Cause::Limit)
+    );
+    let leaf = || vec![json!({"bounded": "codes"}); 2];
+    assert_eq!(cones(11, json!([all(11), all(10), all(10)]), leaf()), Cause::Limit);
+    let difference = |n: usize| vec![json!({"difference": [0, 1], "form": vec!["1"; n]})];
+    assert_eq!(
+        (cones(4, json!([all(4), all(4)]), difference(4)), cones(12, json!([all(12), all(12)]), difference(12))),
+        (Cause::Condition, Cause::Limit)
+    );
 }

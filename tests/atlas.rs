@@ -123,27 +123,52 @@ fn cells_are_certified_if_that_is_asked_for() {
 }
 
 #[test]
-fn cells_with_shared_features_lie_between_bounds_in_f64() {
-    let found = json(&atlas(&["--latents", "2", "--cells", "--json"]));
+fn cells_with_shared_features_lie_between_bounds_and_the_lower_one_is_certified() {
+    let folder = tempfile::tempdir().unwrap();
+    let proofs = folder.path().join("proofs").to_str().unwrap().to_owned();
+    let found = json(&atlas(&["--latents", "2", "--cells", "--json", "--certificates", &proofs]));
     let mut shared = 0;
     for pattern in found["patterns"].as_array().unwrap() {
         // Both features are e_d: two neurons on both of them, or on one and both, lose nothing.
         let lists: Vec<Vec<u64>> = serde_json::from_value(pattern["pattern"].clone()).unwrap();
         let disjoint = !lists[0].iter().any(|d| lists[1].contains(d));
-        assert_eq!((pattern["bounds"].is_null(), pattern["lower"].is_null()), (disjoint, !disjoint), "{pattern}");
+        assert_eq!(pattern["bounds"].is_null(), disjoint, "{pattern}");
         if !disjoint {
             let lost = [3.0, 2.0, 1.0, 0.0][lists.concat().iter().fold(0usize, |set, &d| set | (1usize << d))];
             let [lower, upper] = ["lower", "upper"].map(|bound| pattern["bounds"][bound].as_f64().unwrap());
             // ε of the loss without neurons
             assert!(lower <= lost + 1e-9 && upper >= lost - 1e-9 && upper - lower <= 1e-5, "{pattern}");
             assert_eq!(pattern["bounds"]["converged"], true);
+            let certified = pattern["lower"]["f64"].as_f64().unwrap();
+            assert!(certified <= lost && certified >= lower - 1e-5, "{pattern}");
             shared += 1;
         }
     }
     assert_eq!(shared, 5);
-    let table = String::from_utf8(atlas(&["--latents", "2", "--cells"]).stdout).unwrap();
-    assert!(table.contains(" in f64") && table.contains("without a certificate"), "{table}");
-    assert!(!String::from_utf8(atlas(&["--latents", "1", "--cells"]).stdout).unwrap().contains("in f64"));
+    let value = json(&sdlab(&["certify", &proofs, "--json"]));
+    assert_eq!((&value["accepted"], &value["refused"]), (&12.into(), &0.into()));
+}
+
+#[test]
+fn cells_with_dependent_features_say_where_no_certificate_holds_what_is_bounded() {
+    // Three features in the plane: codes of a neuron on all of them are no orthant.
+    let feature = |(p, r, mass): ([i32; 2], [i32; 2], u32)| {
+        format!(r#"{{"w_p":["{}","{}"],"w_r":["{}","{}"],"mass":"{mass}"}}"#, p[0], p[1], r[0], r[1])
+    };
+    let features = [([1, 0], [1, 0], 1), ([0, 1], [0, 1], 2), ([1, 1], [2, -1], 3)].map(feature).join(",");
+    let problem = format!(r#"{{"format":1,"features":[{features}]}}"#);
+    let arguments = ["atlas", "--problem", &problem, "--latents", "2", "--starts", "10", "--cells"];
+    let output = sdlab(&[&arguments[..], &["--json"]].concat());
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lower = |pattern: &serde_json::Value| {
+        let certified = pattern["lower"]["f64"].as_f64()?;
+        Some((certified, pattern["bounds"]["lower"].as_f64()?))
+    };
+    let both: Vec<(f64, f64)> = found["patterns"].as_array().unwrap().iter().filter_map(lower).collect();
+    assert!(!both.is_empty() && both.iter().all(|(certified, bounded)| *certified <= bounded + 1e-6), "{both:?}");
+    let weaker = both.iter().any(|(certified, bounded)| *certified < bounded * (1.0 - 1e-4));
+    let table = String::from_utf8(sdlab(&arguments).stdout).unwrap();
+    assert!(weaker && table.contains(" in f64") && table.contains("without a certificate"), "{both:?}\n{table}");
 }
 
 #[test]

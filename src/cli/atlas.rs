@@ -4,7 +4,7 @@ use super::input::Inputs;
 use super::output::Progress;
 use super::{Answer, CliError, Session, shown};
 use crate::exact::rational::to_f64;
-use crate::optim::global::atlas::{Atlas, Best, Entry, Options, Standing, atlas};
+use crate::optim::global::atlas::{Atlas, Best, CERTIFIED, Entry, Options, Standing, atlas};
 use crate::optim::global::gop::Reason;
 use crate::optim::global::{GlobalError, patterns};
 use crate::report::figure::Drawing;
@@ -32,10 +32,10 @@ pub struct Arguments {
     /// Patterns, up to the order of the neurons, before giving up
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     budget: usize,
-    /// Bound every cell from below as well, by decomposition (GOP): with a certificate where no feature fires two neurons, else in f64
+    /// Bound every cell from below as well, by decomposition (GOP), and certify the bounds of the listed cells
     #[arg(long)]
     cells: bool,
-    /// Write the certificates of the global optimum, and with --cells of the listed cells of partitions, into this folder
+    /// Write the certificates of the global optimum, and with --cells of the listed cells, into this folder
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
     /// Draw the patterns, best first, into this file: .svg, .pdf or .png
@@ -63,7 +63,7 @@ const LIMIT: usize = 64;
 /// Most starts.
 const STARTS: usize = 1_000_000;
 /// Patterns in the table and in the figure.
-const SHOWN: usize = 24;
+const SHOWN: usize = CERTIFIED;
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, session: &mut Session) -> Result<Answer, CliError> {
@@ -226,16 +226,16 @@ fn listing(found: &Atlas, cells: bool) -> Table {
             Cell::from(entry.basin),
         ];
         if cells {
-            row.push(match (&entry.bound, &entry.enclosure) {
-                (Some(bound), _) => Cell::number(to_f64(&bound.certified), 8),
-                (None, Some(bounds)) => Cell::from(format!("{} in f64", rounded(bounds.lower, 8))),
+            row.push(match (&entry.bound, uncertified(entry)) {
+                (_, Some(lower)) => Cell::from(format!("{} in f64", rounded(lower, 8))),
+                (Some(bound), None) => Cell::number(to_f64(&bound.certified), 8),
                 (None, None) => Cell::Missing,
             });
         }
         table.push(row);
     }
-    if found.entries.iter().take(SHOWN).any(|entry| entry.enclosure.is_some()) {
-        table = table.note("in f64: a bound that holds up to rounding, without a certificate");
+    if cells && found.entries.iter().take(SHOWN).any(|entry| uncertified(entry).is_some()) {
+        table = table.note("in f64: a bound that holds up to rounding, without a certificate of as much");
     }
     if found.entries.iter().take(SHOWN).any(|entry| matches!(entry.best, Best::Upper(_))) {
         return table.note(
@@ -244,6 +244,16 @@ fn listing(found: &Atlas, cells: bool) -> Table {
     }
     table
 }
+
+/// The bound in f64 of a pattern whose neurons share features, if what is certified is lower.
+fn uncertified(entry: &Entry) -> Option<f64> {
+    let lower = entry.enclosure.as_ref()?.lower;
+    let certified = entry.bound.as_ref().map(|bound| to_f64(&bound.certified));
+    certified.is_none_or(|certified| certified < lower * (1.0 - LESS)).then_some(lower)
+}
+
+/// What a certified bound may be less than the one in f64, relative to it, to be shown instead.
+const LESS: f64 = 1e-4;
 
 /// What the partial optima of a pattern are, such as `2 local-min, 1 strict-saddle`; where they are undecided, what searches have found, in f64.
 fn optima(entry: &Entry) -> (Tone, String) {

@@ -42,7 +42,7 @@ pub struct Options {
     pub seed: u64,
     /// Most patterns up to the order of the neurons.
     pub patterns: usize,
-    /// Whether the cells are bounded from below by decomposition as well: those of partitions with certificates, others in f64.
+    /// Whether the cells are bounded from below by decomposition as well.
     pub cells: bool,
     /// Limits of the search for the global optimum.
     pub global: patterns::Options,
@@ -100,7 +100,8 @@ pub struct Entry {
     pub exists: Option<bool>,
     /// Starts that end in it.
     pub basin: usize,
-    /// A lower bound of the loss in the cell, if it was asked for and no feature fires two neurons.
+    /// A lower bound of the loss in the cell with its certificate, if it was asked for. Where neurons share features only the patterns with the lowest values
+    /// have one, [`CERTIFIED`] of them at most, and of those only the ones with small components.
     pub bound: Option<CellBound>,
     /// The best value between two bounds in f64, if it was asked for, neurons share features and the components are small.
     pub enclosure: Option<CellBounds>,
@@ -214,6 +215,13 @@ pub fn atlas(
         *value = value.min(to_f64(&global.upper));
     }
     entries.sort_by(|a, b| a.best.to_f64().total_cmp(&b.best.to_f64()).then_with(|| a.pattern.cmp(&b.pattern)));
+    for entry in entries.iter_mut().take(CERTIFIED).filter(|entry| entry.enclosure.is_some()) {
+        entry.bound = match cell_bound::certify_shared(problem, &loss, &entry.pattern, CELL) {
+            Ok(bound) => Some(bound),
+            Err(GlobalError::TooLarge { .. }) => None,
+            Err(error) => return Err(error),
+        };
+    }
     Ok(Atlas { entries, global, starts: options.starts })
 }
 
@@ -236,6 +244,9 @@ fn bound_of(
     }
     cell_bound::certify(problem, pattern, &bounds)
 }
+
+/// Patterns with the lowest values, of which the bounds have certificates where neurons share features too.
+pub const CERTIFIED: usize = 24;
 
 /// What the bounds of a cell may cost whose neurons share features. They hold even if it is spent.
 const CELL: gop::Options = gop::Options { epsilon: 1e-6, budget: 1_000 };

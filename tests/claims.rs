@@ -61,6 +61,7 @@ claims! {
     thm_3_2_empirical: "thm-3.2-empirical", certified by ["pattern-witness", "exact-loss", "arithmetic"];
     thm_3_3: "thm-3.3", certified by ["loss-value"];
     thm_3_3_global: "thm-3.3-global", certified by ["loss-value", "zero-loss"];
+    thm_3_3_fewer: "thm-3.3-fewer", certified by ["loss-value", "lower-bound"];
     thm_3_4: "thm-3.4", certified by ["exact-loss"];
     thm_3_4_dimension: "thm-3.4-dimension", certified by ["zero-loss", "jacobian-rank", "arithmetic"];
     thm_3_4_anchored: "thm-3.4-anchored", certified by ["zero-loss", "jacobian-rank", "arithmetic"];

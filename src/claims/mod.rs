@@ -14,6 +14,7 @@
 //! | `thm-3.2-empirical` | Theorem 3.2 for L | `thm_3_2_empirical` |
 //! | `thm-3.3` | Theorem 3.3 | `thm_3_3` |
 //! | `thm-3.3-global` | Section 3.3 | `thm_3_3_global` |
+//! | `thm-3.3-fewer` | Section 3.3, our theorem | `thm_3_3_fewer` |
 //! | `thm-3.4` | Theorem 3.4 | `thm_3_4` |
 //! | `thm-3.4-dimension` | App. G | `thm_3_4_dimension` |
 //! | `thm-3.4-anchored` | Abstract, App. G | `thm_3_4_anchored` |
@@ -67,6 +68,7 @@ pub mod thm_3_2_empirical;
 pub mod thm_3_2_hessian;
 pub mod thm_3_2_topk;
 pub mod thm_3_3;
+pub mod thm_3_3_fewer;
 pub mod thm_3_3_global;
 pub mod thm_3_4;
 pub mod thm_3_4_anchored;
@@ -147,6 +149,7 @@ pub const REGISTRY: &[Claim] = &[
     thm_3_2_empirical::CLAIM,
     thm_3_3::CLAIM,
     thm_3_3_global::CLAIM,
+    thm_3_3_fewer::CLAIM,
     thm_3_4::CLAIM,
     thm_3_4_dimension::CLAIM,
     thm_3_4_anchored::CLAIM,

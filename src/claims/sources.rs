@@ -113,6 +113,22 @@ pub const WENDEL_1962: Source = Source {
 ",
 };
 
+/// Semi-nonnegative factorization: where the sign of one factor costs nothing.
+pub const GILLIS_KUMAR_2015: Source = Source {
+    key: "gillis2015seminmf",
+    bibtex: "@article{gillis2015seminmf,
+  author = {Gillis, Nicolas and Kumar, Abhishek},
+  title = {Exact and heuristic algorithms for semi-nonnegative matrix factorization},
+  journal = {SIAM Journal on Matrix Analysis and Applications},
+  volume = {36},
+  number = {4},
+  pages = {1404--1424},
+  year = {2015},
+  doi = {10.1137/140993272}
+}
+",
+};
+
 /// Feature absorption.
 pub const CHANIN_2025: Source = Source {
     key: "chanin2025absorption",

@@ -324,11 +324,21 @@ impl Spans {
         Some((at.loss, b))
     }
 
+    /// A positive code in the span of the first eigenvectors.
+    fn first(&self, eigen: &Eigen) -> Option<Vec<f64>> {
+        positive(&eigen.vectors.subcols(self.lost, self.size() - self.lost).to_owned())
+    }
+
+    /// Whether the first eigenvectors span a positive code, so that nothing is lost beyond the least eigenvalues. `None` if A is not finite.
+    pub fn holds_positive(&self) -> Option<bool> {
+        Eigen::of(&self.A).map(|eigen| self.first(&eigen).is_some())
+    }
+
     /// The least f: that of the first eigenvectors if they span a positive code, else by bisection of the cones of codes, the lowest bound
     /// first. `None` if there are too many of them.
     pub fn search(&self, options: Options) -> Option<Found> {
         let eigen = Eigen::of(&self.A)?;
-        if let Some(code) = positive(&eigen.vectors.subcols(self.lost, self.size() - self.lost).to_owned()) {
+        if let Some(code) = self.first(&eigen) {
             let least = eigen.least(self.lost);
             return Some(Found { lower: least, upper: least, code, cones: 0 });
         }

@@ -11,7 +11,7 @@
 //! | `number`, `field`, `matrix` | numbers of Q(α) under a work budget, their signs (§3), definiteness and rank |
 //! | `instance` | the problem in such numbers: firing, losses, blocks (§2) |
 //! | `point` | `partial-optimum`, `strict-saddle`, `local-min` (§4) |
-//! | `region`, `nonexistence`, `bounds`, `kernel`, `code`, `cones`, `losses`, `arithmetic` | the other kinds (§5) |
+//! | `region`, `nonexistence`, `bounds`, `kernel`, `code`, `cones` and `minors`, `losses`, `arithmetic` | the other kinds (§5) |
 //! | [`files`] | files and directories of certificates |
 
 mod arithmetic;
@@ -27,6 +27,7 @@ mod json;
 mod kernel;
 mod losses;
 mod matrix;
+mod minors;
 mod nonexistence;
 mod number;
 mod point;

@@ -39,6 +39,7 @@
 
 mod cell;
 mod charts;
+mod exact;
 mod node;
 mod proof;
 mod search;

@@ -6,7 +6,7 @@
 //! | best value of a partition cell | [`partition`] | the closed form, block by block |
 //! | the same by decomposition and duality | [`gop`] | lower and upper value within ε |
 //! | best value of any small cell | [`gop::solve_cell`] | lower and upper value, within ε where the search comes to an end |
-//! | lower value of a partition cell, certified | [`cell_bound`] | a certificate of the cell |
+//! | lower value of a cell, certified | [`cell_bound`] | a certificate of the cell |
 //! | best value over all patterns | [`patterns`] | two values with certificates, for few features and neurons |
 //! | every pattern of a small problem | [`atlas`] | best values, classes, basins |
 //! | the cone of codes of one row | [`rays`] | exact extreme rays |

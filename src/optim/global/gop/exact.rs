@@ -1,0 +1,102 @@
+//! The coefficients of [`super::wedge`] in integers.
+
+use super::proof::Cone;
+use crate::exact::Rational;
+use crate::optim::global::rays::subsets;
+use dashu::base::Gcd;
+use dashu::integer::{IBig, UBig};
+
+/// tD − N on the minors of codes, times a positive number.
+pub(super) struct ExactForms {
+    /// For each number p of factors, for each set of p + 1 places, its sets of p with a place left out, that place and the sign.
+    products: Vec<Vec<Vec<(usize, usize, IBig)>>>,
+    rows: Vec<Vec<IBig>>,
+}
+
+impl ExactForms {
+    pub(super) fn new(gram: &[Vec<Rational>], masses: &[Rational], neurons: usize, t: &Rational) -> Self {
+        let size = masses.len();
+        let sets = subsets(size, neurons);
+        let entry = |left: &Vec<usize>, right: &Vec<usize>| {
+            let union: Vec<usize> = (0..size).filter(|d| left.contains(d) || right.contains(d)).collect();
+            let factor = if left == right {
+                left.iter().fold(t.clone(), |rest, &d| rest - &masses[d] * &gram[d][d])
+            } else if union.len() == neurons + 1 {
+                let alone = |set: &[usize], other: &[usize]| set.iter().position(|d| !other.contains(d)).unwrap_or(0);
+                let (a, b) = (alone(left, right), alone(right, left));
+                let product = &gram[left[a]][right[b]];
+                if (a + b).is_multiple_of(2) { -product.clone() } else { product.clone() }
+            } else {
+                return Rational::ZERO;
+            };
+            union.iter().fold(factor, |entry, &d| entry * &masses[d])
+        };
+        let rows: Vec<Vec<Rational>> =
+            sets.iter().map(|left| sets.iter().map(|right| entry(left, right)).collect()).collect();
+        let products = (0..neurons).map(|p| {
+            let smaller = subsets(size, p);
+            let terms = |set: Vec<usize>| {
+                let term = |at: usize| {
+                    let rest: Vec<usize> = set.iter().copied().filter(|d| *d != set[at]).collect();
+                    let sign = if (p - at).is_multiple_of(2) { IBig::ONE } else { IBig::NEG_ONE };
+                    (smaller.binary_search(&rest).unwrap_or(0), set[at], sign)
+                };
+                (0..=p).map(term).collect()
+            };
+            subsets(size, p + 1).into_iter().map(terms).collect()
+        });
+        Self { products: products.collect(), rows: integers(&rows) }
+    }
+
+    /// Whether all coefficients over these cones are ≥ 0.
+    pub(super) fn bounded(&self, cones: &[&Cone]) -> bool {
+        let mut w = vec![vec![IBig::ONE]];
+        for (products, cone) in self.products.iter().zip(cones) {
+            let cone = integers(cone);
+            let times = |w: &Vec<IBig>, b: &Vec<IBig>| -> Vec<IBig> {
+                let entry = |terms: &Vec<(usize, usize, IBig)>| {
+                    terms.iter().fold(IBig::ZERO, |sum, (set, d, sign)| sum + sign * &w[*set] * &b[*d])
+                };
+                products.iter().map(entry).collect()
+            };
+            w = w.iter().flat_map(|w| cone.iter().map(move |b| times(w, b)).collect::<Vec<_>>()).collect();
+        }
+        let product = |a: &[IBig], b: &[IBig]| a.iter().zip(b).fold(IBig::ZERO, |sum, (a, b)| sum + a * b);
+        let image = |w: &Vec<IBig>| self.rows.iter().map(|row| product(row, w)).collect::<Vec<IBig>>();
+        let images: Vec<Vec<IBig>> = w.iter().map(image).collect();
+        let pairs: Vec<Vec<IBig>> = w.iter().map(|w| images.iter().map(|image| product(w, image)).collect()).collect();
+        let sizes: Vec<usize> = cones.iter().map(|cone| cone.len()).collect();
+        let mut edges = vec![Vec::new()];
+        for &size in &sizes {
+            let longer = |chosen: Vec<(usize, usize)>| {
+                let pair = |j: usize| (j..size).map(move |k| (j, k));
+                let pairs = (0..size).flat_map(pair);
+                pairs.map(move |pair| chosen.iter().copied().chain([pair]).collect()).collect::<Vec<Vec<_>>>()
+            };
+            edges = edges.into_iter().flat_map(longer).collect();
+        }
+        edges.iter().all(|chosen| {
+            let mut sum = IBig::ZERO;
+            for turned in 0..1usize << sizes.len() {
+                let (mut a, mut b) = (0, 0);
+                for (i, (&(j, k), size)) in chosen.iter().zip(&sizes).enumerate() {
+                    let (j, k) = if (turned >> i) & 1 == 1 { (k, j) } else { (j, k) };
+                    (a, b) = (a * size + j, b * size + k);
+                }
+                sum += &pairs[a][b];
+            }
+            sum >= IBig::ZERO
+        })
+    }
+}
+
+/// Rows times a positive number that makes them integers.
+fn integers(rows: &[Vec<Rational>]) -> Vec<Vec<IBig>> {
+    let mut common = UBig::ONE;
+    for x in rows.iter().flatten() {
+        let gcd = (&common).gcd(x.denominator());
+        common = &common * (x.denominator() / gcd);
+    }
+    let whole = |x: &Rational| x.numerator() * IBig::from(&common / x.denominator());
+    rows.iter().map(|row| row.iter().map(whole).collect()).collect()
+}

@@ -157,13 +157,13 @@ impl<'a, 'w> Forms<'a, 'w> {
         Ok(sum)
     }
 
-    /// The sum over the ways to give one vertex of each pair to one factor and the other vertex to the other factor.
+    /// The sum over the ways to give one vertex of each pair to one factor and the other vertex to the other factor, up to the order of the factors.
     fn coefficient(&self, pairs: &Matrix<IBig>, sizes: &[usize], chosen: &[(usize, usize)]) -> IBig {
         let mut sum = IBig::ZERO;
-        for turned in 0..1usize << sizes.len() {
+        for turned in 0..1usize << (sizes.len().saturating_sub(1)) {
             let (mut a, mut b) = (0, 0);
             for (i, ((j, k), size)) in chosen.iter().zip(sizes).enumerate() {
-                let (j, k) = if (turned >> i) & 1 == 1 { (k, j) } else { (j, k) };
+                let (j, k) = if (turned << 1) >> i & 1 == 1 { (k, j) } else { (j, k) };
                 (a, b) = (a * size + j, b * size + k);
             }
             if let Some(pair) = pairs.get(a.max(b)).and_then(|row| row.get(a.min(b))) {

@@ -18,7 +18,7 @@
 
 use super::GlobalError;
 use super::gop::{self, Bounds, Options};
-use super::patterns::{Component, conic_value, total, unreached};
+use super::patterns::{Component, conic_value, rank_value, total, unreached};
 use super::rayleigh::MAX;
 use crate::exact::Rational;
 use crate::exact::rational::{from_f64, sign, to_f64};
@@ -110,14 +110,25 @@ pub fn certify_shared(
     Ok(assembled(problem, &lists, parts))
 }
 
-/// The group of some neurons and what it contributes: the most that a short proof shows.
+/// The group of some neurons and what it contributes: the most that a short proof shows. Where the bound is that of the rank, it has that proof.
 fn shared(problem: &Problem, features: &[usize], lists: &[Vec<usize>], lower: f64) -> Option<(Rational, Group)> {
     let size = to_f64(&total(problem, features));
-    SHARED.iter().find_map(|margin| {
-        let s = from_f64(lower - margin * size).ok().filter(|s| sign(s) > 0)?;
-        let group = gop::prove(problem, features, lists, &s)?;
-        Some((s, group))
-    })
+    let below = |margin: f64| from_f64(lower - margin * size).ok().filter(|s| sign(s) > 0);
+    let rank = rank_value(problem, features, lists.len()).filter(|(value, _)| *value >= lower - MARGINS[3] * size);
+    let by_rank = rank.and_then(|(_, eigen)| {
+        let component = Component::Rank { features: features.to_vec(), neurons: lists.len(), eigen };
+        MARGINS.iter().find_map(|margin| {
+            let s = below(*margin)?;
+            Some((component.prove(problem, &s)?, s))
+        })
+    });
+    let by_cones = || {
+        SHARED.iter().find_map(|margin| {
+            let s = below(*margin)?;
+            Some((gop::prove(problem, features, lists, &s)?, s))
+        })
+    };
+    by_rank.or_else(by_cones).map(|(group, s)| (s, group))
 }
 
 /// The group of a block and what it contributes.

@@ -576,7 +576,7 @@ fn scatter(problem: &Problem, features: &[usize]) -> Vec<Vec<Rational>> {
 
 /// The sum of all but the largest eigenvalues of S, one for each neuron, and the eigenpairs in descending order.
 #[allow(clippy::type_complexity, reason = "eigenpairs")]
-fn rank_value(problem: &Problem, features: &[usize], neurons: usize) -> Option<(f64, Vec<(f64, Vec<f64>)>)> {
+pub(super) fn rank_value(problem: &Problem, features: &[usize], neurons: usize) -> Option<(f64, Vec<(f64, Vec<f64>)>)> {
     let S = scatter(problem, features);
     let S = Mat::from_fn(S.len(), S.len(), |a, b| to_f64(&S[a][b]));
     let eigen = S.self_adjoint_eigen(Side::Lower).ok()?;

@@ -1,6 +1,7 @@
 //! The coefficients of [`super::wedge`] in integers.
 
 use super::proof::Cone;
+use super::wedge::factors;
 use crate::exact::Rational;
 use crate::optim::global::rays::subsets;
 use dashu::base::Gcd;
@@ -48,8 +49,11 @@ impl ExactForms {
         Self { products: products.collect(), rows: integers(&rows) }
     }
 
-    /// Whether all coefficients over these cones are ≥ 0.
-    pub(super) fn bounded(&self, cones: &[&Cone]) -> bool {
+    /// Whether the coefficients of these monomials over the cones, by the two vertices of each neuron, are ≥ 0.
+    pub(super) fn hold(&self, cones: &[&Cone], monomials: &[Vec<(usize, usize)>]) -> bool {
+        if monomials.is_empty() {
+            return true;
+        }
         let mut w = vec![vec![IBig::ONE]];
         for (products, cone) in self.products.iter().zip(cones) {
             let cone = integers(cone);
@@ -62,30 +66,14 @@ impl ExactForms {
             w = w.iter().flat_map(|w| cone.iter().map(move |b| times(w, b)).collect::<Vec<_>>()).collect();
         }
         let product = |a: &[IBig], b: &[IBig]| a.iter().zip(b).fold(IBig::ZERO, |sum, (a, b)| sum + a * b);
-        let image = |w: &Vec<IBig>| self.rows.iter().map(|row| product(row, w)).collect::<Vec<IBig>>();
-        let images: Vec<Vec<IBig>> = w.iter().map(image).collect();
-        let pairs: Vec<Vec<IBig>> = w.iter().map(|w| images.iter().map(|image| product(w, image)).collect()).collect();
+        let mut images: Vec<Option<Vec<IBig>>> = vec![None; w.len()];
         let sizes: Vec<usize> = cones.iter().map(|cone| cone.len()).collect();
-        let mut edges = vec![Vec::new()];
-        for &size in &sizes {
-            let longer = |chosen: Vec<(usize, usize)>| {
-                let pair = |j: usize| (j..size).map(move |k| (j, k));
-                let pairs = (0..size).flat_map(pair);
-                pairs.map(move |pair| chosen.iter().copied().chain([pair]).collect()).collect::<Vec<Vec<_>>>()
+        monomials.iter().all(|chosen| {
+            let pair = |(a, b): (usize, usize)| {
+                let image = || self.rows.iter().map(|row| product(row, &w[b])).collect::<Vec<IBig>>();
+                product(&w[a], images[b].get_or_insert_with(image))
             };
-            edges = edges.into_iter().flat_map(longer).collect();
-        }
-        edges.iter().all(|chosen| {
-            let mut sum = IBig::ZERO;
-            for turned in 0..1usize << sizes.len() {
-                let (mut a, mut b) = (0, 0);
-                for (i, (&(j, k), size)) in chosen.iter().zip(&sizes).enumerate() {
-                    let (j, k) = if (turned >> i) & 1 == 1 { (k, j) } else { (j, k) };
-                    (a, b) = (a * size + j, b * size + k);
-                }
-                sum += &pairs[a][b];
-            }
-            sum >= IBig::ZERO
+            factors(&sizes, chosen).map(pair).fold(IBig::ZERO, |sum, pair| sum + pair) >= IBig::ZERO
         })
     }
 }

@@ -19,7 +19,7 @@ use sdlab_verify::format::{ConesBound, ConesStep, Group, GroupBound, Rat};
 use std::collections::BTreeSet;
 
 /// Most nodes of a proof, and most from its root to a leaf.
-const NODES: usize = 6_000;
+const NODES: usize = 4_000;
 const PATH: usize = 300;
 
 /// The group of these features, on which neurons fire as listed, with a contribution of s. `None` if a proof would be too long.
@@ -290,12 +290,11 @@ impl Proof {
         Some(())
     }
 
-    /// Whether the coefficients prove t, in f64 first.
+    /// Whether the coefficients prove t. Those that f64 does not tell from 0 are computed exactly.
     fn bounded(&self, cones: &[&Cone]) -> bool {
         let units: Vec<Vec<Vec<f64>>> = cones.iter().map(|cone| self.units(cone)).collect();
         let near = units.iter().map(|cone| cone.iter().collect()).collect::<Vec<Vec<&Vec<f64>>>>();
-        let bound = self.forms.bound(&near);
-        bound.is_some_and(|bound| bound <= self.t * (1.0 + ROUNDING)) && self.exact.bounded(cones)
+        self.forms.unclear(&near, self.t).is_some_and(|unclear| self.exact.hold(cones, &unclear))
     }
 
     /// Two neurons whose codes are near to each other and may be parallel, and a form that is positive on both.
@@ -349,9 +348,6 @@ impl Proof {
         best
     }
 }
-
-/// Room for rounding where a proof is tried.
-const ROUNDING: f64 = 1e-9;
 
 /// x in few bits.
 fn rounded(x: f64) -> f64 {

@@ -30,7 +30,6 @@ pub(super) fn combination(vectors: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
 
 /// Exterior products of at most q vectors of m numbers, and the compound of K on those of q.
 pub(super) struct Forms {
-    q: usize,
     /// For each number p of factors, for each set of p + 1 indices, its sets of p with the index left out and the sign.
     products: Vec<Vec<Vec<(usize, usize, f64)>>>,
     compound: Vec<Vec<f64>>,
@@ -58,7 +57,7 @@ impl Forms {
             };
             products.push(subsets(m, p + 1).iter().map(terms).collect());
         }
-        let mut forms = Self { q, products, compound: Vec::new(), trace: (0..m).map(|d| K[d][d]).sum() };
+        let mut forms = Self { products, compound: Vec::new(), trace: (0..m).map(|d| K[d][d]).sum() };
         let unit = |d: usize| (0..m).map(|e| if d == e { 1.0 } else { 0.0 }).collect::<Vec<f64>>();
         let sets = subsets(m, q);
         for set in &sets {
@@ -98,57 +97,109 @@ impl Forms {
 
     /// A number that tr(K P) does not exceed for any codes of these cones; `None` if the coefficients give none.
     pub(super) fn bound(&self, cones: &[Vec<&Vec<f64>>]) -> Option<f64> {
-        let q = self.q;
-        let mut w: Vec<Vec<f64>> = vec![vec![1.0]];
-        for (p, cone) in cones.iter().enumerate() {
-            w = w.iter().flat_map(|w| cone.iter().map(move |b| self.times(w, b, p))).collect();
-        }
-        let image: Vec<Vec<f64>> = w.iter().map(|w| self.image(w)).collect();
-        let length: Vec<f64> = w.iter().map(|w| dot(w, w).sqrt()).collect();
-        if length.iter().any(|length| (ROUNDING..SHORT).contains(length)) {
+        let products = self.products_of(cones);
+        if products.length.iter().any(|length| (ROUNDING..SHORT).contains(length)) {
             return None;
         }
-        let stride = |i: usize| cones[i + 1..].iter().map(Vec::len).product::<usize>();
-        // For every neuron the pairs j ≤ k of its vertices, as places in w.
-        let pairs: Vec<Vec<(usize, usize)>> = (0..q)
-            .map(|i| {
-                let count = cones[i].len();
-                let pair = |j: usize| (j..count).map(move |k| (j * stride(i), k * stride(i)));
-                (0..count).flat_map(pair).collect()
-            })
-            .collect();
-        let monomials: usize = pairs.iter().map(Vec::len).product();
         let mut t = f64::NEG_INFINITY;
         let mut open: Vec<(f64, f64, f64)> = Vec::new();
-        for monomial in 0..monomials {
-            let mut rest = monomial;
-            let chosen: Vec<(usize, usize)> = pairs
-                .iter()
-                .map(|pairs| {
-                    let pair = pairs[rest % pairs.len()];
-                    rest /= pairs.len();
-                    pair
-                })
-                .collect();
-            let (mut N, mut D, mut size) = (0.0, 0.0, 0.0f64);
-            for turned in 0..1usize << (q - 1) {
-                let (mut a, mut b) = (0, 0);
-                for (i, &(j, k)) in chosen.iter().enumerate() {
-                    let (j, k) = if i > 0 && (turned >> (i - 1)) & 1 == 1 { (k, j) } else { (j, k) };
-                    a += j;
-                    b += k;
-                }
-                D += dot(&w[a], &w[b]);
-                N += dot(&w[a], &image[b]);
-                size = size.max(length[a]).max(length[b]);
-            }
+        products.coefficients(|_, N, D, size| {
             if D > ROUNDING * size {
                 t = t.max(N / D);
             } else {
                 open.push((N, D, ROUNDING * size));
             }
-        }
+            true
+        });
         let holds = |(N, D, rounding): &(f64, f64, f64)| N - t * D <= rounding * self.trace;
         (t.is_finite() && open.iter().all(holds)).then_some(t)
     }
+
+    /// The monomials whose coefficients of t D − N are 0 up to rounding, by the two vertices of each neuron; `None` if another one is negative.
+    pub(super) fn unclear(&self, cones: &[Vec<&Vec<f64>>], t: f64) -> Option<Vec<Vec<(usize, usize)>>> {
+        let mut unclear = Vec::new();
+        let held = self.products_of(cones).coefficients(|vertices, N, D, size| {
+            let (coefficient, rounding) = (t * D - N, CLEAR * self.trace * size * size);
+            if coefficient <= rounding {
+                unclear.push(vertices.to_vec());
+            }
+            coefficient >= -rounding
+        });
+        held.then_some(unclear)
+    }
+
+    fn products_of(&self, cones: &[Vec<&Vec<f64>>]) -> Products {
+        let mut w: Vec<Vec<f64>> = vec![vec![1.0]];
+        for (p, cone) in cones.iter().enumerate() {
+            w = w.iter().flat_map(|w| cone.iter().map(move |b| self.times(w, b, p))).collect();
+        }
+        let image = w.iter().map(|w| self.image(w)).collect();
+        let length = w.iter().map(|w| dot(w, w).sqrt()).collect();
+        Products { w, image, length, sizes: cones.iter().map(Vec::len).collect() }
+    }
+}
+
+/// Rounding of a coefficient of products of unit vectors, relative to the trace of K, with room for its sums.
+const CLEAR: f64 = 1e-12;
+
+/// The products of one vertex of each neuron, the last neuron's counted fastest.
+struct Products {
+    w: Vec<Vec<f64>>,
+    image: Vec<Vec<f64>>,
+    length: Vec<f64>,
+    sizes: Vec<usize>,
+}
+
+impl Products {
+    /// Tells every monomial by the vertices j ≤ k of each neuron, with its coefficients N and D and the length of the longest product in them, as long as
+    /// `visit` says so. Whether it always did.
+    fn coefficients(&self, mut visit: impl FnMut(&[(usize, usize)], f64, f64, f64) -> bool) -> bool {
+        pairs_of(&self.sizes, |chosen| {
+            let (mut N, mut D, mut size) = (0.0, 0.0, 0.0f64);
+            for (a, b) in factors(&self.sizes, chosen) {
+                D += dot(&self.w[a], &self.w[b]);
+                N += dot(&self.w[a], &self.image[b]);
+                size = size.max(self.length[a]).max(self.length[b]);
+            }
+            visit(chosen, N, D, size)
+        })
+    }
+}
+
+/// Tells all choices of two vertices j ≤ k of each neuron, as long as `visit` says so. Whether it always did.
+fn pairs_of(sizes: &[usize], mut visit: impl FnMut(&[(usize, usize)]) -> bool) -> bool {
+    if sizes.contains(&0) {
+        return true;
+    }
+    let mut chosen = vec![(0, 0); sizes.len()];
+    loop {
+        if !visit(&chosen) {
+            return false;
+        }
+        let next = |((j, k), size): (&mut (usize, usize), &usize)| {
+            (*j, *k) = if *k + 1 < *size {
+                (*j, *k + 1)
+            } else if *j + 1 < *size {
+                (*j + 1, *j + 1)
+            } else {
+                (0, 0)
+            };
+            (*j, *k) != (0, 0)
+        };
+        if !chosen.iter_mut().zip(sizes).rev().any(next) {
+            return true;
+        }
+    }
+}
+
+/// The ways to give one of the two vertices of each neuron to one factor and the other to the other factor, as places of these products, up to their order.
+pub(super) fn factors(sizes: &[usize], chosen: &[(usize, usize)]) -> impl Iterator<Item = (usize, usize)> {
+    (0..1usize << (sizes.len() - 1)).map(move |turned| {
+        let (mut a, mut b) = (0, 0);
+        for (i, (&(j, k), size)) in chosen.iter().zip(sizes).enumerate() {
+            let (j, k) = if i > 0 && (turned >> (i - 1)) & 1 == 1 { (k, j) } else { (j, k) };
+            (a, b) = (a * size + j, b * size + k);
+        }
+        (a, b)
+    })
 }

@@ -353,7 +353,7 @@ fn the_stored_bounds_and_optima_are_those_that_the_stored_certificates_prove() {
                     body.latents
                 }
                 Body::LossValue(body) => {
-                    upper.push(to_f64(&body.loss.0).next_up());
+                    upper.push(if body.loss.0.is_zero() { 0.0 } else { to_f64(&body.loss.0).next_up() });
                     body.point.w_e.len()
                 }
                 Body::ZeroLoss(body) => {

@@ -1,14 +1,17 @@
 //! Rows that are gathered in bf16: how they are packed, reconstructions from them bit for bit, and a part of the suite within bounds that know the rounding.
 
+#[path = "common/decoded.rs"]
+mod decoded;
 #[path = "common/numbers.rs"]
 mod numbers;
 
+use decoded::decoded;
 use half::bf16;
 use numbers::{SCHEDULES, WIDTHS, numbers};
 use sdlab_kernels::backend::cuda::checked::Checked;
 use sdlab_kernels::backend::cuda::{Cuda, Options};
-use sdlab_kernels::backend::{Backend, Gather, HostOptState, Mode, Observation, Rows, Spec, conformance};
-use sdlab_kernels::sdl::{Activation, AuxK, AuxTarget, Init, Model, Parameter, Scales, Shape, Tensors};
+use sdlab_kernels::backend::{Gather, Observation, Spec, conformance};
+use sdlab_kernels::sdl::{Activation, AuxK, AuxTarget, Init, Model, Parameter, Scales, Shape};
 use sdlab_kernels::shim::Shim;
 use std::cell::Cell;
 
@@ -51,7 +54,7 @@ const SHAPE: Shape = Shape { n_p: 20, n_r: 301, n_q: 90 };
 const ROWS: usize = 9;
 
 /// What is reconstructed of a batch, and its terms of the loss.
-fn decoded(gather: Gather, model: &Model, width: u32, schedule: u64) -> (Vec<f32>, Observation) {
+fn reconstructed(gather: Gather, model: &Model, width: u32, schedule: u64) -> (Vec<f32>, Observation) {
     let mut spec = Spec { gather, ..Spec::plain(SHAPE, ROWS) };
     spec.reconstructs_its_input = false;
     spec.objective.l1 = 0.1;
@@ -61,27 +64,12 @@ fn decoded(gather: Gather, model: &Model, width: u32, schedule: u64) -> (Vec<f32
         Activation::Relu => Scales::Prefixes { sizes: vec![30, 90], weights: vec![0.5, 1.0] },
         _ => Scales::Single,
     };
-    let backend = Cuda::on(Shim::new(width, schedule), spec, Options::default());
-    let params = backend.params(model);
-    let zeros = || Tensors::zeros_like(&model.tensors);
-    let opt = backend.restore(&HostOptState {
-        step: 0,
-        warm_up: Default::default(),
-        first: zeros(),
-        second: Some(zeros()),
-        idle: (0..SHAPE.n_q as u64).map(|i| i % 15).collect(),
-    });
     let finite = |count: usize, seed: u64| -> Vec<f32> {
         numbers(2 * count, seed).into_iter().filter(|x| x.is_finite()).take(count).collect()
     };
-    let (mut batch, mut codes, grads) = (backend.batch(), backend.codes(), backend.grads(&params));
     let (inputs, targets) = (finite(ROWS * SHAPE.n_p, 1), finite(ROWS * SHAPE.n_r, 2));
-    backend.load(Rows { inputs: &inputs, targets: &targets, weights: None }, &mut batch);
-    backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
-    backend.decode_residual(&params, &batch, &mut codes);
-    let seen = backend.observe(&params, &codes, &grads);
-    assert_eq!(backend.failure(), None);
-    (backend.reconstruction_of(&batch, &codes), seen)
+    let (_, reconstruction, seen) = decoded(Shim::new(width, schedule), spec, model, [&inputs, &targets]);
+    (reconstruction, seen)
 }
 
 #[test]
@@ -97,8 +85,8 @@ fn reconstructions_in_bf16_have_the_bits_of_those_by_rounded_columns() {
             }
             let mut coarse = model.clone();
             coarse.tensors.get_mut(Parameter::Decoder).expect("W_D").iter_mut().for_each(|v| *v = rounded(*v));
-            let (expected, said) = decoded(Gather::F32, &coarse, width, 0);
-            let (found, seen) = decoded(Gather::Bf16, &model, width, schedule);
+            let (expected, said) = reconstructed(Gather::F32, &coarse, width, 0);
+            let (found, seen) = reconstructed(Gather::Bf16, &model, width, schedule);
             let what = format!("{activation:?}, {width} threads, schedule {schedule}");
             let equal = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
             assert!(found.len() == expected.len() && found.iter().zip(&expected).all(equal), "{what}");
@@ -106,7 +94,11 @@ fn reconstructions_in_bf16_have_the_bits_of_those_by_rounded_columns() {
                 assert!(found.iter().any(|x| x.is_nan()), "{what}: numbers that are none pass through");
             } else {
                 assert_eq!(seen, said, "{what}");
-                assert_ne!(found, decoded(Gather::F32, &model, width, 0).0, "{what}: the test tells bf16 from f32");
+                assert_ne!(
+                    found,
+                    reconstructed(Gather::F32, &model, width, 0).0,
+                    "{what}: the test tells bf16 from f32"
+                );
             }
         }
     }

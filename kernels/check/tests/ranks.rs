@@ -1,5 +1,9 @@
 //! The CUDA backend as one rank of several, with the collective of threads: memory of a device is copied to the host and back.
 
+#[path = "common/integers.rs"]
+mod integers;
+
+use integers::integers;
 use sdlab_kernels::backend::collective::{Collective, CollectiveError, Ranked, Reaches, Sharded, Threads};
 use sdlab_kernels::backend::cuda::checked::{Array, Checked, Number};
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
@@ -68,54 +72,62 @@ fn on_ranks<T: Send>(ranks: usize, work: impl Fn(&Copied<'_>) -> T + Sync) -> Ve
     })
 }
 
+/// What the ranks have parts of.
+#[derive(Clone, Copy, Debug)]
+enum Shares {
+    Batch,
+    Latents,
+}
+
 /// Every so many-th case of the suite, from this one on.
-fn conform(ranks: usize, every: usize, from: usize) {
+fn conform(shares: Shares, ranks: usize, every: usize, from: usize) {
+    fn suite<B: Backend>(every: usize, from: usize, make: impl Fn(Spec) -> B) {
+        conformance::every(every, from, |_| true, &make);
+        conformance::rounded(10 * every, from, |_| true, &make);
+    }
     on_ranks(ranks, |collective| {
         let seeds = Cell::new(7 + collective.rank() as u64);
         let options = Options { encoder: Encoder::Tf32, candidates: Some(12), ..Options::default() };
-        let make = |spec| {
+        let own = |part| {
             // Ranks have schedules of their own, and agree nevertheless.
             seeds.set(seeds.get() + 1001);
-            let seed = seeds.get();
-            Ranked::new(collective, spec, |part| Cuda::on(Shim::new(64, seed), part, options))
+            Cuda::on(Shim::new(64, seeds.get()), part, options)
         };
-        conformance::every(every, from, |_| true, make);
-        conformance::rounded(10 * every, from, |_| true, make);
+        match shares {
+            Shares::Batch => suite(every, from, |spec| Ranked::new(collective, spec, own)),
+            Shares::Latents => suite(every, from, |spec| Sharded::new(collective, spec, own)),
+        }
     });
 }
 
 #[test]
 fn one_rank_conforms_as_one_device_does() {
-    conform(1, 7, 2);
+    conform(Shares::Batch, 1, 7, 2);
 }
 
 #[test]
 fn two_ranks_conform_as_one_device_does() {
-    conform(2, 3, 0);
+    conform(Shares::Batch, 2, 3, 0);
 }
 
 #[test]
 fn four_ranks_conform_as_one_device_does() {
     // Some batches have fewer rows than there are ranks.
-    conform(4, 5, 4);
+    conform(Shares::Batch, 4, 5, 4);
 }
 
 const SHAPE: Shape = Shape { n_p: 8, n_r: 8, n_q: 40 };
 const BATCH: usize = 14;
 
-/// Small integers, so that every sum is exact and entries are equal to many others, of the same row and of rows on other ranks.
-fn integers(count: usize, seed: u32) -> Vec<f32> {
-    (0..count as u32).map(|j| (j.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as f32 % 5.0 - 2.0).collect()
-}
-
-/// Codes, and everything after one step of gradient descent.
+/// Codes, and everything after one step of gradient descent. Every sum is exact, and entries are equal to many others, of the same row and of rows
+/// on other ranks.
 fn step<B: Backend>(backend: &B, activation: Activation, rows: usize) -> (HostCodes, Model, HostOptState) {
     let mut model = Init { tied: false, decoder_bias: true, ..Init::default() }.model(SHAPE, activation, 1);
     for (seed, parameter) in (1..).zip(model.tensors.parameters().collect::<Vec<_>>()) {
         let numbers = model.tensors.get_mut(parameter).expect("a parameter of the model");
-        numbers.copy_from_slice(&integers(numbers.len(), 1000 * seed));
+        numbers.copy_from_slice(&integers(numbers.len(), 2, 1000 * seed));
     }
-    let inputs = integers(rows * SHAPE.n_p, 5);
+    let inputs = integers(rows * SHAPE.n_p, 2, 5);
     let mut params = backend.params(&model);
     let mut opt = backend.save(&backend.opt_state(&params));
     // Every other latent is dead.
@@ -159,35 +171,20 @@ fn a_batch_on_several_ranks_has_the_first_entries_and_the_threshold_of_one_devic
     }
 }
 
-/// Every so many-th case of the suite, from this one on, on ranks with parts of the latents.
-fn parts_conform(ranks: usize, every: usize, from: usize) {
-    on_ranks(ranks, |collective| {
-        let seeds = Cell::new(7 + collective.rank() as u64);
-        let options = Options { encoder: Encoder::Tf32, candidates: Some(12), ..Options::default() };
-        let make = |spec| {
-            seeds.set(seeds.get() + 1001);
-            let seed = seeds.get();
-            Sharded::new(collective, spec, |part| Cuda::on(Shim::new(64, seed), part, options))
-        };
-        conformance::every(every, from, |_| true, make);
-        conformance::rounded(10 * every, from, |_| true, make);
-    });
-}
-
 #[test]
 fn one_part_of_the_latents_conforms_as_one_device_does() {
-    parts_conform(1, 7, 3);
+    conform(Shares::Latents, 1, 7, 3);
 }
 
 #[test]
 fn two_parts_of_the_latents_conform_as_one_device_does() {
-    parts_conform(2, 4, 1);
+    conform(Shares::Latents, 2, 4, 1);
 }
 
 #[test]
 fn four_parts_of_the_latents_conform_as_one_device_does() {
     // Some models have fewer latents than there are ranks.
-    parts_conform(4, 6, 2);
+    conform(Shares::Latents, 4, 6, 2);
 }
 
 #[test]
@@ -230,7 +227,7 @@ fn until_it_fails<B: Backend>(backend: &B, model: &Model, no_memory: &dyn Fn(usi
     let mut opt = backend.opt_state(&params);
     let (mut batch, mut codes, mut grads) = (backend.batch(), backend.codes(), backend.grads(&params));
     no_memory(1);
-    let inputs = integers(BATCH * SHAPE.n_p, 5);
+    let inputs = integers(BATCH * SHAPE.n_p, 2, 5);
     let mut steps = 0;
     while steps < 3 && !backend.agreed(false) {
         backend.load(Rows { inputs: &inputs, targets: &[], weights: None }, &mut batch);
@@ -246,11 +243,11 @@ fn until_it_fails<B: Backend>(backend: &B, model: &Model, no_memory: &dyn Fn(usi
 
 #[test]
 fn when_the_device_of_one_rank_has_no_memory_left_all_ranks_end_with_an_error() {
-    for (activation, shares_latents) in [
-        (Activation::TopK { k: 3 }, false),
-        (Activation::BatchTopK { k: 3 }, false),
-        (Activation::TopK { k: 3 }, true),
-        (Activation::Relu, true),
+    for (activation, shares) in [
+        (Activation::TopK { k: 3 }, Shares::Batch),
+        (Activation::BatchTopK { k: 3 }, Shares::Batch),
+        (Activation::TopK { k: 3 }, Shares::Latents),
+        (Activation::Relu, Shares::Latents),
     ] {
         let model = Init::default().model(SHAPE, activation, 1);
         // From the beginning, after all but the room for a batch, which is made at the first step, or never.
@@ -265,14 +262,13 @@ fn when_the_device_of_one_rank_has_no_memory_left_all_ranks_end_with_an_error() 
                 };
                 let make = |part| Cuda::on(shim, part, Options::default());
                 let (spec, no_memory): (_, &dyn Fn(usize)) = (Spec::plain(SHAPE, BATCH), &no_memory);
-                if shares_latents {
-                    until_it_fails(&Sharded::new(collective, spec, make), &model, no_memory)
-                } else {
-                    until_it_fails(&Ranked::new(collective, spec, make), &model, no_memory)
+                match shares {
+                    Shares::Batch => until_it_fails(&Ranked::new(collective, spec, make), &model, no_memory),
+                    Shares::Latents => until_it_fails(&Sharded::new(collective, spec, make), &model, no_memory),
                 }
             });
             for (rank, (steps, failure)) in ended.into_iter().enumerate() {
-                let case = format!("{activation:?}, latents shared {shares_latents}, {fails_after:?}, rank {rank}");
+                let case = format!("{activation:?}, shares {shares:?}, {fails_after:?}, rank {rank}");
                 assert_eq!(steps, fails_after.unwrap_or(3), "{case}");
                 let expected = if rank == 1 { "bytes cannot be allocated" } else { "rank 1 has failed" };
                 match failure {

@@ -1,13 +1,16 @@
 //! A top-k that ranks by a product: what is selected is the first k of the product and nothing else, z is the score, and no row is scored in full.
 
+#[path = "common/decoded.rs"]
+mod decoded;
 #[path = "common/numbers.rs"]
 mod numbers;
 
+use decoded::{ages, decoded};
 use numbers::{SCHEDULES, WIDTHS, numbers};
 use sdlab_kernels::backend::cuda::{Cuda, Encoder, Options};
 use sdlab_kernels::backend::score::score;
-use sdlab_kernels::backend::{Backend, Gather, HostCodes, HostOptState, Mode, Rows, SelectBy, Spec};
-use sdlab_kernels::sdl::{Activation, AuxK, AuxTarget, Init, Model, Parameter, Scales, Shape, Tensors};
+use sdlab_kernels::backend::{Backend, Gather, HostCodes, Mode, Rows, SelectBy, Spec};
+use sdlab_kernels::sdl::{Activation, AuxK, AuxTarget, Init, Model, Parameter, Scales, Shape};
 use sdlab_kernels::shim::{Shim, launched};
 use std::cmp::Ordering;
 
@@ -156,26 +159,11 @@ fn dead_latents_of_a_product_are_ranked_by_it_too_and_levels_go_by_the_score() {
         let mut spec = Spec { select_by: SelectBy::Bf16, ..Spec::plain(SHAPE, ROWS) };
         spec.objective.aux = Some(AuxK { k: 5, weight: 0.5, dead_after: 10, target: AuxTarget::Target });
         spec.objective.scales = Scales::TopK { ks: vec![2, 9], weights: vec![1.0, 1.0] };
-        let backend = Cuda::on(Shim::new(64, schedule), spec, Options::default());
-        let params = backend.params(&model);
-        let idle: Vec<u64> = (0..SHAPE.n_q as u64).map(|i| i % 15).collect();
-        let zeros = || Tensors::zeros_like(&model.tensors);
-        let opt = backend.restore(&HostOptState {
-            step: 0,
-            warm_up: Default::default(),
-            first: zeros(),
-            second: Some(zeros()),
-            idle: idle.clone(),
-        });
-        let (mut batch, mut codes, grads) = (backend.batch(), backend.codes(), backend.grads(&params));
-        backend.load(Rows { inputs: &inputs, targets: &[], weights: None }, &mut batch);
-        backend.encode_select(&params, &opt, &batch, Mode::Training, &mut codes);
-        backend.decode_residual(&params, &batch, &mut codes);
-        let seen = backend.observe(&params, &codes, &grads);
-        assert_eq!(backend.failure(), None);
+        let idle = ages(SHAPE.n_q);
+        let (codes, _, seen) = decoded(Shim::new(64, schedule), spec, &model, [&inputs, &[]]);
         let [product, pi] = pre_activations(&model, &inputs, SelectBy::Bf16, Gather::F32);
         let chosen: Vec<_> = product.iter().map(|row| first(9, row, |_| true)).collect();
-        same(&backend.codes_of(&codes), &chosen, &pi, &format!("schedule {schedule}"));
+        same(&codes, &chosen, &pi, &format!("schedule {schedule}"));
         let (Some(v), n) = (model.tensors.get(Parameter::Decoder), SHAPE.n_r) else { panic!("W_D") };
         let bias = model.tensors.get(Parameter::DecoderBias).map_or_else(|| vec![0.0; n], <[f32]>::to_vec);
         // ‖Σ π_i v_i − t‖² of these latents, in f64.

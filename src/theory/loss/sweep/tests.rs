@@ -98,8 +98,15 @@ proptest! {
             let there = close(value(minimum.t), minimum.value, SMALL);
             prop_assert_eq!(there, minimum.attained, "{:?} {}", minimum, value(minimum.t));
         }
+        // A pre-activation that is c on the whole line does not fire; rounding of the weights may make it fire.
+        let line = Line::new(loss, weights, direction);
+        let held = (0..loss.n()).any(|d| (0..line.A.nrows()).any(|i| line.A[(i, d)] == loss.c() && line.rates[(i, d)] == 0.0));
+        if held && loss.c() > 0.0 {
+            return Ok(());
+        }
         if minimum.piece.0 < minimum.t && minimum.t < minimum.piece.1 {
-            prop_assert!(close(loss.value(&weights.plus(minimum.t, direction)).unwrap(), minimum.value, SMALL));
+            let there = loss.value(&weights.plus(minimum.t, direction)).unwrap();
+            prop_assert!(close(there, minimum.value, SMALL), "{:?} {}", minimum, there);
         }
         // An infimum is approached from inside its piece.
         let (lo, hi) = (minimum.piece.0.max(minimum.t - 1.0), minimum.piece.1.min(minimum.t + 1.0));

@@ -95,6 +95,16 @@ fn every_registered_claim_has_a_test_and_a_name_of_its_own() {
 }
 
 #[test]
+fn the_figure_of_the_readme_shows_every_claim() {
+    let figure = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ledger.svg")).unwrap();
+    assert!(figure.contains(&format!("each of the {} claims", REGISTRY.len())));
+    for claim in REGISTRY {
+        let shown = figure.lines().any(|line| line.trim() == claim.id);
+        assert!(shown, "{}: copy figures/ledger.svg of a report to docs", claim.id);
+    }
+}
+
+#[test]
 fn titles_are_short_enough_for_a_table() {
     for claim in REGISTRY {
         let length = claim.title.chars().count();

@@ -1,7 +1,7 @@
 //! The coefficients of [`super::wedge`] in integers.
 
 use super::proof::Cone;
-use super::wedge::factors;
+use super::wedge::{Expansions, expansions, factors};
 use crate::exact::Rational;
 use crate::optim::global::rays::subsets;
 use dashu::base::Gcd;
@@ -9,8 +9,7 @@ use dashu::integer::{IBig, UBig};
 
 /// tD − N on the minors of codes, times a positive number.
 pub(super) struct ExactForms {
-    /// For each number p of factors, for each set of p + 1 places, its sets of p with a place left out, that place and the sign.
-    products: Vec<Vec<Vec<(usize, usize, IBig)>>>,
+    products: Expansions<IBig>,
     rows: Vec<Vec<IBig>>,
 }
 
@@ -34,19 +33,8 @@ impl ExactForms {
         };
         let rows: Vec<Vec<Rational>> =
             sets.iter().map(|left| sets.iter().map(|right| entry(left, right)).collect()).collect();
-        let products = (0..neurons).map(|p| {
-            let smaller = subsets(size, p);
-            let terms = |set: Vec<usize>| {
-                let term = |at: usize| {
-                    let rest: Vec<usize> = set.iter().copied().filter(|d| *d != set[at]).collect();
-                    let sign = if (p - at).is_multiple_of(2) { IBig::ONE } else { IBig::NEG_ONE };
-                    (smaller.binary_search(&rest).unwrap_or(0), set[at], sign)
-                };
-                (0..=p).map(term).collect()
-            };
-            subsets(size, p + 1).into_iter().map(terms).collect()
-        });
-        Self { products: products.collect(), rows: integers(&rows) }
+        let products = expansions(size, neurons, |negative| if negative { IBig::NEG_ONE } else { IBig::ONE });
+        Self { products, rows: integers(&rows) }
     }
 
     /// Whether the coefficients of these monomials over the cones, by the two vertices of each neuron, are ≥ 0.

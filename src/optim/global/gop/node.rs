@@ -194,32 +194,37 @@ fn differences(from: usize, of: &Simplex, to: &Simplex) -> Option<Vec<Difference
     let same = |j: usize, k: usize| distance(&of[j].b, &to[k].b) <= 1e-12;
     let common: Vec<(usize, usize)> =
         (0..of.len()).filter_map(|j| Some((j, (0..to.len()).find(|&k| same(j, k))?))).collect();
+    let piece = |pairs: Vec<(usize, usize)>| {
+        let mut piece = Differences { from, at: Vec::new(), of: Vec::new(), to: Vec::new() };
+        for (j, k) in pairs {
+            let scale = 1.0 / distance(&of[j].b, &to[k].b);
+            piece.at.push(of[j].b.iter().zip(&to[k].b).map(|(y, x)| scale * (y - x)).collect());
+            piece.of.push(of[j].clone().times(scale));
+            piece.to.push(to[k].clone().times(scale));
+        }
+        piece
+    };
+    Some(pieces(of.len(), to.len(), &common).into_iter().map(piece).collect())
+}
+
+/// For two cones with so many vertices, of which some are common: for each piece of their differences the pairs of vertices of which it has the differences.
+pub(super) fn pieces(of: usize, to: usize, common: &[(usize, usize)]) -> Vec<Vec<(usize, usize)>> {
     let mut pieces = Vec::new();
     for signs in 0..1usize << common.len() {
         let positive = |at: usize| (signs >> at) & 1 == 1;
         let of_kept = |j: &usize| !common.iter().enumerate().any(|(at, c)| c.0 == *j && !positive(at));
         let to_kept = |k: &usize| !common.iter().enumerate().any(|(at, c)| c.1 == *k && positive(at));
-        let ys: Vec<&Vertex> = (0..of.len()).filter(of_kept).map(|j| &of[j]).collect();
-        let xs: Vec<&Vertex> = (0..to.len()).filter(to_kept).map(|k| &to[k]).collect();
-        if ys.is_empty() || xs.is_empty() {
-            continue;
-        }
-        for path in staircases(ys.len(), xs.len()) {
-            let mut piece = Differences { from, at: Vec::new(), of: Vec::new(), to: Vec::new() };
-            for (j, k) in path {
-                let scale = 1.0 / distance(&ys[j].b, &xs[k].b);
-                piece.at.push(ys[j].b.iter().zip(&xs[k].b).map(|(y, x)| scale * (y - x)).collect());
-                piece.of.push(ys[j].clone().times(scale));
-                piece.to.push(xs[k].clone().times(scale));
-            }
-            pieces.push(piece);
+        let (ys, xs): (Vec<usize>, Vec<usize>) = ((0..of).filter(of_kept).collect(), (0..to).filter(to_kept).collect());
+        if !ys.is_empty() && !xs.is_empty() {
+            let paths = staircases(ys.len(), xs.len()).into_iter();
+            pieces.extend(paths.map(|path| path.into_iter().map(|(j, k)| (ys[j], xs[k])).collect::<Vec<_>>()));
         }
     }
-    Some(pieces)
+    pieces
 }
 
 /// The paths from (0, 0) to the last pair of two lists that step on in one of them each time, steps in the first before steps in the second.
-pub(super) fn staircases(first: usize, second: usize) -> Vec<Vec<(usize, usize)>> {
+fn staircases(first: usize, second: usize) -> Vec<Vec<(usize, usize)>> {
     let mut paths = vec![vec![(0, 0)]];
     for _ in 2..first + second {
         let longer = |path: Vec<(usize, usize)>| {

@@ -7,7 +7,7 @@
 //! Codes range over the orthant of the features on which a neuron fires. That is the closed cell if the features are independent.
 
 use super::exact::ExactForms;
-use super::node::{POINT, SMALL, longest, mean, staircases};
+use super::node::{POINT, SMALL, longest, mean, pieces};
 use super::wedge::{Forms, distance};
 use crate::exact::Rational;
 use crate::exact::rational::{from_f64, sign, to_f64};
@@ -366,22 +366,10 @@ fn differences(of: &Cone, to: &Cone, form: &[Rational]) -> Option<Vec<Cone>> {
     let (of, to) = (scaled(of), scaled(to));
     let common = (0..of.len()).filter_map(|y| Some((y, to.iter().position(|x| *x == of[y])?)));
     let common: Vec<(usize, usize)> = common.collect();
-    let mut pieces = Vec::new();
-    for signs in 0..1usize << common.len() {
-        let positive = |at: usize| (signs >> at) & 1 == 1;
-        let y_kept = |y: &usize| !common.iter().enumerate().any(|(at, c)| c.0 == *y && !positive(at));
-        let x_kept = |x: &usize| !common.iter().enumerate().any(|(at, c)| c.1 == *x && positive(at));
-        let ys: Vec<&Vec<Rational>> = (0..of.len()).filter(y_kept).map(|y| &of[y]).collect();
-        let xs: Vec<&Vec<Rational>> = (0..to.len()).filter(x_kept).map(|x| &to[x]).collect();
-        if ys.is_empty() || xs.is_empty() {
-            continue;
-        }
-        for path in staircases(ys.len(), xs.len()) {
-            let difference = |(j, k): (usize, usize)| ys[j].iter().zip(xs[k]).map(|(y, x)| y - x).collect();
-            pieces.push(path.into_iter().map(difference).collect());
-        }
-    }
-    (pieces.len() <= PIECES).then_some(pieces)
+    let pairs = pieces(of.len(), to.len(), &common);
+    let difference = |(j, k): (usize, usize)| of[j].iter().zip(&to[k]).map(|(y, x)| y - x).collect();
+    let piece = |pairs: Vec<(usize, usize)>| pairs.into_iter().map(difference).collect();
+    (pairs.len() <= PIECES).then(|| pairs.into_iter().map(piece).collect())
 }
 
 /// Most cones of differences, as many as a certificate may have.

@@ -28,10 +28,28 @@ pub(super) fn combination(vectors: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
     sum
 }
 
+/// For each number p of factors, for each set of p + 1 indices, its sets of p with an index left out, that index, and the sign.
+pub(super) type Expansions<S> = Vec<Vec<Vec<(usize, usize, S)>>>;
+
+/// How minors of up to q of m rows come from those of one row less, by the last row; signs are made of whether they are negative.
+pub(super) fn expansions<S>(m: usize, q: usize, sign: impl Fn(bool) -> S) -> Expansions<S> {
+    let of = |p: usize| {
+        let smaller = subsets(m, p);
+        let terms = |set: Vec<usize>| {
+            let term = |at: usize| {
+                let rest: Vec<usize> = set.iter().copied().filter(|d| *d != set[at]).collect();
+                (smaller.binary_search(&rest).unwrap_or(0), set[at], sign(!(p - at).is_multiple_of(2)))
+            };
+            (0..=p).map(term).collect()
+        };
+        subsets(m, p + 1).into_iter().map(terms).collect()
+    };
+    (0..q).map(of).collect()
+}
+
 /// Exterior products of at most q vectors of m numbers, and the compound of K on those of q.
 pub(super) struct Forms {
-    /// For each number p of factors, for each set of p + 1 indices, its sets of p with the index left out and the sign.
-    products: Vec<Vec<Vec<(usize, usize, f64)>>>,
+    products: Expansions<f64>,
     compound: Vec<Vec<f64>>,
     trace: f64,
 }
@@ -44,19 +62,7 @@ const SHORT: f64 = 1e-6;
 impl Forms {
     pub(super) fn new(K: &[Vec<f64>], q: usize) -> Self {
         let m = K.len();
-        let mut products = Vec::new();
-        for p in 0..q {
-            let smaller = subsets(m, p);
-            let terms = |set: &Vec<usize>| {
-                let term = |at: usize| {
-                    let rest: Vec<usize> = set.iter().copied().filter(|d| *d != set[at]).collect();
-                    let sign = if (p - at).is_multiple_of(2) { 1.0 } else { -1.0 };
-                    (smaller.binary_search(&rest).unwrap_or(0), set[at], sign)
-                };
-                (0..=p).map(term).collect::<Vec<_>>()
-            };
-            products.push(subsets(m, p + 1).iter().map(terms).collect());
-        }
+        let products = expansions(m, q, |negative| if negative { -1.0 } else { 1.0 });
         let mut forms = Self { products, compound: Vec::new(), trace: (0..m).map(|d| K[d][d]).sum() };
         let unit = |d: usize| (0..m).map(|e| if d == e { 1.0 } else { 0.0 }).collect::<Vec<f64>>();
         let sets = subsets(m, q);
